@@ -1,0 +1,28 @@
+# Thin names for commands that also work alone.
+.PHONY: help setup demo test check bench
+
+help:
+	@echo "make demo    train on digits, export, sample with onnxruntime (about 5 minutes on 2 CPU cores)"
+	@echo "make test    run the tests"
+	@echo "make check   lint, types, architecture"
+	@echo "make bench   time the demo's bundle against TensorFlow"
+	@echo "make setup   create .venv and install into it; the others do so first where needed"
+
+setup: .venv/installed
+
+.venv/installed: setup.cfg pyproject.toml constraints.txt scripts/find-python
+	@python=$$(PYTHON="$(PYTHON)" sh scripts/find-python) && "$$python" -m venv .venv
+	.venv/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[train,dev]'
+	@touch $@
+
+demo: .venv/installed
+	@sh scripts/demo
+
+test: .venv/installed
+	.venv/bin/python -m pytest -q
+
+check: .venv/installed
+	@sh scripts/check
+
+bench: .venv/installed
+	.venv/bin/python -m benchmarks.edge

@@ -1,0 +1,1 @@
+"""Export: from a run directory to a bundle (TensorFlow, tf2onnx, onnx)."""

@@ -1,0 +1,74 @@
+"""Exports a trained generator as a bundle that runs without TensorFlow.
+
+  python -m export --run_dir=runs/digits --out=bundles/digits
+
+The bundle holds a SavedModel, an ONNX file for any plain CPU, a manifest with checksums, a model card
+and a sheet of samples. It appears only if Keras, SavedModel and ONNX make the same pictures.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags, logging
+
+from pipeline.config import MirageError
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Adds the command's flags to `values`."""
+    flags.DEFINE_string(
+        "run_dir",
+        "runs/default",
+        "folder of the training run, the --run_dir of `python -m pipeline`.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "out", "bundles/default", "folder of the bundle; an older bundle there is replaced.", flag_values=values
+    )
+    flags.DEFINE_list("formats", "saved_model,onnx", "what to export: saved_model, onnx, or both.", flag_values=values)
+
+
+def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
+    """Runs the command line with parsed flags; returns its exit status."""
+    try:
+        if len(argv) > 1:
+            raise MirageError(f"{argv[1]!r} is not a flag; expected only --name=value, see --help.")
+        out = Path(values.out)
+        print(f"Exporting {values.run_dir} to {out}", flush=True)
+        from export.bundle import export_bundle
+
+        export_bundle(Path(values.run_dir), out, values.formats)
+    except MirageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    print(f"Done: {out}, {size / 1e6:.1f} MB")
+    print(f"  look at    {out}/samples.png and {out}/README.md")
+    if "onnx" in values.formats:
+        print(f"  next       python -m serving.sample --bundle={out} --n=25 --seed=1 --out=sample.png")
+    return 0
+
+
+def run() -> None:
+    """Entry point of `python -m export` and of `mirage-export`."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when it is imported
+    # absl's --help shows the main module's text and flags; a console script is a main module of its own.
+    sys.modules["__main__"].__doc__ = __doc__
+    own = flags.FlagValues()
+    define_flags(own)
+    for name in own:
+        flags.FLAGS[name] = own[name]
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], own[name])
+    app.run(_main)
+
+
+def _main(argv: Sequence[str]) -> int:
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.ERROR)
+    return main(flags.FLAGS, argv)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,1 @@
+"""Training: networks, objectives and the distributed train step (TensorFlow, Keras)."""

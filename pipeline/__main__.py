@@ -1,0 +1,121 @@
+"""Trains a generative adversarial network.
+
+A first run, on digits that come with the installation:
+
+  python -m pipeline --conditional --steps=2000 --run_dir=runs/digits
+
+On all GPUs of this machine, with a global batch of 256 images:
+
+  python -m pipeline --dataset=cifar10 --conditional --batch_size=256 --run_dir=runs/cifar
+
+On your own images, one sub-folder per class:
+
+  python -m pipeline --dataset=folder:photos --image_size=64 --conditional --run_dir=runs/photos
+
+The same command continues an interrupted run from its last checkpoint. Presets are in configs/
+(--flagfile=configs/mnist_dcgan.flags); a flag after the preset overrides it. --dry_run shows what
+would be trained.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags, logging
+
+from pipeline.config import Config, MirageError
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Adds the command's flags to `values`: one for each field of `Config`, and `--dry_run`."""
+    for field in dataclasses.fields(Config):
+        help_text, choices = field.metadata["help"], field.metadata["choices"]
+        if choices:
+            flags.DEFINE_enum(field.name, field.default, choices, help_text, flag_values=values)
+        else:
+            define = {
+                str: flags.DEFINE_string,
+                int: flags.DEFINE_integer,
+                float: flags.DEFINE_float,
+                bool: flags.DEFINE_bool,
+            }[type(field.default)]
+            define(field.name, field.default, help_text, flag_values=values)
+    help_text = "print the configuration and both networks with their parameters, and stop."
+    flags.DEFINE_bool("dry_run", False, help_text, flag_values=values)
+
+
+def config_from_flags(values: flags.FlagValues) -> Config:
+    """Returns the configuration that parsed flags describe."""
+    return Config(**{field.name: values[field.name].value for field in dataclasses.fields(Config)})
+
+
+def _dry_run(config: Config) -> None:
+    from pipeline import networks
+    from pipeline.data import describe
+
+    data = describe(config)
+    print(json.dumps({"config": config.to_dict(), "data": data.to_dict()}, indent=2))
+    for model in (networks.build_discriminator(config, data), networks.build_generator(config, data)):
+        model.summary(print_fn=print, line_length=100)
+        trainable = sum(int(variable.value.shape.num_elements()) for variable in model.trainable_variables)
+        total = model.count_params()
+        print(f"{model.name}: {total:,} parameters: {trainable:,} trainable, {total - trainable:,} not\n")
+
+
+def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
+    """Runs the command line.
+
+    Args:
+      values: parsed flags.
+      argv: what the flags leave over: the program's name.
+
+    Returns:
+      The exit status: 0 if the run is complete, 1 after a mistake, 128 + the signal's number if a signal
+      ended it.
+    """
+    try:
+        if len(argv) > 1:
+            raise MirageError(f"{argv[1]!r} is not a flag; expected only --name=value, see --help.")
+        config = config_from_flags(values)
+        config.validate()
+        if values.dry_run:
+            _dry_run(config)
+            return 0
+        from pipeline.trainer import train
+
+        outcome = train(config)
+    except MirageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if outcome.stopped_by is not None:
+        return 128 + outcome.stopped_by
+    print(f"Done: {outcome.step:,} steps in {config.run_dir}")
+    print(f"  pictures   {config.run_dir}/samples")
+    print(f"  curves     tensorboard --logdir={config.run_dir}/tensorboard")
+    print(f"  next       python -m export --run_dir={config.run_dir} --out=bundles/{os.path.basename(config.run_dir)}")
+    return 0
+
+
+def run() -> None:
+    """Entry point of `python -m pipeline` and of `mirage-train`."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when it is imported
+    # absl's --help shows the main module's text and flags; a console script is a main module of its own.
+    sys.modules["__main__"].__doc__ = __doc__
+    own = flags.FlagValues()
+    define_flags(own)
+    for name in own:
+        flags.FLAGS[name] = own[name]
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], own[name])
+    app.run(_main)
+
+
+def _main(argv: Sequence[str]) -> int:
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.ERROR)  # tensorflow-datasets and checkpoints tell much that helps nobody
+    return main(flags.FLAGS, argv)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,289 @@
+"""The configuration of a training run: one frozen dataclass, one field per flag.
+
+`Config` is the only place where a training flag gets its name, type, default, choices, range and
+help text; `pipeline/__main__.py` generates the absl flags from it. This module imports nothing but
+the standard library, so that flags can be checked before TensorFlow is loaded.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+CONFIG_FILE = "config.json"
+
+
+class MirageError(Exception):
+    """A mistake that the user can mend.
+
+    Its message is one sentence that says what was passed, what was expected and what to do. Command
+    lines print it without a traceback and exit with status 1.
+    """
+
+
+def _flag(
+    default: Any,
+    help: str,  # noqa: A002 - the standard term for a flag's text
+    *,
+    choices: tuple[str, ...] | None = None,
+    minimum: float | None = None,
+    below: float | None = None,
+    may_change: bool = False,
+) -> Any:
+    """Declares a `Config` field together with everything its absl flag needs.
+
+    Args:
+      default: default value; its type is the flag's type.
+      help: one sentence for `--help`.
+      choices: the permitted values of a string flag.
+      minimum: the least permitted number.
+      below: numbers must be smaller than this.
+      may_change: whether a resumed run may have another value than the run it continues.
+    """
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "minimum": minimum,
+        "below": below,
+        "may_change": may_change,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides a training run. Field names are flag names."""
+
+    # Data
+    dataset: str = _flag(
+        "mnist5k",
+        "what to learn: mnist5k (5,000 digits that come with the installation), any image data set of "
+        "tensorflow-datasets by name (mnist, fashion_mnist, cifar10, ...), or folder:/path with "
+        "images, flat or in one sub-folder per class.",
+    )
+    data_dir: str = _flag(
+        "",
+        "where prepared data sets are kept; empty means tensorflow-datasets' own default.",
+        may_change=True,
+    )
+    manual_dir: str = _flag(
+        "",
+        "folder with a data set's original files, for machines without network.",
+        may_change=True,
+    )
+    split: str = _flag("train", "which examples to use, in tensorflow-datasets' notation: train, test, train[:50%].")
+    image_size: int = _flag(
+        0,
+        "side in pixels to which images are resized (antialiased) and centre-cropped; 0 keeps the "
+        "data set's own size, which must then be the same for all images.",
+        minimum=0,
+    )
+    # Networks
+    model: str = _flag(
+        "dcgan",
+        "network pair: dcgan (convolutional, 16 to 128 pixels) or mlp (fully connected, any size).",
+        choices=("dcgan", "mlp"),
+    )
+    conditional: bool = _flag(False, "train class-conditional networks, which need a labelled data set.")
+    latent_dim: int = _flag(100, "number of components of the latent z.", minimum=1)
+    # Objective
+    objective: str = _flag(
+        "r3gan",
+        "what is optimised: r3gan (relativistic pairing with R1 and R2 penalties, arXiv 2501.05441) or "
+        "nsgan (non-saturating cross-entropy, arXiv 1406.2661).",
+        choices=("nsgan", "r3gan"),
+    )
+    gamma: float = _flag(0.5, "weight of R3GAN's two gradient penalties, each gamma / 2.", minimum=0)
+    d_batches: str = _flag(
+        "joint",
+        "joint: the discriminator sees a batch of real and a batch of generated images in one "
+        "update; split: half a batch of each in two updates (nsgan only).",
+        choices=("joint", "split"),
+    )
+    # Optimisation
+    batch_size: int = _flag(64, "global batch size: images per update, over all replicas.", minimum=1)
+    steps: int = _flag(
+        10000,
+        "length of the training in steps; a larger number continues a finished run.",
+        minimum=1,
+        may_change=True,
+    )
+    learning_rate: float = _flag(2e-4, "Adam's learning rate, for both networks.", minimum=0)
+    beta_1: float = _flag(0.0, "Adam's beta_1.", minimum=0, below=1)
+    beta_2: float = _flag(0.99, "Adam's beta_2.", minimum=0, below=1)
+    ema_images: int = _flag(
+        20000,
+        "half life, in images, of the exponential moving average of the generator's weights, which "
+        "previews and exports use; 0 turns it off.",
+        minimum=0,
+    )
+    seed: int = _flag(0, "seed of initial weights, noise and data order.", minimum=0, below=2**31)
+    # Devices
+    strategy: str = _flag(
+        "mirrored",
+        "mirrored: one replica on each GPU of this machine (or each virtual device); one_device: the "
+        "first device only.",
+        choices=("mirrored", "one_device"),
+        may_change=True,
+    )
+    virtual_devices: int = _flag(
+        0,
+        "split the CPU into this many logical devices, to try several replicas without GPUs; 0 uses the real devices.",
+        minimum=0,
+        may_change=True,
+    )
+    steps_per_call: int = _flag(
+        20,
+        "training steps that run inside TensorFlow for each call from Python.",
+        minimum=1,
+        may_change=True,
+    )
+    # Output
+    run_dir: str = _flag(
+        "runs/default",
+        "folder that the run writes; a run that is there already is continued.",
+        may_change=True,
+    )
+    log_every: int = _flag(100, "steps between two log lines.", minimum=1, may_change=True)
+    preview_every: int = _flag(500, "steps between two preview pictures.", minimum=1, may_change=True)
+    checkpoint_every: int = _flag(1000, "steps between two checkpoints.", minimum=1, may_change=True)
+    keep_checkpoints: int = _flag(3, "number of newest checkpoints to keep.", minimum=1, may_change=True)
+
+    def validate(self) -> None:
+        """Refuses what can't work.
+
+        Raises:
+          MirageError: naming the flag, the value, what was expected.
+        """
+        for field in dataclasses.fields(self):
+            _check_range(field, getattr(self, field.name))
+        if self.dataset == "folder:" or not self.dataset:
+            raise MirageError(
+                f"--dataset={self.dataset} names no data; give mnist5k, a tensorflow-datasets name or folder:/path."
+            )
+        if not self.run_dir:
+            raise MirageError("--run_dir= is empty; name the folder that the run may write.")
+        if self.d_batches == "split" and self.objective != "nsgan":
+            raise MirageError(
+                f"--d_batches=split does not go with --objective={self.objective}, which compares real and "
+                "generated images in pairs; use --d_batches=joint or --objective=nsgan."
+            )
+        if self.d_batches == "split" and self.batch_size % 2:
+            raise MirageError(f"--batch_size={self.batch_size} can't be halved for --d_batches=split; make it even.")
+        if self.strategy == "one_device" and self.virtual_devices > 1:
+            raise MirageError(
+                f"--virtual_devices={self.virtual_devices} does not go with --strategy=one_device, which uses one "
+                "device; use --strategy=mirrored."
+            )
+        if self.model == "dcgan" and self.image_size and not 16 <= self.image_size <= 128:
+            raise MirageError(
+                f"--image_size={self.image_size} is outside 16 to 128, which --model=dcgan supports; choose a size "
+                "within, or --model=mlp."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as JSON types."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Config":
+        """Inverse of `to_dict`.
+
+        Raises:
+          MirageError: for an unknown field or a value of the wrong type, as after a hand edit.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        for name, value in values.items():
+            if name not in fields:
+                raise MirageError(f"the configuration has an unknown field {name!r}; this Mirage knows no such flag.")
+            expected = type(fields[name].default)
+            if expected is float and type(value) is int:
+                continue
+            if type(value) is not expected:
+                raise MirageError(f"the configuration's field {name!r} is {value!r}; expected {expected.__name__}.")
+        return cls(**values)
+
+    def changes_from(self, earlier: "Config") -> list[tuple[str, Any, Any]]:
+        """Lists the flags that keep this run from continuing `earlier`.
+
+        Returns:
+          (flag name, value of the earlier run, value now) of every flag that differs and matters.
+        """
+        return [
+            (field.name, getattr(earlier, field.name), getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if not field.metadata["may_change"] and getattr(earlier, field.name) != getattr(self, field.name)
+        ]
+
+
+def _check_range(field: dataclasses.Field, value: Any) -> None:
+    choices, minimum, below = (field.metadata[key] for key in ("choices", "minimum", "below"))
+    if choices and value not in choices:
+        raise MirageError(f"--{field.name}={value} is not known; choose from {', '.join(choices)}.")
+    # Written so that NaN, which compares false with everything, is refused too.
+    if minimum is not None and not value >= minimum:
+        raise MirageError(f"--{field.name}={value} is too small; expected at least {minimum}.")
+    if below is not None and not value < below:
+        raise MirageError(f"--{field.name}={value} is too large; expected less than {below}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSpec:
+    """What networks, checkpoints and bundles need to know of a data set.
+
+    Attributes:
+      name: the data set's name, as in `--dataset`.
+      version: its version, or empty where there is none.
+      image_shape: (height, width, channels), channels 1 or 3.
+      class_names: one name per label, in label order; empty if the data has no labels.
+      num_examples: number of training images.
+    """
+
+    name: str
+    version: str
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    num_examples: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as JSON types."""
+        return {
+            **dataclasses.asdict(self),
+            "image_shape": list(self.image_shape),
+            "class_names": list(self.class_names),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "DataSpec":
+        """Inverse of `to_dict`."""
+        return cls(
+            **{**values, "image_shape": tuple(values["image_shape"]), "class_names": tuple(values["class_names"])}
+        )
+
+
+def write_run(run_dir: Path, config: Config, data: DataSpec) -> None:
+    """Writes `config.json`: the configuration and the data set's description."""
+    document = {"config": config.to_dict(), "data": data.to_dict()}
+    target = run_dir / CONFIG_FILE
+    partial = target.with_suffix(".json.partial")
+    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    partial.replace(target)
+
+
+def read_run(run_dir: Path) -> tuple[Config, DataSpec]:
+    """Reads what `write_run` wrote.
+
+    Raises:
+      MirageError: if `run_dir` holds no run, or its `config.json` can't be understood.
+    """
+    path = run_dir / CONFIG_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return Config.from_dict(document["config"]), DataSpec.from_dict(document["data"])
+    except (FileNotFoundError, NotADirectoryError):
+        raise MirageError(
+            f"{run_dir} holds no training run ({CONFIG_FILE} is missing); pass the --run_dir of `python -m pipeline`."
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise MirageError(f"{path} is damaged ({error}); restore it or choose another --run_dir.") from None

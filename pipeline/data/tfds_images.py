@@ -1,0 +1,168 @@
+"""Image data sets of tensorflow-datasets, by name."""
+
+import difflib
+import socket
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import tensorflow_datasets as tfds
+
+from pipeline.config import Config, DataSpec, MirageError
+from pipeline.data.mnist5k import Mnist5k
+from pipeline.data.pixels import fit_array
+
+_MAX_BYTES = 8 * 2**30
+
+
+def describe_tfds(config: Config) -> DataSpec:
+    """Describes a data set without preparing it.
+
+    Args:
+      config: `dataset`, `data_dir`, `split` and `image_size` count.
+
+    Returns:
+      Its description; `num_examples` is 0 as long as the data set isn't prepared.
+
+    Raises:
+      MirageError: if there is no such image data set.
+    """
+    builder = _builder(config)
+    return _describe(config, builder, builder.info.splits[config.split].num_examples if builder.info.splits else 0)
+
+
+def load_tfds(config: Config) -> tuple[DataSpec, np.ndarray, np.ndarray]:
+    """Prepares a data set if necessary, and reads it.
+
+    Args:
+      config: `dataset`, `data_dir`, `manual_dir`, `split` and `image_size` count.
+
+    Returns:
+      (description, uint8 [N, H, W, C], labels int32 [N], zeros if there are none).
+
+    Raises:
+      MirageError: if the data can't be had or used.
+    """
+    builder = _builder(config)
+    _describe(config, builder, 0)  # refuses unusable features before anything is downloaded
+    _prepare(config, builder)
+    spec = _describe(config, builder, _num_examples(config, builder))
+    if spec.num_examples * int(np.prod(spec.image_shape)) > _MAX_BYTES:
+        raise MirageError(
+            f"--dataset={config.dataset} has {spec.num_examples:,} images of {spec.image_shape}, more than the "
+            "8 GiB that are kept in memory; choose a smaller --image_size or part of the --split."
+        )
+    image_key, label_key = _keys(config, builder)
+    examples = tfds.as_numpy(builder.as_dataset(split=config.split, shuffle_files=False))
+    images = np.empty((spec.num_examples, *spec.image_shape), np.uint8)
+    labels = np.zeros(spec.num_examples, np.int32)
+    for index, example in enumerate(examples):
+        image = example[image_key]
+        images[index] = fit_array(image, config.image_size) if config.image_size else image
+        if label_key:
+            labels[index] = example[label_key]
+    return spec, images, labels
+
+
+def _builder(config: Config) -> tfds.core.DatasetBuilder:
+    data_dir = str(Path(config.data_dir).expanduser()) if config.data_dir else None
+    try:
+        if config.dataset == Mnist5k.name:
+            return Mnist5k(data_dir=data_dir)
+        return tfds.builder(config.dataset, data_dir=data_dir, try_gcs=False)
+    except tfds.core.DatasetNotFoundError:
+        names = [*tfds.list_builders(with_community_datasets=False), Mnist5k.name]
+        close = difflib.get_close_matches(config.dataset, names, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "see tensorflow.org/datasets, or use folder:/path."
+        raise MirageError(f"--dataset={config.dataset} is unknown to tensorflow-datasets; {hint}") from None
+    except (ValueError, ImportError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise MirageError(f"--dataset={config.dataset} can't be used ({first}); choose another data set.") from None
+
+
+def _keys(config: Config, builder: tfds.core.DatasetBuilder) -> tuple[str, str | None]:
+    """Names of the image feature and of the label feature, if there is one."""
+    features = builder.info.features
+    items: dict[str, Any] = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
+    supervised = builder.info.supervised_keys or ()
+
+    def first(kind: type) -> str | None:
+        names = [name for name, feature in items.items() if isinstance(feature, kind)]
+        return next((name for name in supervised if name in names), names[0] if names else None)
+
+    image_key = first(tfds.features.Image)
+    if image_key is None:
+        raise MirageError(f"--dataset={config.dataset} has no images; choose an image data set.")
+    return image_key, first(tfds.features.ClassLabel)
+
+
+def _describe(config: Config, builder: tfds.core.DatasetBuilder, num_examples: int) -> DataSpec:
+    image_key, label_key = _keys(config, builder)
+    feature = builder.info.features[image_key]
+    height, width, channels = feature.shape
+    if channels not in (1, 3) or feature.np_dtype != np.uint8:
+        raise MirageError(
+            f"--dataset={config.dataset} has images of {channels} channels of {np.dtype(feature.np_dtype).name}; "
+            "expected 1 or 3 channels of uint8."
+        )
+    if config.image_size:
+        height = width = config.image_size
+    elif height is None or width is None:
+        raise MirageError(f"--dataset={config.dataset} has images of various sizes; set --image_size.")
+    names = tuple(builder.info.features[label_key].names) if label_key else ()
+    return DataSpec(config.dataset, str(builder.version), (height, width, channels), names, num_examples)
+
+
+def _prepare(config: Config, builder: tfds.core.DatasetBuilder) -> None:
+    folder = Path(builder.data_dir)
+    if builder.is_prepared():
+        return
+    # A builder of the user's own may need no download.
+    stock = type(builder).__module__.startswith("tensorflow_datasets.")
+    if stock and not config.manual_dir and _offline():
+        raise MirageError(
+            f"--dataset={config.dataset} is not prepared and there is no network; pass --manual_dir= with its original "
+            "files, or --data_dir= where it is prepared, or use --dataset=mnist5k, which needs neither."
+        )
+    download = tfds.download.DownloadConfig(manual_dir=config.manual_dir or None)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # tensorflow-datasets has no lock of its own: two processes would fail over each other's files.
+        with filelock.FileLock(folder.parent / ".prepare.lock"):
+            if not _builder(config).is_prepared():
+                builder.download_and_prepare(download_config=download)
+            builder.read_from_directory(builder.data_dir) if not builder.info.splits else None
+    except MirageError:
+        raise
+    except Exception as error:  # builders raise what they like: it becomes one sentence, nothing is hidden
+        lines = str(error).strip().splitlines()
+        raise MirageError(
+            f"--dataset={config.dataset} can't be prepared ({type(error).__name__}: {lines[0] if lines else ''}); pass "
+            "--manual_dir= with its original files, or --data_dir= where you may write."
+        ) from error
+
+
+def _num_examples(config: Config, builder: tfds.core.DatasetBuilder) -> int:
+    try:
+        count = builder.info.splits[config.split].num_examples
+    except (KeyError, ValueError, AssertionError):
+        names = ", ".join(sorted(builder.info.splits))
+        raise MirageError(
+            f"--split={config.split} is not a split of --dataset={config.dataset}; choose from {names}, or a slice "
+            "such as train[:50%]."
+        ) from None
+    if not count:
+        raise MirageError(f"--split={config.split} of --dataset={config.dataset} has no examples; widen it.")
+    return count
+
+
+def _offline() -> bool:
+    """Whether no name can be resolved, so that a download would only retry for minutes and then fail."""
+    for host in ("storage.googleapis.com", "example.org"):
+        try:
+            socket.getaddrinfo(host, 443)
+        except OSError:
+            continue
+        return False
+    return True

@@ -1,0 +1,170 @@
+"""What a run tells: `metrics.jsonl`, TensorBoard, log lines and a live progress bar."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+METRICS_FILE = "metrics.jsonl"
+TENSORBOARD_DIR = "tensorboard"
+
+
+class RunLog:
+    """Collects figures between two log lines, and writes their means.
+
+    Use it as a context manager.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        metric_names: Sequence[str],
+        *,
+        images_per_step: int,
+        num_examples: int,
+        start_step: int,
+        total_steps: int,
+    ) -> None:
+        """Opens the run's logs.
+
+        Args:
+          run_dir: the run directory.
+          metric_names: names of the figures that `add` receives.
+          images_per_step: training images that one step consumes.
+          num_examples: size of the data set.
+          start_step: step from which the run goes on; later lines of an interrupted run are dropped,
+            because those steps are done again.
+          total_steps: step at which the run ends.
+        """
+        self._path = run_dir / METRICS_FILE
+        _truncate(self._path, start_step)
+        self._writer = tf.summary.create_file_writer(str(run_dir / TENSORBOARD_DIR))
+        self._names = list(metric_names)
+        self._images_per_step = images_per_step
+        self._num_examples = num_examples
+        self._total_steps = total_steps
+        self._step = start_step
+        self._bar = tqdm.tqdm(
+            total=total_steps,
+            initial=start_step,
+            unit="step",
+            dynamic_ncols=True,
+            disable=None,  # where standard error is no terminal, log lines alone tell the progress
+        )
+        self._restart_interval()
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Closes the logs."""
+        self._bar.close()
+        self._writer.close()
+
+    def _restart_interval(self) -> None:
+        self._sums = np.zeros(len(self._names))
+        self._count = 0
+        self._since = time.perf_counter()
+
+    def add(self, means: np.ndarray, num_steps: int) -> None:
+        """Takes the figures of a few steps.
+
+        Args:
+          means: float32 [len(metric_names)], means over these steps.
+          num_steps: their number.
+        """
+        self._sums += means * num_steps
+        self._count += num_steps
+        self._step += num_steps
+        self._bar.update(num_steps)
+
+    def write(self) -> None:
+        """Writes the means since the last call to all logs."""
+        images_per_s = self._count * self._images_per_step / (time.perf_counter() - self._since)
+        images = self._step * self._images_per_step
+        means = dict(zip(self._names, (self._sums / self._count).tolist(), strict=True))
+        record = {
+            "step": self._step,
+            "images": images,
+            "epoch": round(images / self._num_examples, 4),
+            **means,
+            "images_per_s": round(images_per_s, 1),
+        }
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        with self._writer.as_default(step=self._step):
+            for name, value in record.items():
+                if name != "step":
+                    tf.summary.scalar(name, value)
+            self._writer.flush()
+        seconds_left = (self._total_steps - self._step) * self._images_per_step / images_per_s
+        self.say(
+            f"step {self._step:,}/{self._total_steps:,}  {format_metrics(means)}  "
+            f"{images_per_s:,.0f} images/s  {format_duration(seconds_left)} left"
+        )
+        self._restart_interval()
+
+    def picture(self, picture: np.ndarray) -> None:
+        """Adds a preview, uint8 [H, W, C], to TensorBoard."""
+        with self._writer.as_default(step=self._step):
+            tf.summary.image("samples", picture[None])
+
+    def say(self, line: str) -> None:
+        """Prints a line above the progress bar."""
+        self._bar.write(line, file=sys.stdout)
+        sys.stdout.flush()
+
+
+def format_metrics(means: Mapping[str, float]) -> str:
+    """Formats figures for a log line: losses as numbers, D's accuracies as percentages.
+
+    Args:
+      means: figures by name. `d_acc_real` and `d_acc_fake`, in [0, 1], are joined to the accuracy over
+        all images that D judged.
+
+    Returns:
+      Such as `[D loss: 0.6591, acc.: 61.5% (real 60.2%, generated 62.8%)] [G loss: 0.8032]`.
+    """
+    parts = []
+    real, fake = means.get("d_acc_real"), means.get("d_acc_fake")
+    accuracy = ""
+    if real is not None and fake is not None:
+        accuracy = f", acc.: {50 * (real + fake):.1f}% (real {100 * real:.1f}%, generated {100 * fake:.1f}%)"
+    if "d_loss" in means:
+        parts.append(f"[D loss: {means['d_loss']:.4f}{accuracy}]")
+    if "g_loss" in means:
+        parts.append(f"[G loss: {means['g_loss']:.4f}]")
+    shown = {"d_loss", "g_loss", "d_acc_real", "d_acc_fake"}
+    parts += [f"{name} {value:.4g}" for name, value in means.items() if name not in shown]
+    return " ".join(parts)
+
+
+def format_duration(seconds: float) -> str:
+    """Formats a duration as `1:02:03` or `2:03`."""
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _truncate(path: Path, step: int) -> None:
+    """Drops the records after `step`, and a last line that was cut off."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue
+    partial = path.with_suffix(".jsonl.partial")
+    partial.write_text("".join(kept), encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,250 @@
+"""The edge runtime: an exported generator in onnxruntime."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import ArrayLike, NDArray
+
+from serving.latents import latents
+from serving.manifest import (
+    GENERATOR_FILE,
+    METADATA_KEY,
+    BundleError,
+    ModelInfo,
+    parse_model_info,
+    read_manifest,
+    verify_file,
+)
+
+Labels = int | str | Sequence[int] | Sequence[str] | NDArray[np.integer] | None
+
+# Larger batches are cut: onnxruntime's transposed convolutions gain nothing from them, and fresh
+# large buffers cost more than the arithmetic.
+_CHUNK = 16
+
+
+class Generator:
+    """Makes images from seeds or latents, on the CPU.
+
+    The same seed and label always give the same picture, whatever else is in the batch. An instance
+    may be used from several threads at once.
+
+    Attributes:
+      info: latent size, image shape and classes.
+    """
+
+    def __init__(self, session: ort.InferenceSession, info: ModelInfo) -> None:
+        """Wraps a session; use `Generator.load`."""
+        self.info = info
+        self._session = session
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> Self:
+        """Loads a generator.
+
+        Args:
+          path: a bundle's folder, whose checksum is verified, or a single `.onnx` file of Mirage's.
+          threads: CPU threads per call; by default all CPUs that this process may use.
+
+        Returns:
+          The generator.
+
+        Raises:
+          BundleError: if there is no usable generator at `path`.
+          ValueError: if `threads` is less than 1.
+        """
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is {threads}; expected at least 1, or None for all CPUs.")
+        path = Path(path)
+        expected = None
+        if path.suffix != ".onnx":
+            manifest = read_manifest(path)
+            expected = manifest.model
+            path = verify_file(path, manifest, GENERATOR_FILE)
+        session = _open(path, threads or _available_cpus())
+        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if text is None:
+            raise BundleError(f"{path} has no metadata {METADATA_KEY!r}; it was not written by `python -m export`.")
+        try:
+            info = parse_model_info(text)
+            _check_signature(session, info)
+        except BundleError as error:
+            raise BundleError(f"{path} can't be used: {error}") from None
+        if expected is not None and info != expected:
+            raise BundleError(f"{path} and its manifest describe different models; export the bundle again.")
+        return cls(session, info)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the images."""
+        return self.info.image_shape
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in label order; empty if the generator is unconditional."""
+        return self.info.class_names
+
+    @property
+    def latent_dim(self) -> int:
+        """Number of components of a latent."""
+        return self.info.latent_dim
+
+    def sample(self, n: int, seed: int = 0, labels: Labels = None) -> NDArray[np.uint8]:
+        """Makes `n` images; image i has the seed `seed + i`.
+
+        Args:
+          n: number of images, 0 or more.
+          seed: seed of the first image, an int64.
+          labels: for a conditional generator: one label or class name for all images, or one for each;
+            None takes the classes in turn, image i being of class i modulo the number of classes.
+
+        Returns:
+          uint8 [n, H, W, C].
+
+        Raises:
+          ValueError: for n, seed or labels that don't fit.
+        """
+        if n < 0:
+            raise ValueError(f"n is {n}; expected 0 or more.")
+        if not -(2**63) <= seed <= 2**63 - max(n, 1):
+            raise ValueError(f"seed {seed} with n = {n} leaves the range of int64; choose a smaller one.")
+        seeds = np.int64(seed) + np.arange(n, dtype=np.int64)
+        return self._run(latents(seeds, self.latent_dim), self._labels(labels, n))
+
+    def decode(self, z: ArrayLike, labels: Labels = None) -> NDArray[np.uint8]:
+        """Makes an image of each latent.
+
+        Args:
+          z: [n, latent_dim], converted to float32.
+          labels: as for `sample`.
+
+        Returns:
+          uint8 [n, H, W, C].
+
+        Raises:
+          ValueError: for latents of another shape or not finite, or labels that don't fit.
+        """
+        array = np.asarray(z, np.float32)
+        if array.ndim != 2 or array.shape[1] != self.latent_dim:
+            raise ValueError(f"z has the shape {list(array.shape)}; expected [n, {self.latent_dim}].")
+        if not np.isfinite(array).all():
+            raise ValueError("z has values that are NaN or infinite; expected finite numbers.")
+        return self._run(array, self._labels(labels, len(array)))
+
+    def interpolate(self, first: int, last: int, n: int, labels: Labels = None) -> NDArray[np.uint8]:
+        """Walks from one seed's image to another's.
+
+        The latents lie on the great arc between the two (White 2016, arXiv 1609.04468), because the
+        straight line passes through latents shorter than almost all that the generator was trained on.
+
+        Args:
+          first: seed of the first image.
+          last: seed of the last image.
+          n: number of images, both ends included; at least 2.
+          labels: as for `sample`, but None means class 0 throughout.
+
+        Returns:
+          uint8 [n, H, W, C].
+
+        Raises:
+          ValueError: for n below 2, or labels that don't fit.
+        """
+        if n < 2:
+            raise ValueError(f"n is {n}; expected at least 2, the two ends.")
+        ends = latents([first, last], self.latent_dim)
+        labels = 0 if labels is None and self.info.conditional else labels
+        return self._run(slerp(ends[0], ends[1], np.linspace(0, 1, n)), self._labels(labels, n))
+
+    def _labels(self, labels: Labels, n: int) -> NDArray[np.int64] | None:
+        names = self.class_names
+        if not self.info.conditional:
+            if labels is not None:
+                raise ValueError("labels were passed, but this generator is unconditional; leave them out.")
+            return None
+        if labels is None:
+            return np.arange(n, dtype=np.int64) % len(names)
+        given = [labels] * n if isinstance(labels, (int, np.integer, str)) else list(labels)
+        if len(given) != n:
+            raise ValueError(f"{len(given)} labels were passed for {n} images; expected one, or one for each.")
+        return np.array([self._label(label) for label in given], np.int64)
+
+    def _label(self, label: object) -> int:
+        names = self.class_names
+        if isinstance(label, str) and label in names:
+            return names.index(label)
+        if isinstance(label, (int, np.integer)) and not isinstance(label, bool) and 0 <= label < len(names):
+            return int(label)
+        raise ValueError(f"label {label!r} is unknown; expected 0 to {len(names) - 1}, or a name such as {names[0]!r}.")
+
+    def _run(self, z: NDArray[np.float32], labels: NDArray[np.int64] | None) -> NDArray[np.uint8]:
+        pixels = np.empty((len(z), *self.image_shape), np.uint8)
+        for start in range(0, len(z), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            feeds = {"z": z[part]} if labels is None else {"z": z[part], "label": labels[part]}
+            (images,) = self._session.run(["image"], feeds)
+            pixels[part] = to_pixels(images)
+        return pixels
+
+
+def to_pixels(images: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Converts images in [-1, 1] to uint8 0..255, rounding half to even and clipping."""
+    return np.rint(np.clip((images + np.float32(1)) * np.float32(127.5), 0, 255)).astype(np.uint8)
+
+
+def slerp(a: NDArray[np.float32], b: NDArray[np.float32], t: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Spherical linear interpolation (Shoemake 1985).
+
+    Args:
+      a: [d], the vector at t = 0.
+      b: [d], the vector at t = 1.
+      t: [n], in [0, 1].
+
+    Returns:
+      float32 [n, d]; where the two vectors are parallel, the straight line.
+    """
+    start, end = a.astype(np.float64), b.astype(np.float64)
+    cosine = start @ end / max(float(np.linalg.norm(start) * np.linalg.norm(end)), np.finfo(np.float64).tiny)
+    angle = np.arccos(np.clip(cosine, -1, 1))
+    t = t[:, None]
+    if np.sin(angle) < 1e-6:
+        return ((1 - t) * start + t * end).astype(np.float32)
+    return ((np.sin((1 - t) * angle) * start + np.sin(t * angle) * end) / np.sin(angle)).astype(np.float32)
+
+
+def _available_cpus() -> int:
+    # Not os.cpu_count(): containers and batch systems give a process fewer.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _open(path: Path, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # errors are raised, there is no need to print them too
+    # Otherwise threads burn CPU for about a second after each call.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not path.is_file():
+        raise BundleError(f"there is no file {path}; pass a bundle's folder or its {GENERATOR_FILE}.")
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no better base class
+        line = str(error).strip().splitlines()[0][:200]
+        raise BundleError(f"{path} is no model that onnxruntime can run ({line}); export the bundle again.") from None
+
+
+def _check_signature(session: ort.InferenceSession, info: ModelInfo) -> None:
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {"z": ("tensor(float)", (info.latent_dim,))}
+    if info.conditional:
+        expected["label"] = ("tensor(int64)", ())
+    actual = {node.name: (node.type, tuple(node.shape[1:])) for node in session.get_inputs()}
+    if actual != expected:
+        raise BundleError(f"its inputs are {actual}; expected {expected}, each with a batch axis in front.")
+    outputs = {node.name: (node.type, tuple(node.shape[1:])) for node in session.get_outputs()}
+    if outputs != {"image": ("tensor(float)", info.image_shape)}:
+        raise BundleError(f"its outputs are {outputs}; expected only image, float32 [N, *{info.image_shape}].")
+    if any(isinstance(node.shape[0], int) for node in [*session.get_inputs(), *session.get_outputs()]):
+        raise BundleError("its batch axis is fixed; expected a symbolic one.")

@@ -1,0 +1,34 @@
+"""Shared set-up: two logical CPU devices, so that replicas can be tested without GPUs."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Returns a function that writes random images into class folders (or flat, without classes)."""
+
+    def write(classes: tuple[str, ...] = ("cat", "dog"), per_class: int = 6, size: int = 16, mode: str = "L") -> Path:
+        rng = np.random.default_rng(0)
+        root = tmp_path / "images"
+        for name in classes or ("",):
+            (root / name).mkdir(parents=True, exist_ok=True)
+            for index in range(per_class):
+                shape = (size, size) if mode == "L" else (size, size, 3)
+                Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(root / name / f"{index}.png")
+        return root
+
+    return write

@@ -1,0 +1,252 @@
+"""Bundles of tiny untrained networks with the statistics of trained ones."""
+
+import dataclasses
+import json
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import tensorflow as tf
+from absl import flags
+from PIL import Image
+
+import export.__main__ as command
+from export import bundle as bundle_module
+from export.bundle import export_bundle
+from export.onnx_export import OPSET
+from export.parity import check_parity, keras_generator, onnx_generator
+from pipeline.checkpoint import Checkpoints, load_sampler
+from pipeline.config import Config, DataSpec, MirageError, write_run
+from pipeline.step import build_trainee
+from serving import Generator
+from serving.latents import latents
+from serving.manifest import METADATA_KEY, ModelInfo, parse_model_info, read_manifest, sha256
+
+SPECS = {
+    "mlp": (
+        Config(model="mlp", latent_dim=7, ema_images=0),
+        DataSpec("shapes", "2.0.0", (8, 8, 1), (), 20),
+    ),
+    "dcgan": (
+        Config(model="dcgan", latent_dim=5, conditional=True, dataset="folder:/secret/place/pets"),
+        DataSpec("folder:/secret/place/pets", "", (16, 16, 3), ("cat", "dog"), 20),
+    ),
+}
+
+
+def make_run(run_dir, kind, seed=0):
+    """Writes a run whose batch norms have statistics that matter."""
+    config, data = SPECS[kind]
+    trainee = build_trainee(config, data)
+    rng = np.random.default_rng(seed)
+    for variable in trainee.sampler.variables:
+        if variable.name in ("gamma", "moving_variance"):
+            variable.assign(rng.uniform(0.5, 2, variable.shape))
+        elif variable.name in ("beta", "moving_mean"):
+            variable.assign(0.3 * rng.standard_normal(variable.shape))
+    trainee.step.assign(3)
+    run_dir.mkdir()
+    Checkpoints(run_dir, trainee, 1).save()
+    write_run(run_dir, config, data)
+    return trainee
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    for kind in SPECS:
+        make_run(root / kind, kind)
+        export_bundle(root / kind, root / f"{kind}-bundle")
+    return root
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_bundle_holds_what_its_manifest_says(runs, kind):
+    bundle = runs / f"{kind}-bundle"
+    manifest = read_manifest(bundle)
+    present = {p.relative_to(bundle).as_posix() for p in bundle.rglob("*") if p.is_file()} - {"manifest.json"}
+    assert set(manifest.files) == present
+    assert {"generator.onnx", "samples.png", "README.md", "saved_model/saved_model.pb"} <= present
+    assert all(sha256(bundle / name) == digest for name, digest in manifest.files.items())
+    config, data = SPECS[kind]
+    assert manifest.model == ModelInfo(config.latent_dim, data.image_shape, config.conditional, data.class_names)
+    assert manifest.document["provenance"]["step"] == 3
+    assert set(manifest.document["parity"]) == {"saved_model", "onnx"}
+    assert not [p for p in runs.iterdir() if p.name.startswith(".")]
+
+
+def test_paths_of_the_training_machine_stay_there(runs):
+    for path in (runs / "dcgan-bundle").rglob("*"):
+        if path.is_file():
+            assert b"/secret" not in path.read_bytes(), path
+            assert str(runs).encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_the_onnx_file_explains_itself(runs, kind):
+    model = onnx.load(runs / f"{kind}-bundle" / "generator.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert [(o.domain, o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")] == [("", OPSET)]
+    axes = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.input}
+    axes |= {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.output}
+    config, data = SPECS[kind]
+    expected = {"z": ["N", config.latent_dim], "image": ["N", *data.image_shape]}
+    assert axes == (expected | {"label": ["N"]} if config.conditional else expected)
+    metadata = {prop.key: prop.value for prop in model.metadata_props}
+    assert parse_model_info(metadata[METADATA_KEY]).image_shape == data.image_shape
+    assert metadata["step"] == "3"
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_pictures_are_those_of_the_trained_network(runs, kind):
+    config, _, model, _ = load_sampler(runs / kind)
+    z = latents(np.arange(5), config.latent_dim)
+    labels = np.array([0, 1, 1, 0, 1])
+    expected = np.asarray(model([z, labels] if config.conditional else z, training=False))
+    expected = np.rint((expected + 1) * 127.5)
+    pixels = Generator.load(runs / f"{kind}-bundle").decode(z, labels if config.conditional else None)
+    difference = np.abs(pixels - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() <= 0.001
+    assert pixels.std() > 10
+
+
+def test_the_saved_model_has_the_named_signature(runs):
+    loaded = tf.saved_model.load(str(runs / "dcgan-bundle" / "saved_model"))
+    signature = loaded.signatures["serving_default"]
+    specs = signature.structured_input_signature[1]
+    assert {name: (spec.dtype, spec.shape.as_list()) for name, spec in specs.items()} == {
+        "z": (tf.float32, [None, 5]),
+        "label": (tf.int64, [None]),
+    }
+    assert signature(z=tf.zeros([2, 5]), label=tf.constant([0, 1], tf.int64))["image"].shape == (2, 16, 16, 3)
+
+
+def test_the_mlp_against_numpy(runs):
+    """Dense, leaky ReLU, batch norm and tanh written out, from the checkpoint's weights."""
+    _, _, model, _ = load_sampler(runs / "mlp")
+    weights = [np.asarray(w, np.float64) for w in model.get_weights()]
+    z = latents(np.arange(3), 7)
+    x = z.astype(np.float64)
+    for layer in range(3):
+        kernel, bias, gamma, beta, mean, variance = weights[6 * layer : 6 * layer + 6]
+        x = x @ kernel + bias
+        x = np.where(x > 0, x, 0.2 * x)
+        x = (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+    expected = np.tanh(x @ weights[18] + weights[19]).reshape(3, 8, 8, 1)
+    session = ort.InferenceSession(runs / "mlp-bundle" / "generator.onnx", providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(["image"], {"z": z})[0], expected, atol=1e-5)
+
+
+def test_mlp_pictures_do_not_depend_on_their_batch(runs):
+    generator = Generator.load(runs / "mlp-bundle")
+    together = generator.sample(40)
+    for i in range(40):
+        np.testing.assert_array_equal(generator.sample(1, seed=i)[0], together[i])
+
+
+@pytest.mark.parametrize(("kind", "size"), [("mlp", (5 * 10 + 2, 5 * 10 + 2)), ("dcgan", (8 * 18 + 2, 2 * 18 + 2))])
+def test_sample_sheet(runs, kind, size):
+    with Image.open(runs / f"{kind}-bundle" / "samples.png") as picture:
+        assert picture.size == size
+
+
+def perturbed(path, info):
+    """The ONNX generator with one weight changed a little."""
+    model = onnx.load(path)
+    weight = max(model.graph.initializer, key=lambda tensor: np.prod(tensor.dims))
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values.flat[0] += 0.01
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    onnx.save(model, path)
+    return onnx_generator(path, info)
+
+
+def test_the_parity_gate_fails_and_leaves_nothing_behind(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle_module, "onnx_generator", perturbed)
+    with pytest.raises(MirageError, match="parity: at batch size 1 onnx differs"):
+        export_bundle(runs / "mlp", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [lambda x: x * np.nan, lambda x: x + 2e-5, lambda x: x[:, ::2]])
+def test_the_parity_gate_refuses(runs, wrong):
+    config, data, model, _ = load_sampler(runs / "mlp")
+    info = ModelInfo(config.latent_dim, data.image_shape, False, ())
+    reference = keras_generator(model, info)
+    assert check_parity(reference, {"same": reference}, info) == {"same": {"max_difference": 0, "pixel_share": 0}}
+    with pytest.raises(MirageError, match="parity"):
+        check_parity(reference, {"onnx": lambda z, label: wrong(reference(z, label))}, info)
+
+
+def test_a_failed_export_keeps_the_older_bundle(runs, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    export_bundle(runs / "mlp", out, ["onnx"])
+    before = (out / "manifest.json").read_bytes()
+    monkeypatch.setattr(bundle_module, "onnx_generator", perturbed)
+    with pytest.raises(MirageError, match="parity"):
+        export_bundle(runs / "mlp", out)
+    assert (out / "manifest.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_older_bundle_is_replaced(runs, tmp_path):
+    out = tmp_path / "out"
+    export_bundle(runs / "mlp", out, ["onnx"])
+    export_bundle(runs / "mlp", out, ["saved_model"])
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["onnx"] is None
+    assert not (out / "generator.onnx").exists()
+    assert (out / "samples.png").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.fixture
+def call(capsys):
+    def call(*arguments):
+        values = flags.FlagValues()
+        command.define_flags(values)
+        status = command.main(values, values(["export", *arguments]))
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def test_command_line(call, runs, tmp_path):
+    status, printed, _ = call(f"--run_dir={runs}/mlp", f"--out={tmp_path}/b", "--formats=onnx")
+    assert status == 0
+    assert f"Done: {tmp_path}/b" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--run_dir=nowhere"], "nowhere holds no training run"),
+        (["--formats=tflite"], "--formats=tflite"),
+        (["--out=full"], "--out=full"),
+        (["--out=file"], "--out=file"),
+        (["--out=file/deeper"], "--out=file/deeper"),
+        (["stray"], "'stray'"),
+    ],
+)
+def test_mistakes_are_one_sentence(call, runs, tmp_path, monkeypatch, arguments, named):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious").write_text("x")
+    (tmp_path / "file").write_text("x")
+    status, _, error = call(f"--run_dir={runs}/mlp", "--out=new", *arguments)
+    assert status == 1
+    assert error.startswith("error: ")
+    assert named in error
+    assert error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full"]
+    assert (tmp_path / "full" / "precious").exists()
+
+
+def test_a_run_without_checkpoint_is_refused(tmp_path):
+    config, data = SPECS["mlp"]
+    write_run(tmp_path, dataclasses.replace(config), data)
+    with pytest.raises(MirageError, match="no checkpoint yet"):
+        export_bundle(tmp_path, tmp_path / "out")

@@ -1,0 +1,127 @@
+"""`python -m pipeline` as users call it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent.parent
+# One thread each, so that bits can be compared whatever the number of cores.
+ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "pipeline", *map(str, arguments)]
+
+
+def call(*arguments):
+    return subprocess.run(command(*arguments), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
+def tiny(folder, run_dir):
+    return (
+        f"--dataset=folder:{folder}",
+        "--model=mlp",
+        "--latent_dim=2",
+        "--batch_size=2",
+        "--steps=400",
+        "--steps_per_call=5",
+        "--checkpoint_every=40",
+        "--log_every=40",
+        "--preview_every=200",
+        f"--run_dir={run_dir}",
+    )
+
+
+def test_help_teaches_and_loads_no_tensorflow():
+    code = "import sys, runpy; sys.argv = ['pipeline', '--help']; runpy.run_module('pipeline', run_name='__main__')"
+    probe = f"import atexit, sys; atexit.register(lambda: print('tensorflow' in sys.modules)); {code}"
+    result = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "--dataset: what to learn" in result.stdout
+    assert "python -m pipeline --conditional" in result.stdout
+    assert result.stdout.rstrip().endswith("False")
+
+
+def test_dry_run_of_the_classic_preset_counts_its_parameters(tmp_path):
+    result = call(
+        "--flagfile=configs/seed_mlp.flags", "--dry_run", f"--data_dir={tmp_path}", f"--run_dir={tmp_path}/run"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "discriminator: 533,505 parameters: 533,505 trainable, 0 not" in result.stdout
+    assert "generator: 1,493,520 parameters: 1,489,936 trainable, 3,584 not" in result.stdout
+    assert '"batch_size": 32' in result.stdout
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--batch_size=0"], "--batch_size=0"),
+        (["--batch_sise=8"], "batch_sise"),
+        (["--model=vgg"], "model"),
+        (["stray"], "stray"),
+        (["--dataset=folder:/does/not/exist"], "/does/not/exist"),
+    ],
+)
+def test_mistakes_end_without_traceback(tmp_path, arguments, named):
+    result = call(*arguments, f"--run_dir={tmp_path}/run")
+    assert result.returncode == 1
+    assert named in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """Images, and the last checkpoint of a run over them that nothing interrupted."""
+    root = tmp_path_factory.mktemp("uninterrupted")
+    (root / "images").mkdir()
+    for index in range(8):
+        pixels = np.random.default_rng(index).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / "images" / f"{index}.png")
+    result = call(*tiny(root / "images", root / "run"))
+    assert result.returncode == 0, result.stderr
+    return root / "images", last_checkpoint(root / "run")
+
+
+def last_checkpoint(run_dir):
+    """Every tensor of the last checkpoint, but the number of saves and TensorFlow's own description."""
+    reader = tf.train.load_checkpoint(str(run_dir / "checkpoints" / "ckpt-400"))
+    names = [name for name in reader.get_variable_to_shape_map() if not name.startswith(("save_counter", "_CHECK"))]
+    return {name: reader.get_tensor(name).tobytes() for name in names}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_stopped_run_goes_on_to_the_same_end(uninterrupted, tmp_path, number):
+    images, expected = uninterrupted
+    run_dir = tmp_path / "run"
+    arguments = tiny(images, run_dir)
+    with subprocess.Popen(command(*arguments), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not list((run_dir / "checkpoints").glob("ckpt-*.index")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(number)
+        printed, _ = process.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        assert process.returncode == -number
+    else:
+        assert process.returncode == 128 + number
+        assert f"{number.name}: saved at step" in printed
+    assert not (run_dir / "checkpoints" / "ckpt-400.index").exists()
+    again = call(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert "from the checkpoint of step" in again.stdout
+    # The whole state: networks, optimisers, average generator.
+    assert len(expected) > 60
+    assert last_checkpoint(run_dir) == expected
+    steps = [json.loads(line)["step"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 400

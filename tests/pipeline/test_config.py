@@ -1,0 +1,89 @@
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import Config, DataSpec, MirageError, read_run, write_run
+
+DATA = DataSpec("shapes", "1.0.0", (16, 16, 1), ("round", "square"), 20)
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Config), ids=lambda field: field.name)
+def test_every_field_can_become_a_flag(field):
+    assert type(field.default) in (str, int, float, bool)
+    assert field.metadata["help"].endswith(".")
+
+
+def test_defaults_are_valid():
+    Config().validate()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"batch_size": 0}, "--batch_size=0"),
+        ({"steps": -1}, "--steps=-1"),
+        ({"learning_rate": float("nan")}, "--learning_rate=nan"),
+        ({"beta_1": 1.0}, "--beta_1=1.0"),
+        ({"seed": 2**31}, "--seed=2147483648"),
+        ({"model": "transformer"}, "--model=transformer"),
+        ({"objective": "gan"}, "--objective=gan"),
+        ({"dataset": ""}, "--dataset="),
+        ({"dataset": "folder:"}, "--dataset=folder:"),
+        ({"run_dir": ""}, "--run_dir="),
+        ({"objective": "r3gan", "d_batches": "split"}, "--d_batches=split"),
+        ({"objective": "nsgan", "d_batches": "split", "batch_size": 33}, "--batch_size=33"),
+        ({"strategy": "one_device", "virtual_devices": 2}, "--virtual_devices=2"),
+        ({"model": "dcgan", "image_size": 8}, "--image_size=8"),
+        ({"model": "dcgan", "image_size": 256}, "--image_size=256"),
+    ],
+)
+def test_refuses_what_cannot_work_naming_the_flag(changes, named):
+    with pytest.raises(MirageError, match="^" + named):
+        Config(**changes).validate()
+
+
+@given(
+    st.builds(
+        Config,
+        dataset=st.text(),
+        batch_size=st.integers(),
+        learning_rate=st.floats(allow_nan=False),
+        conditional=st.booleans(),
+    )
+)
+def test_json_round_trip(config):
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("values", [{"no_such_flag": 1}, {"batch_size": "64"}, {"conditional": 1}])
+def test_from_dict_refuses_a_wrong_document(values):
+    with pytest.raises(MirageError, match=next(iter(values))):
+        Config.from_dict(values)
+
+
+def test_only_what_matters_keeps_a_run_from_continuing():
+    earlier = Config()
+    now = dataclasses.replace(earlier, steps=99, log_every=7, run_dir="elsewhere", batch_size=32)
+    assert now.changes_from(earlier) == [("batch_size", 64, 32)]
+
+
+def test_run_round_trip(tmp_path):
+    config = Config(batch_size=8)
+    write_run(tmp_path, config, DATA)
+    assert read_run(tmp_path) == (config, DATA)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_read_run_says_that_there_is_none(tmp_path):
+    with pytest.raises(MirageError, match="holds no training run"):
+        read_run(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"config": {}, "data": 3}', '{"config": {"steps": null}}'])
+def test_read_run_says_that_the_file_is_damaged(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(MirageError):
+        read_run(tmp_path)

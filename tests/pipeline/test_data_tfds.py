@@ -1,0 +1,146 @@
+import os
+import socket
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from pipeline.config import Config, MirageError
+from pipeline.data import describe, load
+
+
+def builder(name, feature_dict, examples):
+    """Registers a tensorflow-datasets builder; its name is the class name in lower case."""
+
+    def info(self):
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(feature_dict))
+
+    def split_generators(self, dl_manager):
+        return {split: self._generate_examples(rows) for split, rows in examples.items()}
+
+    def generate_examples(self, rows):
+        yield from enumerate(rows)
+
+    members = {
+        "VERSION": tfds.core.Version("1.0.0"),
+        "_info": info,
+        "_split_generators": split_generators,
+        "_generate_examples": generate_examples,
+        "__module__": __name__,
+    }
+    return type(name, (tfds.core.GeneratorBasedBuilder,), members)
+
+
+def noise(*shape):
+    return np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8)
+
+
+COLOUR = noise(6, 20, 20, 3)
+builder(
+    "Colourset",
+    {
+        "id": tfds.features.Text(),
+        "image": tfds.features.Image(shape=(20, 20, 3)),
+        "kind": tfds.features.ClassLabel(names=["a", "b"]),
+    },
+    {
+        "train": [{"id": "x", "image": image, "kind": i % 2} for i, image in enumerate(COLOUR)],
+        "test": [{"id": "y", "image": COLOUR[0], "kind": 0}],
+    },
+)
+builder(
+    "Variousset",
+    {"image": tfds.features.Image()},
+    {"train": [{"image": noise(20 + i, 30, 3)} for i in range(3)]},
+)
+builder("Textset", {"text": tfds.features.Text()}, {"train": [{"text": "x"}]})
+builder("Alphaset", {"image": tfds.features.Image(shape=(20, 20, 4))}, {"train": [{"image": noise(20, 20, 4)}]})
+
+
+@pytest.fixture
+def config(tmp_path):
+    return lambda dataset, **changes: Config(
+        dataset=dataset, data_dir=str(tmp_path), batch_size=changes.pop("batch_size", 1), **changes
+    )
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*arguments, **keywords):
+        raise socket.gaierror("no network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def test_mnist5k_is_real_digits_without_network(config, no_network):
+    dataset = load(config("mnist5k", conditional=True))
+    assert dataset.spec.image_shape == (28, 28, 1)
+    assert dataset.spec.version == "1.0.0"
+    assert dataset.images.shape == (5000, 28, 28, 1)
+    assert np.bincount(dataset.labels).tolist() == [500] * 10
+    means = np.array([dataset.images[dataset.labels == k].mean() for k in range(10)])
+    # Ones have the least ink and zeros the most, as in MNIST; the overall mean there is 33.3.
+    assert (means.argmin(), means.argmax()) == (1, 0)
+    assert abs(dataset.images.mean() - 33.3) < 1
+    quarter = load(config("mnist5k", split="train[:25%]"))
+    assert np.bincount(quarter.labels).min() > 90
+    np.testing.assert_array_equal(quarter.images, dataset.images[:1250])
+
+
+def test_a_labelled_colour_set(config):
+    dataset = load(config("colourset"))
+    assert dataset.spec.class_names == ("a", "b")
+    assert dataset.spec.num_examples == 6
+    found = [next(i for i in range(6) if np.array_equal(COLOUR[i], image)) for image in dataset.images]
+    assert sorted(found) == list(range(6))
+    assert dataset.labels.tolist() == [i % 2 for i in found]
+    resized = load(config("colourset", image_size=16))
+    assert resized.images.shape == (6, 16, 16, 3)
+
+
+def test_describe_prepares_nothing(config, tmp_path):
+    spec = describe(config("mnist"))
+    assert spec.image_shape == (28, 28, 1)
+    assert spec.class_names == tuple("0123456789")
+    assert spec.num_examples == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_various_sizes_need_an_image_size(config):
+    with pytest.raises(MirageError, match="set --image_size"):
+        load(config("variousset"))
+    assert load(config("variousset", image_size=16)).images.shape == (3, 16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "changes", "named"),
+    [
+        ("mnits", {}, "did you mean .*mnist"),
+        ("no/such set", {}, "--dataset=no/such set"),
+        ("textset", {}, "has no images"),
+        ("alphaset", {}, "4 channels"),
+        ("colourset", {"split": "validation"}, "--split=validation .* choose from test, train"),
+        ("colourset", {"split": "train[:"}, "--split="),
+        ("colourset", {"split": "train[:0%]"}, r"--split=train\[:0%\] .* no examples"),
+        ("colourset", {"batch_size": 7}, "--batch_size=7"),
+        ("variousset", {"image_size": 16, "conditional": True}, "--conditional"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence(config, dataset, changes, named):
+    with pytest.raises(MirageError, match=named) as caught:
+        load(config(dataset, **changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_without_network_the_way_out_is_named_at_once(config, no_network):
+    with pytest.raises(MirageError, match=r"--manual_dir.*mnist5k"):
+        load(config("mnist"))
+
+
+@pytest.mark.mnist
+def test_original_mnist_files_from_a_folder(config, no_network):
+    dataset = load(config("mnist", manual_dir=os.environ["MIRAGE_MNIST_DIR"]))
+    assert dataset.images.shape == (60000, 28, 28, 1)
+    # Published per-class counts of the training set.
+    expected = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert np.bincount(dataset.labels).tolist() == expected

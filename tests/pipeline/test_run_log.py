@@ -1,0 +1,72 @@
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.run_log import RunLog, format_duration, format_metrics
+
+
+def make(run_dir, start_step=0):
+    return RunLog(
+        run_dir, ["d_loss", "g_loss"], images_per_step=4, num_examples=40, start_step=start_step, total_steps=100
+    )
+
+
+def records(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_writes_means_over_the_steps_since_the_last_line(tmp_path):
+    with make(tmp_path) as log:
+        log.add(np.array([1.0, 4.0]), 1)
+        log.add(np.array([3.0, 8.0]), 3)
+        log.write()
+        log.add(np.array([7.0, 9.0]), 6)
+        log.write()
+    first, second = records(tmp_path)
+    assert (first["step"], first["images"], first["epoch"]) == (4, 16, 0.4)
+    assert (first["d_loss"], first["g_loss"]) == (2.5, 7.0)
+    assert (second["step"], second["d_loss"], second["g_loss"]) == (10, 7.0, 9.0)
+    assert first["images_per_s"] > 0
+
+
+def test_scalars_and_pictures_reach_tensorboard(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with make(tmp_path) as log:
+        log.add(np.array([1.0, 4.0]), 2)
+        log.picture(np.zeros((4, 4, 1), np.uint8))
+        log.write()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()
+    assert {"d_loss", "g_loss", "images_per_s", "samples"} <= set(tags["tensors"])
+    assert [event.step for event in events.Tensors("d_loss")] == [2]
+
+
+def test_a_resumed_run_drops_the_lines_that_it_does_again(tmp_path):
+    lines = [json.dumps({"step": step}) for step in (10, 20, 30)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 4')
+    with make(tmp_path, start_step=20):
+        pass
+    assert records(tmp_path) == [{"step": 10}, {"step": 20}]
+
+
+def test_log_lines_tell_progress(tmp_path, capsys):
+    with make(tmp_path, start_step=20) as log:
+        log.add(np.array([1.0, 4.0]), 5)
+        log.write()
+    line = capsys.readouterr().out
+    assert line.startswith("step 25/100  [D loss: 1.0000] [G loss: 4.0000]  ")
+    assert line.rstrip().endswith("left")
+
+
+def test_format_metrics():
+    means = {"d_loss": 0.5, "d_acc_real": 0.25, "d_acc_fake": 0.75, "r1": 0.125, "g_loss": 2.0}
+    expected = "[D loss: 0.5000, acc.: 50.0% (real 25.0%, generated 75.0%)] [G loss: 2.0000] r1 0.125"
+    assert format_metrics(means) == expected
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (61, "1:01"), (59.2, "1:00"), (3723, "1:02:03")])
+def test_format_duration(seconds, text):
+    assert format_duration(seconds) == text

@@ -1,0 +1,96 @@
+"""Tiny bundles made without TensorFlow."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from serving.manifest import METADATA_KEY, ModelInfo, sha256
+
+UNCONDITIONAL = ModelInfo(5, (8, 8, 3), False, ())
+CONDITIONAL = ModelInfo(6, (8, 8, 1), True, ("cat", "dog", "owl"))
+
+
+def build(info: ModelInfo, *, fixed_batch: bool = False) -> onnx.ModelProto:
+    """A dense layer, a transposed convolution and tanh; labels shift the brightness."""
+    rng = np.random.default_rng(0)
+    height, width, channels = info.image_shape
+    batch = 4 if fixed_batch else "N"
+
+    def constant(name: str, value: np.ndarray) -> onnx.TensorProto:
+        return numpy_helper.from_array(value, name)
+
+    constants = [
+        constant("w", rng.standard_normal((info.latent_dim, 4 * height * width // 4)).astype(np.float32)),
+        constant("small", np.array([-1, 4, height // 2, width // 2])),
+        constant("kernel", 0.5 * rng.standard_normal((4, channels, 4, 4)).astype(np.float32)),
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["z", "w"], ["dense"]),
+        helper.make_node("Reshape", ["dense", "small"], ["planes"]),
+        helper.make_node("ConvTranspose", ["planes", "kernel"], ["large"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Transpose", ["large"], ["nhwc"], perm=[0, 2, 3, 1]),
+    ]
+    inputs = [helper.make_tensor_value_info("z", TensorProto.FLOAT, [batch, info.latent_dim])]
+    last = "nhwc"
+    if info.conditional:
+        inputs.append(helper.make_tensor_value_info("label", TensorProto.INT64, [batch]))
+        constants.append(constant("column", np.array([-1, 1, 1, 1])))
+        nodes += [
+            helper.make_node("Cast", ["label"], ["level"], to=TensorProto.FLOAT),
+            helper.make_node("Reshape", ["level", "column"], ["shift"]),
+            helper.make_node("Add", [last, "shift"], ["shifted"]),
+        ]
+        last = "shifted"
+    nodes.append(helper.make_node("Tanh", [last], ["image"]))
+    output = helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, *info.image_shape])
+    graph = helper.make_graph(nodes, "generator", inputs, [output], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    helper.set_model_props(model, {METADATA_KEY: json.dumps(info.to_dict())})
+    return model
+
+
+def write(folder: Path, info: ModelInfo, model: onnx.ModelProto) -> Path:
+    folder.mkdir(exist_ok=True)
+    onnx.save(model, folder / "generator.onnx")
+    document = {
+        "format": "mirage-bundle",
+        "format_version": 1,
+        "producer": "test",
+        "model": info.to_dict(),
+        "files": {"generator.onnx": {"sha256": sha256(folder / "generator.onnx")}},
+    }
+    (folder / "manifest.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.fixture
+def write_bundle(tmp_path: Path) -> Callable[..., Path]:
+    """Returns a function that writes a bundle for a description, or for a given model."""
+
+    def write_bundle(info: ModelInfo, model: onnx.ModelProto | None = None) -> Path:
+        return write(tmp_path / "bundle", info, model or build(info))
+
+    return write_bundle
+
+
+@pytest.fixture
+def build_model() -> Callable[..., onnx.ModelProto]:
+    """Returns `build`."""
+    return build
+
+
+@pytest.fixture
+def unconditional() -> ModelInfo:
+    """An unconditional generator of 8x8 colour images."""
+    return UNCONDITIONAL
+
+
+@pytest.fixture
+def conditional() -> ModelInfo:
+    """A conditional generator of 8x8 grey images of three classes."""
+    return CONDITIONAL

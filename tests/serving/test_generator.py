@@ -1,0 +1,173 @@
+import numpy as np
+import onnx
+import pytest
+
+from serving import BundleError, Generator
+from serving.generator import slerp, to_pixels
+from serving.latents import latents
+
+
+@pytest.fixture
+def generator(write_bundle, conditional):
+    return Generator.load(write_bundle(conditional), threads=1)
+
+
+def test_facts(generator):
+    assert generator.image_shape == (8, 8, 1)
+    assert generator.class_names == ("cat", "dog", "owl")
+    assert generator.latent_dim == 6
+
+
+def test_a_picture_does_not_depend_on_its_batch(generator):
+    together = generator.sample(37, seed=5, labels=[i % 3 for i in range(37)])
+    assert together.shape == (37, 8, 8, 1)
+    assert together.dtype == np.uint8
+    for i in range(37):
+        np.testing.assert_array_equal(generator.sample(1, seed=5 + i, labels=i % 3)[0], together[i])
+    assert len({image.tobytes() for image in together}) == 37
+
+
+def test_sample_is_decode_of_the_seed_law(generator):
+    seeds = np.arange(-2, 3)
+    expected = generator.decode(latents(seeds, 6), labels=1)
+    np.testing.assert_array_equal(generator.sample(5, seed=-2, labels=1), expected)
+
+
+def test_pixels_against_a_float64_computation(write_bundle, build_model, conditional):
+    model = build_model(conditional)
+    generator = Generator.load(write_bundle(conditional, model))
+    weights = {t.name: onnx.numpy_helper.to_array(t).astype(np.float64) for t in model.graph.initializer}
+    z, labels = latents(range(4), 6), np.array([0, 1, 2, 1])
+    planes = (z.astype(np.float64) @ weights["w"]).reshape(4, 4, 4, 4)
+    full = np.zeros((4, 1, 10, 10))
+    for i in range(4):
+        for j in range(4):
+            patch = np.einsum("nc,ckhw->nkhw", planes[:, :, i, j], weights["kernel"])
+            full[:, :, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += patch
+    images = np.tanh(full[:, :, 1:-1, 1:-1].transpose(0, 2, 3, 1) + labels[:, None, None, None])
+    expected = (images + 1) * 127.5
+    # A pixel is off by at most rounding.
+    assert np.abs(generator.decode(z, labels) - expected).max() <= 0.5 + 1e-3
+
+
+def test_labels_by_number_name_and_turn(generator):
+    by_number = generator.sample(3, labels=[0, 1, 2])
+    np.testing.assert_array_equal(generator.sample(3, labels=["cat", "dog", "owl"]), by_number)
+    np.testing.assert_array_equal(generator.sample(3), by_number)
+    np.testing.assert_array_equal(generator.sample(3, labels="dog")[1], by_number[1])
+    np.testing.assert_array_equal(generator.sample(3, labels=np.int64(2))[2], by_number[2])
+
+
+def test_interpolation_starts_and_ends_at_the_seeds(generator):
+    walk = generator.interpolate(3, 9, 5, labels=1)
+    np.testing.assert_array_equal(walk[0], generator.sample(1, seed=3, labels=1)[0])
+    np.testing.assert_array_equal(walk[-1], generator.sample(1, seed=9, labels=1)[0])
+    np.testing.assert_array_equal(generator.interpolate(3, 9, 2), generator.interpolate(3, 9, 2, labels=0))
+
+
+def test_slerp_walks_the_great_circle_evenly():
+    a, b = np.array([2, 0, 0], np.float32), np.array([0, 2, 0], np.float32)
+    t = np.array([0, 1 / 3, 1])
+    expected = [[2, 0, 0], [2 * np.cos(np.pi / 6), 2 * np.sin(np.pi / 6), 0], [0, 2, 0]]
+    np.testing.assert_allclose(slerp(a, b, t), expected, atol=1e-6)
+    np.testing.assert_allclose(slerp(a, 2 * a, np.array([0.5])), [[3, 0, 0]], atol=1e-6)
+
+
+def test_to_pixels():
+    images = np.array([-2, -1, -0.996, 0, 0.5, 1, 2], np.float32)
+    np.testing.assert_array_equal(to_pixels(images), [0, 0, 1, 128, 191, 255, 255])
+
+
+def test_an_unconditional_generator(write_bundle, unconditional):
+    generator = Generator.load(write_bundle(unconditional))
+    assert generator.sample(2).shape == (2, 8, 8, 3)
+    assert generator.sample(0).shape == (0, 8, 8, 3)
+    assert generator.interpolate(0, 1, 3).shape == (3, 8, 8, 3)
+    with pytest.raises(ValueError, match="unconditional"):
+        generator.sample(1, labels=0)
+
+
+def test_a_single_file_loads_alone(write_bundle, conditional, generator):
+    alone = Generator.load(write_bundle(conditional) / "generator.onnx")
+    assert alone.info == conditional
+    np.testing.assert_array_equal(alone.sample(3), generator.sample(3))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda g: g.sample(-1),
+        lambda g: g.sample(2, seed=2**63 - 1),
+        lambda g: g.sample(1, seed=-(2**63) - 1),
+        lambda g: g.sample(1, labels=3),
+        lambda g: g.sample(1, labels=-1),
+        lambda g: g.sample(1, labels=True),
+        lambda g: g.sample(1, labels="cow"),
+        lambda g: g.sample(3, labels=[0, 1]),
+        lambda g: g.decode(np.zeros((2, 5)), labels=0),
+        lambda g: g.decode(np.zeros(6), labels=0),
+        lambda g: g.decode(np.full((1, 6), np.nan), labels=0),
+        lambda g: g.interpolate(0, 1, 1),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_sentence(generator, call):
+    with pytest.raises(ValueError, match=r"^[^\n]+\.$"):
+        call(generator)
+
+
+def test_threads_must_be_positive(write_bundle, conditional):
+    with pytest.raises(ValueError, match="threads is 0"):
+        Generator.load(write_bundle(conditional), threads=0)
+
+
+def without_metadata(model):
+    del model.metadata_props[:]
+
+
+def other_metadata(model):
+    model.metadata_props[0].value = model.metadata_props[0].value.replace('"latent_dim": 6', '"latent_dim": 7')
+
+
+def renamed_output(model):
+    model.graph.output[0].name = model.graph.node[-1].output[0] = "picture"
+
+
+def renamed_input(model):
+    model.graph.input[0].name = model.graph.node[0].input[0] = "noise"
+
+
+@pytest.mark.parametrize("damage", [without_metadata, other_metadata, renamed_output, renamed_input])
+def test_models_that_are_not_ours_are_refused(write_bundle, build_model, conditional, damage):
+    model = build_model(conditional)
+    damage(model)
+    bundle = write_bundle(conditional, model)
+    for path in (bundle, bundle / "generator.onnx"):
+        with pytest.raises(BundleError, match=r"^[^\n]+$"):
+            Generator.load(path)
+
+
+def test_a_fixed_batch_axis_is_refused(write_bundle, build_model, conditional):
+    with pytest.raises(BundleError, match="batch axis is fixed"):
+        Generator.load(write_bundle(conditional, build_model(conditional, fixed_batch=True)))
+
+
+def test_a_manifest_of_another_model_is_refused(write_bundle, build_model, conditional, unconditional):
+    with pytest.raises(BundleError, match="describe different models"):
+        Generator.load(write_bundle(unconditional, build_model(conditional)))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a model"])
+def test_files_that_are_no_models_are_refused(tmp_path, content):
+    path = tmp_path / "generator.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"^[^\n]+$"):
+        Generator.load(path)
+
+
+def test_a_changed_file_is_refused(write_bundle, conditional):
+    bundle = write_bundle(conditional)
+    with (bundle / "generator.onnx").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(BundleError, match="checksum"):
+        Generator.load(bundle)

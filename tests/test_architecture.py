@@ -1,0 +1,92 @@
+"""Holds the project's structure: who imports whom, who defines flags, how large things grow."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("pipeline", "export", "serving")
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+HEAVY = {"tensorflow", "tensorflow_datasets", "keras", "tf2onnx", "onnx"}
+FLAG_FILES = {"pipeline/__main__.py", "export/__main__.py", "serving/sample.py"}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+
+
+def imports_of(tree: ast.AST) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+IMPORTS = {name_of(path): imports_of(ast.parse(path.read_text())) for path in FILES}
+
+
+def within(name: str, prefixes: tuple[str, ...]) -> bool:
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+
+
+def violations(importer: str, forbidden: tuple[str, ...], but: tuple[str, ...] = ()) -> list[str]:
+    return [
+        f"{module} imports {name}"
+        for module, names in IMPORTS.items()
+        if within(module, (importer,))
+        for name in names
+        if within(name, forbidden) and not within(name, but)
+    ]
+
+
+def test_the_files_are_found():
+    assert len(FILES) > 20
+    assert {"pipeline.config", "export.bundle", "serving.generator"} <= set(IMPORTS)
+
+
+@pytest.mark.parametrize(
+    ("importer", "forbidden", "but"),
+    [
+        ("serving", ("pipeline", "export", *HEAVY), ()),
+        ("pipeline", ("export", "serving"), ()),
+        ("export", ("pipeline",), ("pipeline.config", "pipeline.networks", "pipeline.checkpoint")),
+        ("export", ("serving",), ("serving.manifest", "serving.generator", "serving.latents", "serving.png")),
+        ("pipeline.config", ("pipeline", *HEAVY, "numpy"), ()),
+        ("pipeline.objectives", ("pipeline",), ("pipeline.objectives",)),
+        ("pipeline.data", ("pipeline",), ("pipeline.config", "pipeline.data")),
+        ("pipeline.networks", ("pipeline",), ("pipeline.config", "pipeline.networks")),
+        ("pipeline.step", ("pipeline",), ("pipeline.config", "pipeline.networks", "pipeline.objectives")),
+    ],
+)
+def test_who_imports_whom(importer, forbidden, but):
+    assert violations(importer, forbidden, but) == []
+
+
+def test_nothing_imports_a_main():
+    assert [f"{m} imports {n}" for m, names in IMPORTS.items() for n in names if "__main__" in n] == []
+
+
+def test_only_command_lines_define_flags():
+    defining = {p.relative_to(ROOT).as_posix() for p in FILES if re.search(r"\bDEFINE_\w+", p.read_text())}
+    assert defining == FLAG_FILES
+
+
+def test_no_module_is_named_like_a_library_that_it_uses():
+    libraries = HEAVY | {"onnxruntime", "numpy", "absl", "http", "tqdm", "json", "signal"}
+    assert [str(path) for path in FILES if path.stem in libraries] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_files_and_functions_stay_small(path):
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= 60, f"{node.name} has {length} lines"

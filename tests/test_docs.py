@@ -1,0 +1,69 @@
+"""The documents tell the truth: every flag is there, every link and every flag in a command exists."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+import benchmarks.edge
+import export.__main__
+import pipeline.__main__
+import serving.sample
+from pipeline.config import Config
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = ["README.md", "BUILD.md"]
+
+
+COMMANDS = (pipeline.__main__, export.__main__, serving.sample, benchmarks.edge)
+
+
+def flags_of(command) -> flags.FlagValues:
+    values = flags.FlagValues()
+    command.define_flags(values)
+    return values
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Config), ids=lambda field: field.name)
+def test_every_flag_stands_in_the_manual_with_its_default(field):
+    default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+    row = re.search(rf"^\| `--{field.name}` \| `?([^|`]*?)`? \| (.+) \|$", read("BUILD.md"), re.MULTILINE)
+    assert row, f"BUILD.md has no row for --{field.name}"
+    assert row[1] == str(default)
+
+
+@pytest.mark.parametrize("command", COMMANDS[:3], ids=lambda command: command.__name__)
+def test_every_other_flag_stands_in_the_manual(command):
+    assert [name for name in flags_of(command) if f"| `--{name}` |" not in read("BUILD.md")] == []
+
+
+@pytest.mark.parametrize(
+    "document", [*DOCUMENTS, "Makefile", "scripts/demo", *(f"configs/{p.name}" for p in (ROOT / "configs").iterdir())]
+)
+def test_flags_in_commands_exist(document):
+    ours = {name for command in COMMANDS for name in flags_of(command)}
+    known = ours | {"no" + name for name in ours} | {"flagfile", "help"}
+    foreign = {"disable-pip-version-check", "no-deps", "logdir"}  # of pip and tensorboard
+    used = set(re.findall(r"(?<![\w-])--([a-z][\w-]*)", read(document)))
+    assert used - known - foreign == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_relative_links_lead_somewhere(document):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", read(document))
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("preset", sorted(p.name for p in (ROOT / "configs").iterdir()))
+def test_presets_are_valid_and_documented(preset):
+    assert f"configs/{preset}" in read("BUILD.md")
+    values = flags_of(pipeline.__main__)
+    flags.DEFINE_multi_string("flagfile", [], "as absl's own", flag_values=values)
+    values(values.read_flags_from_files(["test", f"--flagfile={ROOT / 'configs' / preset}"], force_gnu=False))
+    pipeline.__main__.config_from_flags(values).validate()
