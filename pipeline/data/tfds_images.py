@@ -29,7 +29,7 @@ def describe_tfds(config: Config) -> DataSpec:
       MirageError: if there is no such image data set.
     """
     builder = _builder(config)
-    return _describe(config, builder, builder.info.splits[config.split].num_examples if builder.info.splits else 0)
+    return _describe(config, builder, _num_examples(config, builder) if builder.info.splits else 0)
 
 
 def load_tfds(config: Config) -> tuple[DataSpec, np.ndarray, np.ndarray]:
@@ -46,7 +46,7 @@ def load_tfds(config: Config) -> tuple[DataSpec, np.ndarray, np.ndarray]:
     """
     builder = _builder(config)
     _describe(config, builder, 0)  # refuses unusable features before anything is downloaded
-    _prepare(config, builder)
+    builder = _prepared(config, builder)
     spec = _describe(config, builder, _num_examples(config, builder))
     if spec.num_examples * int(np.prod(spec.image_shape)) > _MAX_BYTES:
         raise MirageError(
@@ -114,10 +114,10 @@ def _describe(config: Config, builder: tfds.core.DatasetBuilder, num_examples: i
     return DataSpec(config.dataset, str(builder.version), (height, width, channels), names, num_examples)
 
 
-def _prepare(config: Config, builder: tfds.core.DatasetBuilder) -> None:
-    folder = Path(builder.data_dir)
+def _prepared(config: Config, builder: tfds.core.DatasetBuilder) -> tfds.core.DatasetBuilder:
+    """Prepares the data set unless that has been done; returns a builder that knows its splits."""
     if builder.is_prepared():
-        return
+        return builder
     # A builder of the user's own may need no download.
     stock = type(builder).__module__.startswith("tensorflow_datasets.")
     if stock and not config.manual_dir and _offline():
@@ -126,15 +126,14 @@ def _prepare(config: Config, builder: tfds.core.DatasetBuilder) -> None:
             "files, or --data_dir= where it is prepared, or use --dataset=mnist5k, which needs neither."
         )
     download = tfds.download.DownloadConfig(manual_dir=config.manual_dir or None)
+    folder = Path(builder.data_dir).parent
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         # tensorflow-datasets has no lock of its own: two processes would fail over each other's files.
-        with filelock.FileLock(folder.parent / ".prepare.lock"):
+        with filelock.FileLock(folder / ".prepare.lock"):
             if not _builder(config).is_prepared():
                 builder.download_and_prepare(download_config=download)
-            builder.read_from_directory(builder.data_dir) if not builder.info.splits else None
-    except MirageError:
-        raise
+        return _builder(config)
     except Exception as error:  # builders raise what they like: it becomes one sentence, nothing is hidden
         lines = str(error).strip().splitlines()
         raise MirageError(
