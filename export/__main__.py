@@ -6,13 +6,13 @@ The bundle holds a SavedModel, an ONNX file for any plain CPU, a manifest with c
 and a sheet of samples. It appears only if Keras, SavedModel and ONNX make the same pictures.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags
 
+from pipeline import command_line
 from pipeline.config import MirageError
 
 
@@ -53,21 +53,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
 
 def run() -> None:
     """Entry point of `python -m export` and of `mirage-export`."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when it is imported
-    # absl's --help shows the main module's text and flags; a console script is a main module of its own.
-    sys.modules["__main__"].__doc__ = __doc__
-    own = flags.FlagValues()
-    define_flags(own)
-    for name in own:
-        flags.FLAGS[name] = own[name]
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], own[name])
-    app.run(_main)
-
-
-def _main(argv: Sequence[str]) -> int:
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.ERROR)
-    return main(flags.FLAGS, argv)
+    command_line.run(__doc__, define_flags, main)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags, logging
+from absl import flags
 
+from pipeline import command_line
 from pipeline.config import Config, MirageError
 
 
@@ -100,21 +101,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
 
 def run() -> None:
     """Entry point of `python -m pipeline` and of `mirage-train`."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when it is imported
-    # absl's --help shows the main module's text and flags; a console script is a main module of its own.
-    sys.modules["__main__"].__doc__ = __doc__
-    own = flags.FlagValues()
-    define_flags(own)
-    for name in own:
-        flags.FLAGS[name] = own[name]
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], own[name])
-    app.run(_main)
-
-
-def _main(argv: Sequence[str]) -> int:
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.ERROR)  # tensorflow-datasets and checkpoints tell much that helps nobody
-    return main(flags.FLAGS, argv)
+    command_line.run(__doc__, define_flags, main)
 
 
 if __name__ == "__main__":

@@ -55,9 +55,14 @@ def test_the_files_are_found():
     [
         ("serving", ("pipeline", "export", *HEAVY), ()),
         ("pipeline", ("export", "serving"), ()),
-        ("export", ("pipeline",), ("pipeline.config", "pipeline.networks", "pipeline.checkpoint")),
+        (
+            "export",
+            ("pipeline",),
+            ("pipeline.config", "pipeline.networks", "pipeline.checkpoint", "pipeline.command_line"),
+        ),
         ("export", ("serving",), ("serving.manifest", "serving.generator", "serving.latents", "serving.png")),
         ("pipeline.config", ("pipeline", *HEAVY, "numpy"), ()),
+        ("pipeline.command_line", ("pipeline", *HEAVY, "numpy"), ()),
         ("pipeline.objectives", ("pipeline",), ("pipeline.objectives",)),
         ("pipeline.data", ("pipeline",), ("pipeline.config", "pipeline.data")),
         ("pipeline.networks", ("pipeline",), ("pipeline.config", "pipeline.networks")),
