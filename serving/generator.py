@@ -30,8 +30,10 @@ _CHUNK = 16
 class Generator:
     """Makes images from seeds or latents, on the CPU.
 
-    The same seed and label always give the same picture, whatever else is in the batch. An instance
-    may be used from several threads at once.
+    The same seed and label give the same picture, whatever else is in the batch: to the last bit on
+    the x86-64 CPUs that were tested, with 1 to 8 threads; onnxruntime itself promises no more than
+    float rounding, which can move a pixel by one level on another kind of CPU. An instance may be
+    used from several threads at once.
 
     Attributes:
       info: latent size, image shape and classes.

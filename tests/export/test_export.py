@@ -112,6 +112,17 @@ def test_pictures_are_those_of_the_trained_network(runs, kind):
     assert pixels.std() > 10
 
 
+@pytest.mark.parametrize("threads", [1, 3, 4, 8])
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_picture_does_not_depend_on_its_batch(runs, kind, threads):
+    generator = Generator.load(runs / f"{kind}-bundle", threads=threads)
+    labels = 1 if generator.info.conditional else None
+    together = generator.sample(37, seed=5, labels=labels)
+    for size in (1, 2, 3, 8):
+        apart = [generator.sample(min(size, 37 - i), seed=5 + i, labels=labels) for i in range(0, 37, size)]
+        np.testing.assert_array_equal(np.concatenate(apart), together)
+
+
 def test_the_saved_model_has_the_named_signature(runs):
     loaded = tf.saved_model.load(str(runs / "dcgan-bundle" / "saved_model"))
     signature = loaded.signatures["serving_default"]
