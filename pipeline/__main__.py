@@ -20,13 +20,14 @@ would be trained.
 import dataclasses
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from absl import flags
 
 from pipeline import command_line
-from pipeline.config import Config, MirageError
+from pipeline.config import INTERRUPTED, MISTAKE, PREEMPTED, WORKER_LOST, Config, MirageError, WorkerLostError
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -73,8 +74,8 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
       argv: what the flags leave over: the program's name.
 
     Returns:
-      The exit status: 0 if the run is complete, 1 after a mistake, 128 + the signal's number if a signal
-      ended it.
+      The exit status: 0 if the run is complete, `MISTAKE`, `INTERRUPTED` after Ctrl-C, `PREEMPTED` after
+      SIGTERM, or `WORKER_LOST`.
     """
     try:
         if len(argv) > 1:
@@ -89,9 +90,11 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
         outcome = train(config)
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return WORKER_LOST if isinstance(error, WorkerLostError) else MISTAKE
     if outcome.stopped_by is not None:
-        return 128 + outcome.stopped_by
+        return INTERRUPTED if outcome.stopped_by == signal.SIGINT else PREEMPTED
+    if not outcome.chief:
+        return 0
     print(f"Done: {outcome.step:,} steps in {config.run_dir}")
     print(f"  pictures   {config.run_dir}/samples")
     print(f"  curves     tensorboard --logdir={config.run_dir}/tensorboard")

@@ -1,30 +1,37 @@
-"""Checkpoints: everything that a run needs to go on as if it had never stopped.
+"""Saving and restoring a run's state: everything that it needs to go on as if it had never stopped.
 
-Noise and data order follow from the seed and the step number (see `pipeline/step.py`), so networks,
-optimisers, the average generator and the step are the whole state.
+Noise and data order follow from the seed and the step number (see `pipeline/randomness.py`), so
+networks, optimisers, the average generator and the step are the whole state.
 """
 
-import re
 import shutil
+import sys
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pipeline import networks
+from pipeline.checkpoint_files import (
+    DamagedCheckpointError,
+    list_checkpoints,
+    read_checkpoint,
+    remove_leftovers,
+    write_checkpoint,
+)
 from pipeline.config import Config, DataSpec, MirageError, read_run
-from pipeline.step import Trainee
+from pipeline.trainee import Trainee, named_weights
 
 CHECKPOINT_DIR = "checkpoints"
 
-# What TensorFlow raises for missing, truncated or altered files, and for other networks' files.
-_RESTORE_ERRORS = (tf.errors.OpError, IndexError, ValueError, AssertionError)
-
 
 class Checkpoints:
-    """Saves and restores one run's state.
+    """Saves one run's state in the background, and restores it.
 
-    A checkpoint appears under its final name only when complete, and only finite weights are saved.
+    Only one process may use a run's checkpoints at a time.
     """
 
     def __init__(self, run_dir: Path, trainee: Trainee, keep: int) -> None:
@@ -37,71 +44,65 @@ class Checkpoints:
         """
         self._folder = run_dir / CHECKPOINT_DIR
         self._folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self._folder.glob("ckpt-*_temp"):  # of a save that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
-        # The list is made from the files themselves: TensorFlow only warns about an unreadable state
-        # file, and training would silently start afresh.
-        present = _prefixes(self._folder)
-        if present:
-            tf.compat.v1.train.update_checkpoint_state(
-                str(self._folder),
-                str(present[-1]),
-                [str(prefix) for prefix in present],
-                all_model_checkpoint_timestamps=[prefix.with_suffix(".index").stat().st_mtime for prefix in present],
-            )
-        self._trainee = trainee
-        parts = {**trainee.networks, "optimizers": trainee.optimizers, "step": trainee.step}
-        if trainee.ema is not None:
-            parts["ema"] = trainee.ema
-        self._checkpoint = tf.train.Checkpoint(**parts)
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(self._folder), max_to_keep=keep)
+        remove_leftovers(self._folder)
+        self._state = trainee.state()
+        self._keep = keep
+        self._writer: threading.Thread | None = None
+        self._failure: MirageError | None = None
 
     def restore(self) -> int | None:
-        """Loads the newest checkpoint.
+        """Loads the newest checkpoint that is undamaged, and warns about damaged ones.
 
         Returns:
           Its step, or None if there is no checkpoint yet.
 
         Raises:
-          MirageError: if it can't be read, or belongs to other networks.
+          MirageError: if there are checkpoints but all are damaged, or it belongs to other networks.
         """
-        path = self._manager.latest_checkpoint
-        if path is None:
+        newest = _newest_undamaged(self._folder)
+        if newest is None:
             return None
-        try:
-            self._checkpoint.restore(path).assert_consumed()
-        except _RESTORE_ERRORS as error:
-            raise _unreadable(path, error) from None
-        return int(self._trainee.step.numpy())
+        path, arrays = newest
+        _assign(path, arrays, self._state)
+        return int(arrays["step"])
 
-    def save(self) -> Path:
-        """Saves the present state as a new checkpoint.
-
-        Returns:
-          The checkpoint's path, without file name endings.
+    def save(self) -> None:
+        """Copies the present state, and starts writing it in the background.
 
         Raises:
-          MirageError: if a weight is NaN or infinite, or the files can't be written.
+          MirageError: if a weight is NaN or infinite, or the checkpoint before couldn't be written.
         """
-        step = int(self._trainee.step.numpy())
-        self._check_finite(step)
-        try:
-            return Path(self._manager.save(checkpoint_number=step))
-        except (tf.errors.OpError, OSError) as error:
-            raise MirageError(
-                f"the checkpoint of step {step} can't be written to {self._folder} ({_first_line(error)}); free some "
-                "space or mend the folder's permissions, then start the same command again."
-            ) from None
+        self.wait()
+        # Copied, because TensorFlow may hand out its own memory, which the next step overwrites.
+        arrays = {name: np.array(variable.numpy()) for name, variable in self._state.items()}
+        step = int(arrays["step"])
+        _check_finite(arrays, step)
+        self._writer = threading.Thread(target=self._write, args=(step, arrays), name="checkpoint", daemon=True)
+        self._writer.start()
 
-    def _check_finite(self, step: int) -> None:
-        for network in [*self._trainee.networks.values(), *([self._trainee.ema] if self._trainee.ema else [])]:
-            for variable in network.variables:
-                # A sum is finite unless a summand isn't, short of an overflow, which is as bad.
-                if not bool(tf.math.is_finite(tf.reduce_sum(variable.value))):
-                    raise MirageError(
-                        f"at step {step} weight {variable.path} of the {network.name} is not finite; "
-                        "lower --learning_rate; the last good checkpoint is kept."
-                    )
+    def wait(self) -> None:
+        """Waits until the last `save` is on disk.
+
+        Raises:
+          MirageError: if it couldn't be written.
+        """
+        if self._writer is not None:
+            self._writer.join()
+            self._writer = None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    def _write(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
+        try:
+            write_checkpoint(self._folder, step, arrays)
+            for old in list_checkpoints(self._folder)[: -self._keep]:
+                shutil.rmtree(old)
+        except OSError as error:
+            self._failure = MirageError(
+                f"the checkpoint of step {step} can't be written to {self._folder} ({error.strerror or error}); free "
+                "some space or mend the folder's permissions, then start the same command again."
+            )
 
 
 def load_sampler(run_dir: Path) -> tuple[Config, DataSpec, keras.Model, int]:
@@ -114,40 +115,53 @@ def load_sampler(run_dir: Path) -> tuple[Config, DataSpec, keras.Model, int]:
       (configuration, data set's description, generator, step of the checkpoint).
 
     Raises:
-      MirageError: if there is no run or no checkpoint, or it can't be read.
+      MirageError: if there is no run or no checkpoint, or none can be read.
     """
     config, data = read_run(run_dir)
-    present = _prefixes(run_dir / CHECKPOINT_DIR)
-    if not present:
+    newest = _newest_undamaged(run_dir / CHECKPOINT_DIR)
+    if newest is None:
         raise MirageError(
             f"{run_dir} has no checkpoint yet; train on: python -m pipeline --run_dir={run_dir} saves one every "
             f"--checkpoint_every={config.checkpoint_every} steps and at the end."
         )
-    path = str(present[-1])
+    path, arrays = newest
     model = networks.build_generator(config, data)
-    step = tf.Variable(0, dtype=tf.int64, trainable=False)
-    name = "ema" if config.ema_images else "generator"
-    try:
-        status = tf.train.Checkpoint(**{name: model, "step": step}).restore(path)
-        status.assert_existing_objects_matched().expect_partial()
-    except _RESTORE_ERRORS as error:
-        raise _unreadable(path, error) from None
-    return config, data, model, int(step.numpy())
+    _assign(path, arrays, named_weights("ema" if config.ema_images else "generator", model))
+    return config, data, model, int(arrays["step"])
 
 
-def _prefixes(folder: Path) -> list[Path]:
-    """Checkpoints whose index file is there, oldest first."""
-    steps = [int(match[1]) for path in folder.glob("ckpt-*.index") if (match := re.fullmatch(r"ckpt-(\d+)", path.stem))]
-    return [folder / f"ckpt-{step}" for step in sorted(steps)]
+def _newest_undamaged(folder: Path) -> tuple[Path, dict[str, np.ndarray]] | None:
+    present = list_checkpoints(folder)
+    for path in reversed(present):
+        try:
+            return path, read_checkpoint(path)
+        except DamagedCheckpointError as error:
+            print(f"warning: {error}; the checkpoint before it is tried.", file=sys.stderr, flush=True)
+    if present:
+        raise MirageError(
+            f"none of the {len(present)} checkpoints in {folder} is undamaged; restore that folder from a copy, or "
+            "choose another --run_dir."
+        )
+    return None
 
 
-def _unreadable(path: str, error: Exception) -> MirageError:
-    return MirageError(
-        f"checkpoint {path} can't be restored ({_first_line(error)}); delete the files {Path(path).name}.* to go on "
-        "from the checkpoint before it, or choose another --run_dir."
-    )
+def _assign(path: Path, arrays: Mapping[str, np.ndarray], variables: Mapping[str, tf.Variable]) -> None:
+    for name, variable in variables.items():
+        array = arrays.get(name)
+        if array is None or array.shape != tuple(variable.shape):
+            found = "nothing" if array is None else f"shape {list(array.shape)}"
+            raise MirageError(
+                f"checkpoint {path} can't be restored: for {name} it has {found} instead of shape "
+                f"{list(variable.shape)}, so it belongs to other networks; choose another --run_dir."
+            )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".")[:200] if lines else type(error).__name__
+def _check_finite(arrays: Mapping[str, np.ndarray], step: int) -> None:
+    for name, array in arrays.items():
+        # A sum is finite unless a summand isn't, short of an overflow, which is as bad.
+        if array.dtype.kind == "f" and not np.isfinite(array.sum()):
+            raise MirageError(
+                f"at step {step} {name} is not finite; lower --learning_rate; the last good checkpoint is kept."
+            )

@@ -7,11 +7,22 @@ the standard library, so that flags can be checked before TensorFlow is loaded.
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 CONFIG_FILE = "config.json"
+# A shorter run would end sooner without the measurement.
+JIT_WORTHWHILE_STEPS = 1000
+
+
+# Exit status of the commands. Batch systems can tell a run that saved and stopped because it was told to,
+# and one that only needs to be started again, from a mistake; Kubeflow retries at 128 and above.
+MISTAKE = 1
+INTERRUPTED = 130
+PREEMPTED = 138
+WORKER_LOST = 140
 
 
 class MirageError(Exception):
@@ -20,6 +31,10 @@ class MirageError(Exception):
     Its message is one sentence that says what was passed, what was expected and what to do. Command
     lines print it without a traceback and exit with status 1.
     """
+
+
+class WorkerLostError(MirageError):
+    """Another worker of the cluster is gone or stuck; starting all of them again goes on from the last checkpoint."""
 
 
 def _flag(
@@ -64,7 +79,8 @@ class Config:
     )
     data_dir: str = _flag(
         "",
-        "where prepared data sets are kept; empty means tensorflow-datasets' own default.",
+        "where prepared and decoded data sets are kept; empty means tensorflow-datasets' own default, and "
+        "~/.cache/mirage for what is decoded.",
         may_change=True,
     )
     manual_dir: str = _flag(
@@ -79,6 +95,7 @@ class Config:
         "data set's own size, which must then be the same for all images.",
         minimum=0,
     )
+    flip: bool = _flag(False, "mirror training images left to right at random.")
     # Networks
     model: str = _flag(
         "dcgan",
@@ -103,6 +120,12 @@ class Config:
     )
     # Optimisation
     batch_size: int = _flag(64, "global batch size: images per update, over all replicas.", minimum=1)
+    accumulate: int = _flag(
+        1,
+        "gradient accumulation: each update sums the gradients of this many batches, as if --batch_size "
+        "were so many times as large (batch norm sees one batch at a time).",
+        minimum=1,
+    )
     steps: int = _flag(
         10000,
         "length of the training in steps; a larger number continues a finished run.",
@@ -118,13 +141,20 @@ class Config:
         "previews and exports use; 0 turns it off.",
         minimum=0,
     )
+    precision: str = _flag(
+        "float32",
+        "what the networks compute in: float32, mixed_bfloat16, or mixed_float16 with loss scaling; weights, "
+        "losses and penalties are float32 always.",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+    )
     seed: int = _flag(0, "seed of initial weights, noise and data order.", minimum=0, below=2**31)
     # Devices
     strategy: str = _flag(
-        "mirrored",
-        "mirrored: one replica on each GPU of this machine (or each virtual device); one_device: the "
-        "first device only.",
-        choices=("mirrored", "one_device"),
+        "auto",
+        "one_device: the first device only; mirrored: one replica on each GPU of this machine (or each virtual "
+        "device); multi_worker: the same on each worker of a cluster, found in TF_CONFIG or Slurm's variables; auto: "
+        "whichever of them fits.",
+        choices=("auto", "one_device", "mirrored", "multi_worker"),
         may_change=True,
     )
     virtual_devices: int = _flag(
@@ -133,9 +163,29 @@ class Config:
         minimum=0,
         may_change=True,
     )
+    jit: str = _flag(
+        "auto",
+        "compile the step with XLA: on, off, or auto, which times both at the start of a run of at least "
+        f"{JIT_WORTHWHILE_STEPS} steps and keeps to the faster.",
+        choices=("auto", "on", "off"),
+        may_change=True,
+    )
     steps_per_call: int = _flag(
         20,
         "training steps that run inside TensorFlow for each call from Python.",
+        minimum=1,
+        may_change=True,
+    )
+    device_data_mb: int = _flag(
+        2048,
+        "a data set of at most this many MiB (as uint8) is kept on each device; a larger one is decoded to a file once "
+        "and streamed from there.",
+        minimum=0,
+        may_change=True,
+    )
+    timeout_s: int = _flag(
+        600,
+        "in a cluster: seconds without progress after which a process gives up waiting for the others.",
         minimum=1,
         may_change=True,
     )
@@ -149,6 +199,11 @@ class Config:
     preview_every: int = _flag(500, "steps between two preview pictures.", minimum=1, may_change=True)
     checkpoint_every: int = _flag(1000, "steps between two checkpoints.", minimum=1, may_change=True)
     keep_checkpoints: int = _flag(3, "number of newest checkpoints to keep.", minimum=1, may_change=True)
+    profile_steps: str = _flag(
+        "",
+        "A:B records steps A to B for TensorBoard's profiler; empty records none.",
+        may_change=True,
+    )
 
     def validate(self) -> None:
         """Refuses what can't work.
@@ -181,6 +236,23 @@ class Config:
                 f"--image_size={self.image_size} is outside 16 to 128, which --model=dcgan supports; choose a size "
                 "within, or --model=mlp."
             )
+
+        self.profile_range()
+
+    def profile_range(self) -> tuple[int, int] | None:
+        """Returns (A, B) of `--profile_steps=A:B`, or None.
+
+        Raises:
+          MirageError: if it is no such range.
+        """
+        if not self.profile_steps:
+            return None
+        first, colon, last = self.profile_steps.partition(":")
+        if not (colon and first.isdecimal() and last.isdecimal() and int(first) < int(last)):
+            raise MirageError(
+                f"--profile_steps={self.profile_steps} is no range; expected two step numbers, as in 100:120."
+            )
+        return int(first), int(last)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as JSON types."""
@@ -246,6 +318,11 @@ class DataSpec:
     class_names: tuple[str, ...]
     num_examples: int
 
+    @property
+    def num_bytes(self) -> int:
+        """Size of all images as uint8."""
+        return self.num_examples * math.prod(self.image_shape)
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as JSON types."""
         return {
@@ -262,13 +339,29 @@ class DataSpec:
         )
 
 
-def write_run(run_dir: Path, config: Config, data: DataSpec) -> None:
-    """Writes `config.json`: the configuration and the data set's description."""
-    document = {"config": config.to_dict(), "data": data.to_dict()}
+def write_run(run_dir: Path, config: Config, data: DataSpec, *, jit: bool | None = None) -> None:
+    """Writes `config.json`.
+
+    Args:
+      run_dir: the run directory.
+      config: the configuration.
+      data: the data set's description.
+      jit: whether XLA compiles the step, once that has been decided.
+    """
+    document = {"config": config.to_dict(), "data": data.to_dict(), "decided": {"jit": jit}}
     target = run_dir / CONFIG_FILE
     partial = target.with_suffix(".json.partial")
     partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     partial.replace(target)
+
+
+def read_decided_jit(run_dir: Path) -> bool | None:
+    """Returns what `write_run` was told of XLA, or None if that is unknown."""
+    try:
+        value = json.loads((run_dir / CONFIG_FILE).read_text(encoding="utf-8"))["decided"]["jit"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return value if isinstance(value, bool) else None
 
 
 def read_run(run_dir: Path) -> tuple[Config, DataSpec]:

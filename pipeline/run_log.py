@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import tensorflow as tf
@@ -17,10 +16,7 @@ TENSORBOARD_DIR = "tensorboard"
 
 
 class RunLog:
-    """Collects figures between two log lines, and writes their means.
-
-    Use it as a context manager.
-    """
+    """Collects figures between two log lines, and writes their means."""
 
     def __init__(
         self,
@@ -60,11 +56,7 @@ class RunLog:
         )
         self._restart_interval()
 
-    def __enter__(self) -> Self:
-        """Returns itself."""
-        return self
-
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
         """Closes the logs."""
         self._bar.close()
         self._writer.close()

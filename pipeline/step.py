@@ -1,66 +1,15 @@
-"""The training step: replica computation, gradient reduction, and the loop around them.
+"""The training step: what each replica computes, the reduction, and the loop around them."""
 
-Noise and data order are pure functions of (seed, step, position in the global batch). Therefore a
-run can be replayed from its step number alone, and does not depend on the number of replicas beyond
-rounding.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-from pipeline import networks
-from pipeline.config import Config, DataSpec
+from pipeline.config import Config
+from pipeline.feed import Feed, Layout
 from pipeline.objectives import Batch, Update
-
-# Streams of random numbers, told apart in the seed.
-_DATA_ORDER, _LATENTS = 1, 2
-
-
-def data_order(positions: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:
-    """Maps positions in the endless stream of training images to indices of examples.
-
-    Epoch e is a pseudo-random permutation that depends on (seed, e) alone, so that each epoch visits
-    each example exactly once, whatever the batch size; a batch may straddle two epochs.
-
-    Args:
-      positions: int64 [n], 0 for the first training image ever drawn.
-      num_examples: size of the data set.
-      seed: the run's seed.
-
-    Returns:
-      int64 [n], each in [0, num_examples).
-    """
-    count = tf.constant(num_examples, tf.int64)
-    epochs = positions // count
-    stream = tf.fill(tf.shape(positions, tf.int64), tf.constant(_DATA_ORDER, tf.int64))
-    keys = tf.stack([tf.fill(tf.shape(positions, tf.int64), tf.constant(seed, tf.int64)), epochs, stream], axis=1)
-    return tf.raw_ops.RandomIndexShuffle(index=positions % count, seed=keys, max_index=count - 1, rounds=4)
-
-
-def latents(step: tf.Tensor, update: int, count: int, latent_dim: int, seed: int) -> tf.Tensor:
-    """Draws the latents of one update for the whole global batch.
-
-    Args:
-      step: int64 scalar, number of the training step.
-      update: index of the update within the step.
-      count: global number of latents.
-      latent_dim: components of each.
-      seed: the run's seed.
-
-    Returns:
-      float32 [count, latent_dim], standard normal; always the same for the same arguments.
-    """
-    key = tf.random.experimental.stateless_fold_in(tf.constant([seed, _LATENTS], tf.int64), step)
-    key = tf.random.experimental.stateless_fold_in(key, update)
-    # Named, because the default algorithm depends on the device.
-    return tf.random.stateless_normal([count, latent_dim], key, alg="philox")
-
-
-def real_images_per_step(updates: tuple[Update, ...], batch_size: int) -> int:
-    """Number of training images that one step consumes over all replicas."""
-    return sum(batch_size // update.batch_divisor for update in updates if update.new_images)
+from pipeline.randomness import flips, latents
+from pipeline.trainee import Trainee
 
 
 def metric_names(updates: tuple[Update, ...]) -> list[str]:
@@ -68,62 +17,11 @@ def metric_names(updates: tuple[Update, ...]) -> list[str]:
     return list(dict.fromkeys(name for update in updates for name in update.metrics))
 
 
-class Trainee:
-    """The state that training changes: networks, optimisers, average generator, step.
-
-    Attributes:
-      networks: Keras models by name.
-      optimizers: one Keras optimiser for each network that an update trains.
-      ema: the moving average of the generator, or None if it is turned off.
-      step: int64 variable, number of steps done.
-    """
-
-    def __init__(self, models: Mapping[str, keras.Model], ema: keras.Model | None, config: Config) -> None:
-        """Creates optimisers and the step counter; call it in the strategy's scope.
-
-        Args:
-          models: Keras models by name.
-          ema: a second generator, which becomes a copy of the first; or None.
-          config: for the optimisers' settings.
-        """
-        self.networks = dict(models)
-        self.ema = ema
-        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-        self.optimizers = {}
-        for name, network in self.networks.items():
-            optimizer = keras.optimizers.Adam(config.learning_rate, beta_1=config.beta_1, beta_2=config.beta_2)
-            optimizer.build(network.trainable_variables)
-            self.optimizers[name] = optimizer
-        if ema is not None:
-            ema.set_weights(models["generator"].get_weights())
-
-    @property
-    def sampler(self) -> keras.Model:
-        """The generator that previews, evaluation and export use."""
-        return self.networks["generator"] if self.ema is None else self.ema
-
-
-def build_trainee(config: Config, data: DataSpec) -> Trainee:
-    """Builds networks and optimisers; call it in the strategy's scope.
-
-    Args:
-      config: the run's configuration; its seed decides the initial weights.
-      data: what the networks are built for.
-
-    Returns:
-      The untrained state.
-    """
-    keras.utils.set_random_seed(config.seed)
-    trained = {
-        "generator": networks.build_generator(config, data),
-        "discriminator": networks.build_discriminator(config, data),
-    }
-    ema = networks.build_generator(config, data) if config.ema_images else None
-    return Trainee(trained, ema, config)
-
-
 class TrainStep:
     """Runs training steps under a strategy.
+
+    All of an update's gradients and metrics are flattened into one vector, which is reduced over the
+    replicas at once.
 
     Attributes:
       metric_names: names of the figures that a call returns.
@@ -136,105 +34,158 @@ class TrainStep:
         strategy: tf.distribute.Strategy,
         trainee: Trainee,
         updates: tuple[Update, ...],
-        images: tf.Tensor,
-        labels: tf.Tensor,
+        feed: Feed,
+        *,
+        jit: bool = False,
     ) -> None:
         """Prepares the step.
 
         Args:
           config: the run's configuration.
-          strategy: where to run; `config.batch_size` divided by any update's `batch_divisor` must be a
-            multiple of its number of replicas.
+          strategy: where to run.
           trainee: what to train; created in the strategy's scope.
           updates: the objective.
-          images: the whole data set, uint8 [N, H, W, C].
-          labels: int32 [N].
+          feed: source of training images, of the same strategy.
+          jit: whether XLA compiles what a replica computes; on one device, or on several GPUs.
         """
         self.metric_names = metric_names(updates)
-        self.images_per_step = real_images_per_step(updates, config.batch_size)
+        self.images_per_step = feed.layout.images_per_step
         self._config = config
         self._strategy = strategy
         self._trainee = trainee
         self._updates = updates
-        self._images = images
-        self._labels = labels
+        self._feed = feed
+        self._layout: Layout = feed.layout
+        self._compute: Callable = tf.function(self._replica_step, jit_compile=True) if jit else self._replica_step
 
     @tf.function(reduce_retracing=True)
-    def __call__(self, num_steps: tf.Tensor) -> tf.Tensor:
+    def __call__(self, num_steps: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Trains.
 
         Args:
           num_steps: int64 scalar, number of steps to run; at least 1.
+          stop: float32 scalar, 1 if this process was asked to stop, else 0.
 
         Returns:
-          float32 [len(metric_names)], means over the steps.
+          (float32 [len(metric_names)], means over the steps; bool scalar, whether any worker was asked
+          to stop). Both are the same on all workers.
         """
-        totals = tf.zeros([len(self.metric_names)])
+        width = len(self.metric_names)
+        totals, counts = tf.zeros([width]), tf.zeros([width])
+        stops = tf.constant(0.0)
         for _ in tf.range(num_steps):
-            per_replica = self._strategy.run(self._replica_step)
-            totals += self._strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
-            self._trainee.step.assign_add(1)
-            if self._trainee.ema is not None:
-                self._update_ema()
-        return totals / tf.cast(num_steps, tf.float32)
+            values = self._strategy.experimental_local_results(self._step(stop))[0]
+            stops += values[width]
+            # Under loss scaling a step may overflow, which is no reason to stop: its update was left out.
+            counted = tf.math.is_finite(values[:width]) | (self._config.precision != "mixed_float16")
+            totals += tf.where(counted, values[:width], 0.0)
+            counts += tf.cast(counted, tf.float32)
+        return totals / counts, stops > 0
 
-    def _replica_step(self) -> tf.Tensor:
-        """One replica's share of one step; returns its contributions to the metrics' means."""
+    def _step(self, stop: tf.Tensor) -> tf.Tensor:
         step = tf.identity(self._trainee.step)
-        sums: dict[str, list[tf.Tensor]] = {name: [] for name in self.metric_names}
-        position = step * self.images_per_step
-        latest = position
-        for index, update in enumerate(self._updates):
-            count = self._config.batch_size // update.batch_divisor
-            if update.new_images:
-                latest, position = position, position + count
-            batch = self._batch(step, index, count, latest)
-            for name, values in self._apply(update, batch, count).items():
-                sums[name].append(tf.reduce_sum(values) / count)
-        return tf.stack([tf.add_n(sums[name]) / len(sums[name]) for name in self.metric_names])
+        images, labels = self._feed.next(step)
+        z, mirrored = self._strategy.run(self._draw, args=(step,))
+        values = self._strategy.run(self._compute, args=(step, images, labels, z, mirrored, stop))
+        self._trainee.step.assign_add(1)
+        return values
 
-    def _batch(self, step: tf.Tensor, update: int, count: int, position: tf.Tensor) -> Batch:
-        """Draws this replica's share of a global batch of `count` that starts at `position`."""
-        local = count // self._strategy.num_replicas_in_sync
-        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
-        offset = replica * local
-        indices = data_order(
-            position + offset + tf.range(local, dtype=tf.int64), self._images.shape[0], self._config.seed
-        )
-        images = tf.cast(tf.gather(self._images, indices), tf.float32) / 127.5 - 1.0
+    def _draw(self, step: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """Draws this replica's noise of one step: latents of each update, flips of each block."""
+        config, layout = self._config, self._layout
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         # Drawn whole and then cut, so that a sample's noise does not depend on the number of replicas.
-        z = latents(step, update, count, self._config.latent_dim, self._config.seed)
-        return Batch(images, tf.gather(self._labels, indices), tf.slice(z, [offset, 0], [local, -1]))
+        z = []
+        for index, update in enumerate(self._updates):
+            count = layout.batch_size // update.batch_divisor
+            whole = latents(step, index, layout.accumulate * count, config.latent_dim, config.seed)
+            z.append(layout.share(whole, count, replica))
+        mirrored = []
+        for index, block in enumerate(layout.blocks if config.flip else ()):
+            whole = flips(step, index, layout.accumulate * block.count, config.seed)
+            mirrored.append(layout.share(whole, block.count, replica))
+        return z, mirrored
 
-    def _apply(self, update: Update, batch: Batch, count: int) -> dict[str, tf.Tensor]:
-        """Moves one network's weights; returns the loss function's metrics."""
-        variables = self._trainee.networks[update.network].trainable_variables
+    def _replica_step(
+        self,
+        step: tf.Tensor,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        z: list[tf.Tensor],
+        mirrored: list[tf.Tensor],
+        stop: tf.Tensor,
+    ) -> tf.Tensor:
+        """One replica's share of one step; returns the step's metrics over all replicas, then `stop`."""
+        blocks = []
+        for index, (pixels, marks) in enumerate(self._layout.split(images, labels)):
+            real = tf.cast(pixels, tf.float32) / 127.5 - 1.0
+            if mirrored:
+                real = tf.where(mirrored[index][:, None, None, None], tf.reverse(real, [2]), real)
+            blocks.append((real, marks))
+        sums: dict[str, list[tf.Tensor]] = {name: [] for name in self.metric_names}
+        stops = tf.constant(0.0)
+        for index, update in enumerate(self._updates):
+            real, marks = blocks[self._layout.block_of_update[index]]
+            gradients, figures = self._gradients(update, Batch(real, marks, z[index]))
+            gradients, figures = self._reduce(gradients, tf.concat([figures, [stop]], 0))
+            self._trainee.optimizers[update.network].apply(gradients)
+            stops = figures[-1]
+            for position, name in enumerate(update.metrics):
+                sums[name].append(figures[position])
+        if self._trainee.ema is not None:
+            self._update_ema(step + 1)
+        means = [tf.add_n(values) / len(values) for values in sums.values()]
+        return tf.stack([*means, stops])
+
+    def _gradients(self, update: Update, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Returns this replica's contribution to gradients and metrics, summed over micro-batches."""
+        parts = self._layout.accumulate
+        if parts == 1:
+            return self._micro_batch(update, batch)
+        variables = self._trainee.optimizers[update.network].variables
+        gradients = [tf.zeros(variable.shape) for variable in variables]
+        figures = tf.zeros([len(update.metrics)])
+        batches = tf.nest.map_structure(lambda t: tf.reshape(t, [parts, -1, *t.shape[1:]]), vars(batch))
+        for part in tf.range(parts):
+            more, values = self._micro_batch(update, Batch(**{name: t[part] for name, t in batches.items()}))
+            gradients = [a + b for a, b in zip(gradients, more, strict=True)]
+            figures += values
+        return gradients, figures
+
+    def _micro_batch(self, update: Update, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+        optimizer = self._trainee.optimizers[update.network]
         networks = {name: self._as_function(model) for name, model in self._trainee.networks.items()}
+        # Over all replicas and micro-batches, because sums over them are to be means.
+        count = self._layout.accumulate * self._layout.batch_size // update.batch_divisor
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([variable.value for variable in variables])
+            tape.watch(optimizer.variables)
             loss, metrics = update.loss(networks, batch)
-            # Keras sums gradients over replicas, so the mean is taken over the global batch here.
-            mean_loss = tf.reduce_sum(loss) / count
-        gradients = tape.gradient(mean_loss, [variable.value for variable in variables])
-        self._trainee.optimizers[update.network].apply(gradients, variables)
-        return metrics
+            scaled = optimizer.scale_loss(tf.reduce_sum(loss) / count)
+        gradients = tape.gradient(scaled, optimizer.variables)
+        return gradients, tf.stack([tf.reduce_sum(metrics[name]) / count for name in update.metrics])
+
+    def _reduce(self, gradients: Sequence[tf.Tensor], figures: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Sums over replicas, in one operation."""
+        if self._strategy.num_replicas_in_sync == 1:
+            return list(gradients), figures
+        packed = tf.concat([tf.reshape(each, [-1]) for each in [*gradients, figures]], 0)
+        total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, packed)
+        parts = tf.split(total, [each.shape.num_elements() for each in [*gradients, figures]])
+        return [tf.reshape(part, each.shape) for part, each in zip(parts, gradients, strict=False)], parts[-1]
 
     def _as_function(self, model: keras.Model) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         conditional = self._config.conditional
-        return lambda x, labels: model([x, labels] if conditional else x, training=True)
+        return lambda x, labels: tf.cast(model([x, labels] if conditional else x, training=True), tf.float32)
 
-    def _update_ema(self) -> None:
-        """Moves the average generator towards the generator, on each device by itself."""
+    def _update_ema(self, steps_done: tf.Tensor) -> None:
+        """Moves this replica's average generator towards its generator."""
         trainee = self._trainee
         assert trainee.ema is not None
         # The half life grows with the run at first, so that early averages forget the initial weights
         # (Karras et al. 2020, arXiv 2006.06676, whose code ramps it up over 5 % of the images seen).
-        seen = tf.cast(trainee.step, tf.float32) * self._config.batch_size
-        half_life = tf.minimum(float(self._config.ema_images), 0.05 * seen)
-        weight = 1.0 - tf.pow(0.5, self._config.batch_size / half_life)
+        images = self._layout.accumulate * self._layout.batch_size
+        half_life = tf.minimum(float(self._config.ema_images), 0.05 * images * tf.cast(steps_done, tf.float32))
+        weight = 1.0 - tf.pow(0.5, images / half_life)
         for average, current in zip(trainee.ema.variables, trainee.networks["generator"].variables, strict=True):
-            self._strategy.extended.update(
-                average.value,
-                lambda a, c, w: a.assign_add(w * (tf.convert_to_tensor(c) - a)),
-                args=(current.value, weight),
-            )
+            mean = tf.convert_to_tensor(average.value)
+            average.value.assign_add(weight * (tf.convert_to_tensor(current.value) - mean))

@@ -1,7 +1,11 @@
 """The host loop: step, log, preview, save, stop. It knows neither loss nor network."""
 
+import contextlib
 import dataclasses
+import math
+import os
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +13,31 @@ import tensorflow as tf
 
 from pipeline import objectives
 from pipeline.checkpoint import Checkpoints
-from pipeline.config import CONFIG_FILE, Config, DataSpec, MirageError, read_run, write_run
+from pipeline.cluster import Cluster, find_cluster
+from pipeline.config import (
+    CONFIG_FILE,
+    JIT_WORTHWHILE_STEPS,
+    Config,
+    DataSpec,
+    MirageError,
+    WorkerLostError,
+    read_decided_jit,
+    read_run,
+    write_run,
+)
 from pipeline.data import Dataset, load
+from pipeline.feed import Layout, make_feed
 from pipeline.interrupt import Interrupt
-from pipeline.preview import Preview, write_png
-from pipeline.run_log import RunLog
-from pipeline.step import TrainStep, build_trainee
-from pipeline.strategy import make_strategy
-
-SAMPLES_DIR = "samples"
+from pipeline.jit import measure_jit
+from pipeline.preview import Preview
+from pipeline.profile import Profile
+from pipeline.recorder import Recorder, lock_run
+from pipeline.rendezvous import meet
+from pipeline.run_log import TENSORBOARD_DIR, RunLog
+from pipeline.step import TrainStep
+from pipeline.strategy import can_compile, from_chief, make_strategy, share_state
+from pipeline.trainee import build_trainee
+from pipeline.watchdog import Watchdog
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,18 +46,21 @@ class Outcome:
 
     Attributes:
       step: steps that the run has done in all.
-      stopped_by: the signal that ended it early, or None.
+      stopped_by: the signal that ended it early, or None. Where the signal came to another worker, it
+        is taken for SIGTERM.
+      chief: whether this process wrote the run directory.
     """
 
     step: int
     stopped_by: signal.Signals | None
+    chief: bool = True
 
 
 def train(config: Config) -> Outcome:
-    """Trains a run to `config.steps`, from its last checkpoint if it has one.
+    """Trains a run to `config.steps`, from its last undamaged checkpoint if it has one.
 
-    SIGINT and SIGTERM end the training after a checkpoint. Everything is written below
-    `config.run_dir`, as BUILD.md describes.
+    SIGINT and SIGTERM end the training after a checkpoint, on all workers at the same step. The chief
+    alone reads and writes `config.run_dir`, as BUILD.md describes.
 
     Args:
       config: the configuration.
@@ -46,105 +69,205 @@ def train(config: Config) -> Outcome:
       How it ended.
 
     Raises:
-      MirageError: if the configuration can't work or differs from the run's, if data or a checkpoint
-        can't be read, or if a loss or weight is no longer finite.
+      MirageError: if the configuration can't work or differs from the run's, if data or checkpoints
+        can't be read or written, if another process uses the run directory, if a loss or weight is no
+        longer finite, or if another worker is lost.
     """
     config.validate()
-    run_dir = Path(config.run_dir)
-    _check_same_run(config, run_dir)
-    strategy = make_strategy(config.strategy, config.virtual_devices)
+    cluster = find_cluster(os.environ) if config.strategy in ("auto", "multi_worker") else None
+    if cluster is None or cluster.is_chief:
+        _check_same_run(config)
+    if cluster is not None:
+        meet(cluster, config.timeout_s)
+    timeout_s = config.timeout_s if cluster else math.inf
+    with Watchdog(timeout_s, "the other workers to connect") as watchdog, _lost_workers(cluster):
+        strategy = make_strategy(config.strategy, config.virtual_devices, cluster)
+        watchdog.feed("the other workers to prepare")
+        dataset = load(config)
+        chief = cluster is None or cluster.is_chief
+        with lock_run(Path(config.run_dir)) if chief else contextlib.nullcontext():
+            outcome = _train(config, strategy, cluster, dataset, watchdog)
+        if cluster is not None:
+            # No worker leaves before the chief has saved: some batch systems end all when the first one does.
+            watchdog.feed("the chief to save")
+            from_chief(strategy, tf.constant(0))
+        return dataclasses.replace(outcome, chief=chief)
+
+
+def _train(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    cluster: Cluster | None,
+    dataset: Dataset,
+    watchdog: Watchdog,
+) -> Outcome:
+    chief = cluster is None or cluster.is_chief
     updates = objectives.updates(config.objective, d_batches=config.d_batches, gamma=config.gamma)
     _check_divisible(config, updates, strategy.num_replicas_in_sync)
-    dataset = load(config)
-    _check_same_data(dataset.spec, run_dir)
+    if chief:
+        _check_same_data(config, dataset.spec)
     with strategy.scope():
         trainee = build_trainee(config, dataset.spec)
-    _make_folders(run_dir)
-    checkpoints = Checkpoints(run_dir, trainee, config.keep_checkpoints)
-    restored = checkpoints.restore()
-    write_run(run_dir, config, dataset.spec)
-    print(_opening(config, dataset, strategy, restored), flush=True)
-    if restored is not None and restored >= config.steps:
-        return Outcome(restored, None)
-    train_step = TrainStep(config, strategy, trainee, updates, tf.constant(dataset.images), tf.constant(dataset.labels))
-    preview = Preview(config, dataset.spec, trainee.sampler)
-    log = RunLog(
-        run_dir,
-        train_step.metric_names,
-        images_per_step=train_step.images_per_step,
-        num_examples=dataset.spec.num_examples,
-        start_step=restored or 0,
-        total_steps=config.steps,
-    )
-    with log, Interrupt() as interrupt:
-        if restored is None:
-            _preview(run_dir, 0, preview, log)
-        return _loop(config, run_dir, restored or 0, train_step, checkpoints, preview, log, interrupt)
+    checkpoints = Checkpoints(Path(config.run_dir), trainee, config.keep_checkpoints) if chief else None
+    restored = checkpoints.restore() if checkpoints else None
+    if cluster:
+        share_state(strategy, list(trainee.state().values()))
+    start = int(trainee.step.numpy())
+    layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
+
+    def build_step(jit: bool) -> TrainStep:
+        feed = make_feed(strategy, layout, dataset, config, start)
+        return TrainStep(config, strategy, trainee, updates, feed, jit=jit)
+
+    if chief:
+        print(_opening(config, dataset, strategy, restored), flush=True)
+    if start >= config.steps:
+        return Outcome(start, None)
+    jit, decided = _decide_jit(config, strategy, cluster, lambda: measure_jit(strategy, trainee, build_step))
+    watchdog.feed("the other workers to take their first steps")
+    with contextlib.ExitStack() as stack:
+        recorder = None
+        step_function = build_step(jit)
+        if checkpoints is not None:
+            write_run(Path(config.run_dir), config, dataset.spec, jit=decided)
+            log = _open_log(config, step_function, dataset.spec, start)
+            recorder = stack.enter_context(
+                Recorder(config, log, Preview(config, dataset.spec, trainee.sampler), checkpoints)
+            )
+            if restored is None:
+                recorder.picture(0)
+        interrupt = stack.enter_context(Interrupt())
+        profile = Profile(config.profile_range() if chief else None, Path(config.run_dir) / TENSORBOARD_DIR)
+        stack.callback(profile.close)
+        return _loop(config, start, step_function, recorder, interrupt, profile, watchdog)
 
 
 def _loop(
     config: Config,
-    run_dir: Path,
     step: int,
-    train_step: TrainStep,
-    checkpoints: Checkpoints,
-    preview: Preview,
-    log: RunLog,
+    step_function: TrainStep,
+    recorder: Recorder | None,
     interrupt: Interrupt,
+    profile: Profile,
+    watchdog: Watchdog,
 ) -> Outcome:
     while step < config.steps:
-        count = _steps_until_next_event(config, step)
-        means = train_step(tf.constant(count, tf.int64)).numpy()
+        profile.at(step)
+        count = _steps_until_next_event(config, step, profile.boundaries())
+        signalled = interrupt.signal  # read once: what comes later in this round is for the next one
+        means, stopping = step_function(tf.constant(count, tf.int64), tf.constant(float(signalled is not None)))
         step += count
-        if not np.all(np.isfinite(means)):
-            raise MirageError(_not_finite(step, train_step.metric_names, means))
-        log.add(means, count)
-        stop = interrupt.signal  # read once: what comes later in this round is for the next one
-        last = step == config.steps or stop is not None
-        if last or step % config.log_every == 0:
-            log.write()
-        if last or step % config.preview_every == 0:
-            _preview(run_dir, step, preview, log)
-        if last or step % config.checkpoint_every == 0:
-            checkpoints.save()
-        if stop is not None and step < config.steps:
-            log.say(f"{stop.name}: saved at step {step:,}; the same command goes on from there.")
-            return Outcome(step, stop)
+        watchdog.feed(f"the other workers after step {step:,}")
+        if not np.all(np.isfinite(means.numpy())):
+            raise MirageError(_not_finite(step, step_function.metric_names, means.numpy()))
+        stop = bool(stopping) and step < config.steps
+        if recorder is not None:
+            recorder.add(means.numpy(), count)
+            recorder.write_due(step, last=stop or step == config.steps)
+        if stop:
+            cause = signalled or signal.SIGTERM
+            if recorder is not None:
+                recorder.say(f"{cause.name}: saved at step {step:,}; the same command goes on from there.")
+            return Outcome(step, cause)
     return Outcome(step, None)
 
 
-def _steps_until_next_event(config: Config, step: int) -> int:
+def _steps_until_next_event(config: Config, step: int, boundaries: tuple[int, ...]) -> int:
     """Steps that may run in one call, so that logs, previews and checkpoints come when they should."""
     intervals = (config.log_every, config.preview_every, config.checkpoint_every)
-    return min(config.steps_per_call, config.steps - step, *(each - step % each for each in intervals))
+    ahead = [boundary - step for boundary in (config.steps, *boundaries) if boundary > step]
+    return min(config.steps_per_call, *ahead, *(each - step % each for each in intervals))
 
 
-def _preview(run_dir: Path, step: int, preview: Preview, log: RunLog) -> None:
-    picture = preview.draw()
-    write_png(run_dir / SAMPLES_DIR / f"step_{step:07}.png", picture)
-    log.picture(picture)
+def _decide_jit(
+    config: Config, strategy: tf.distribute.Strategy, cluster: Cluster | None, measure: Callable[[], tuple[bool, str]]
+) -> tuple[bool, bool | None]:
+    """Returns whether XLA compiles the step, and what the run directory shall say of it."""
+    possible = can_compile(strategy)
+    if config.jit == "on" and not possible:
+        raise MirageError(
+            f"--jit=on can't compile across {strategy.num_replicas_in_sync} CPU devices; use --jit=auto or "
+            "--strategy=one_device."
+        )
+    if config.jit != "auto":
+        return config.jit == "on", config.jit == "on"
+
+    def agreed(value: bool | None) -> bool | None:
+        """The chief's value."""
+        if cluster is None:
+            return value
+        code = -1 if value is None else int(value)
+        return {-1: None, 0: False, 1: True}[int(from_chief(strategy, tf.constant(code)))]
+
+    known = agreed(read_decided_jit(Path(config.run_dir)))
+    if known is not None:
+        return known and possible, known
+    if not possible or config.steps < JIT_WORTHWHILE_STEPS:
+        return False, None
+    faster, sentence = measure()
+    if cluster is None or cluster.is_chief:
+        print(sentence, flush=True)
+    decided = agreed(faster)
+    return bool(decided), decided
 
 
-def _check_same_run(config: Config, run_dir: Path) -> None:
-    if not (run_dir / CONFIG_FILE).exists():
+@contextlib.contextmanager
+def _lost_workers(cluster: Cluster | None) -> Iterator[None]:
+    """Makes one sentence of the errors that TensorFlow raises when a peer goes away."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        lost = (
+            tf.errors.UnavailableError,
+            tf.errors.AbortedError,
+            tf.errors.CancelledError,
+            tf.errors.DeadlineExceededError,
+        )
+        if cluster is None or not isinstance(error, (*lost, tf.errors.InternalError)):
+            raise
+        raise WorkerLostError(
+            f"another worker of {len(cluster.workers)} was lost ({_cause(error)}); the last "
+            "checkpoint is kept: start all workers again."
+        ) from None
+
+
+def _cause(error: tf.errors.OpError) -> str:
+    lines = [line for line in error.message.splitlines() if line and not line.startswith("Graph execution error")]
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _open_log(config: Config, step_function: TrainStep, data: DataSpec, start: int) -> RunLog:
+    return RunLog(
+        Path(config.run_dir),
+        step_function.metric_names,
+        images_per_step=step_function.images_per_step,
+        num_examples=data.num_examples,
+        start_step=start,
+        total_steps=config.steps,
+    )
+
+
+def _check_same_run(config: Config) -> None:
+    if not (Path(config.run_dir) / CONFIG_FILE).exists():
         return
-    earlier, _ = read_run(run_dir)
+    earlier, _ = read_run(Path(config.run_dir))
     changes = config.changes_from(earlier)
     if changes:
         listing = ", ".join(f"--{name}={now} (the run has {was})" for name, was, now in changes)
         raise MirageError(
-            f"--run_dir={run_dir} holds a run with other flags, so it can't be continued with {listing}; choose "
+            f"--run_dir={config.run_dir} holds a run with other flags, so it can't be continued with {listing}; choose "
             "another --run_dir, or pass the run's own flags."
         )
 
 
-def _check_same_data(data: DataSpec, run_dir: Path) -> None:
-    if not (run_dir / CONFIG_FILE).exists():
+def _check_same_data(config: Config, data: DataSpec) -> None:
+    if not (Path(config.run_dir) / CONFIG_FILE).exists():
         return
-    _, earlier = read_run(run_dir)
+    _, earlier = read_run(Path(config.run_dir))
     if earlier != data:
         raise MirageError(
-            f"--run_dir={run_dir} was trained on other data: then {earlier}, now {data}; choose another --run_dir."
+            f"--run_dir={config.run_dir} was trained on other data: then {earlier}, now {data}; choose "
+            "another --run_dir."
         )
 
 
@@ -158,23 +281,15 @@ def _check_divisible(config: Config, updates: tuple[objectives.Update, ...], rep
         )
 
 
-def _make_folders(run_dir: Path) -> None:
-    try:
-        (run_dir / SAMPLES_DIR).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MirageError(
-            f"--run_dir={run_dir} can't be written ({error.strerror}); choose a folder that you may write."
-        ) from None
-
-
 def _opening(config: Config, dataset: Dataset, strategy: tf.distribute.Strategy, restored: int | None) -> str:
     height, width, channels = dataset.spec.image_shape
     replicas = strategy.num_replicas_in_sync
     start = "from the start" if restored is None else f"from the checkpoint of step {restored:,}"
+    accumulated = f" x {config.accumulate}" if config.accumulate > 1 else ""
     return (
         f"Training {config.model} with {config.objective} on {dataset.spec.num_examples:,} images of {config.dataset} "
         f"({height}x{width}x{channels}, {len(dataset.spec.class_names)} classes), "
-        f"{replicas} replica{'s' if replicas > 1 else ''}, global batch {config.batch_size}, "
+        f"{replicas} replica{'s' if replicas > 1 else ''}, global batch {config.batch_size}{accumulated}, "
         f"{start} to step {config.steps:,}, in {config.run_dir}"
     )
 

@@ -1,4 +1,4 @@
-"""Shared set-up: two logical CPU devices, so that replicas can be tested without GPUs."""
+"""Shared set-up: four logical CPU devices, so that replicas can be tested without GPUs."""
 
 import os
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
 
 

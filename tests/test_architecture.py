@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("pipeline", "export", "serving")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 HEAVY = {"tensorflow", "tensorflow_datasets", "keras", "tf2onnx", "onnx"}
-FLAG_FILES = {"pipeline/__main__.py", "export/__main__.py", "serving/sample.py"}
+FLAG_FILES = {"pipeline/__main__.py", "pipeline/launch.py", "export/__main__.py", "serving/sample.py"}
 
 
 def name_of(path: Path) -> str:
@@ -66,7 +66,24 @@ def test_the_files_are_found():
         ("pipeline.objectives", ("pipeline",), ("pipeline.objectives",)),
         ("pipeline.data", ("pipeline",), ("pipeline.config", "pipeline.data")),
         ("pipeline.networks", ("pipeline",), ("pipeline.config", "pipeline.networks")),
-        ("pipeline.step", ("pipeline",), ("pipeline.config", "pipeline.networks", "pipeline.objectives")),
+        ("pipeline.cluster", ("pipeline", *HEAVY, "numpy"), ("pipeline.config",)),
+        ("pipeline.rendezvous", HEAVY, ()),
+        ("pipeline.launch", HEAVY, ()),
+        ("pipeline.launch", ("pipeline",), ("pipeline.cluster", "pipeline.command_line", "pipeline.config")),
+        ("pipeline.checkpoint_files", ("pipeline", *HEAVY), ()),
+        ("pipeline.randomness", ("pipeline",), ()),
+        ("pipeline.optimizer", ("pipeline",), ()),
+        ("pipeline.trainee", ("pipeline",), ("pipeline.config", "pipeline.networks", "pipeline.optimizer")),
+        (
+            "pipeline.feed",
+            ("pipeline",),
+            ("pipeline.config", "pipeline.data", "pipeline.objectives", "pipeline.randomness"),
+        ),
+        (
+            "pipeline.step",
+            ("pipeline",),
+            ("pipeline.config", "pipeline.feed", "pipeline.objectives", "pipeline.randomness", "pipeline.trainee"),
+        ),
     ],
 )
 def test_who_imports_whom(importer, forbidden, but):

@@ -10,6 +10,7 @@ from absl import flags
 import benchmarks.edge
 import export.__main__
 import pipeline.__main__
+import pipeline.launch
 import serving.sample
 from pipeline.config import Config
 
@@ -17,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = ["README.md", "BUILD.md"]
 
 
-COMMANDS = (pipeline.__main__, export.__main__, serving.sample, benchmarks.edge)
+COMMANDS = (pipeline.__main__, pipeline.launch, export.__main__, serving.sample, benchmarks.edge)
 
 
 def flags_of(command) -> flags.FlagValues:
@@ -38,7 +39,7 @@ def test_every_flag_stands_in_the_manual_with_its_default(field):
     assert row[1] == str(default)
 
 
-@pytest.mark.parametrize("command", COMMANDS[:3], ids=lambda command: command.__name__)
+@pytest.mark.parametrize("command", COMMANDS[:4], ids=lambda command: command.__name__)
 def test_every_other_flag_stands_in_the_manual(command):
     assert [name for name in flags_of(command) if f"| `--{name}` |" not in read("BUILD.md")] == []
 

@@ -1,22 +1,23 @@
-"""From the name of a data set to its images, whole and in memory."""
+"""From the name of a data set to its images: in memory, or in a mapped file if they are many."""
 
 import dataclasses
 
 import numpy as np
 
 from pipeline.config import Config, DataSpec, MirageError
-from pipeline.data.folder import PREFIX, load_folder
+from pipeline.data.folder import PREFIX, open_folder
+from pipeline.data.source import Source
 
 __all__ = ["Dataset", "describe", "load"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set in memory.
+    """A data set.
 
     Attributes:
       spec: its description.
-      images: uint8 [N, H, W, C].
+      images: uint8 [N, H, W, C]; a `np.memmap` if they are more than `--device_data_mb`.
       labels: int32 [N]; zeros if the data has no labels.
     """
 
@@ -29,8 +30,8 @@ def load(config: Config) -> Dataset:
     """Loads the data set that a configuration names, preparing it first if necessary.
 
     Args:
-      config: `dataset`, `data_dir`, `manual_dir`, `split`, `image_size`, `batch_size` and `conditional`
-        count.
+      config: `dataset`, `data_dir`, `manual_dir`, `split`, `image_size`, `device_data_mb`, `batch_size`
+        and `conditional` count.
 
     Returns:
       All examples of the split, always in the same order.
@@ -38,13 +39,8 @@ def load(config: Config) -> Dataset:
     Raises:
       MirageError: if the data can't be had or read, or doesn't suit the configuration.
     """
-    if config.dataset.startswith(PREFIX):
-        dataset = Dataset(*load_folder(config))
-    else:
-        from pipeline.data.tfds_images import load_tfds  # tensorflow-datasets is slow to import
-
-        dataset = Dataset(*load_tfds(config))
-    spec = dataset.spec
+    source = _open(config)
+    spec = source.spec
     if config.batch_size > spec.num_examples:
         raise MirageError(
             f"--batch_size={config.batch_size} is larger than the {spec.num_examples} images of "
@@ -55,7 +51,15 @@ def load(config: Config) -> Dataset:
             f"--conditional needs labels, and --dataset={config.dataset} has none; use --noconditional, or data with "
             "labels (for a folder: one sub-folder per class)."
         )
-    return dataset
+    if spec.num_bytes > config.device_data_mb * 2**20:
+        from pipeline.data.decoded import decoded
+
+        return Dataset(spec, *decoded(config, source))
+    images = np.empty((spec.num_examples, *spec.image_shape), np.uint8)
+    labels = np.zeros(spec.num_examples, np.int32)
+    for index, (image, label) in enumerate(source.examples):
+        images[index], labels[index] = image, label
+    return Dataset(spec, images, labels)
 
 
 def describe(config: Config) -> DataSpec:
@@ -71,7 +75,15 @@ def describe(config: Config) -> DataSpec:
       MirageError: if there is no such data set, or it holds no usable images.
     """
     if config.dataset.startswith(PREFIX):
-        return load_folder(config)[0]
+        return open_folder(config).spec
     from pipeline.data.tfds_images import describe_tfds
 
     return describe_tfds(config)
+
+
+def _open(config: Config) -> Source:
+    if config.dataset.startswith(PREFIX):
+        return open_folder(config)
+    from pipeline.data.tfds_images import open_tfds  # tensorflow-datasets is slow to import
+
+    return open_tfds(config)

@@ -2,27 +2,29 @@
 
 import hashlib
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from pipeline.config import Config, DataSpec, MirageError
-from pipeline.data.pixels import fit, to_grey_or_rgb
+from pipeline.data.pixels import fit, probe, to_grey_or_rgb
+from pipeline.data.source import Source
 
 PREFIX = "folder:"
 _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"}
 
 
-def load_folder(config: Config) -> tuple[DataSpec, np.ndarray, np.ndarray]:
-    """Reads all images of the folder that `config.dataset` names.
+def open_folder(config: Config) -> Source:
+    """Looks through all images of the folder that `config.dataset` names.
 
     Args:
       config: `dataset`, `split` and `image_size` count.
 
     Returns:
-      (description, uint8 [N, H, W, C], labels int32 [N]), in an order that depends on the file names
-      alone; C is 1 if all images are grey, else 3.
+      The images, in an order that depends on the file names alone; grey if all files are, else RGB.
 
     Raises:
       MirageError: for a folder or file that can't be used.
@@ -32,14 +34,22 @@ def load_folder(config: Config) -> tuple[DataSpec, np.ndarray, np.ndarray]:
     chosen = files[_slice_of_split(config.split, len(files))]
     if not chosen:
         raise MirageError(f"--split={config.split} selects none of the {len(files)} images in {root}; widen it.")
-    images = [_read(path, config.image_size) for path in chosen]
-    _check_sizes(config, chosen, images)
-    mode = "L" if all(image.mode == "L" for image in images) else "RGB"
-    width, height = images[0].size
-    pixels = np.stack([np.asarray(image.convert(mode)).reshape(height, width, -1) for image in images])
-    labels = [class_names.index(path.parent.name) if class_names else 0 for path in chosen]
-    spec = DataSpec(config.dataset, "", (height, width, pixels.shape[-1]), class_names, len(chosen))
-    return spec, pixels, np.array(labels, np.int32)
+    probes = [_open(path, probe) for path in chosen]
+    if not config.image_size:
+        _check_sizes(config, chosen, [size for size, _ in probes])
+    width, height = (config.image_size, config.image_size) if config.image_size else probes[0][0]
+    mode = "L" if all(grey for _, grey in probes) else "RGB"
+
+    def examples() -> Iterator[tuple[np.ndarray, int]]:
+        for path in chosen:
+            image = _open(path, to_grey_or_rgb)
+            image = (fit(image, config.image_size) if config.image_size else image).convert(mode)
+            label = class_names.index(path.parent.name) if class_names else 0
+            yield np.asarray(image).reshape(height, width, -1), label
+
+    spec = DataSpec(config.dataset, "", (height, width, 1 if mode == "L" else 3), class_names, len(chosen))
+    stamps = [(str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns) for path in chosen]
+    return Source(spec, examples(), hashlib.sha256(repr(stamps).encode()).hexdigest())
 
 
 def _list_images(config: Config, root: Path) -> tuple[list[Path], tuple[str, ...]]:
@@ -78,23 +88,18 @@ def _slice_of_split(split: str, count: int) -> slice:
     return slice(position(match[1]), position(match[2]))
 
 
-def _read(path: Path, size: int) -> Image.Image:
+def _open(path: Path, use: Callable[[Image.Image], Any]) -> Any:
     try:
         with Image.open(path) as file:
-            image = to_grey_or_rgb(file)
+            return use(file)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise MirageError(f"image {path} can't be read ({error}); mend or remove it.") from None
-    return fit(image, size) if size else image
 
 
-def _check_sizes(config: Config, files: list[Path], images: list[Image.Image]) -> None:
-    for path, image in zip(files, images, strict=True):
-        if image.size != images[0].size:
+def _check_sizes(config: Config, files: list[Path], sizes: list[tuple[int, int]]) -> None:
+    for path, size in zip(files, sizes, strict=True):
+        if size != sizes[0]:
             raise MirageError(
-                f"--dataset={config.dataset} mixes sizes: {files[0].name} is {_size(images[0])} and {path.name} is "
-                f"{_size(image)}; set --image_size to bring all to one."
+                f"--dataset={config.dataset} mixes sizes: {files[0].name} is {sizes[0][0]}x{sizes[0][1]} and "
+                f"{path.name} is {size[0]}x{size[1]}; set --image_size to bring all to one."
             )
-
-
-def _size(image: Image.Image) -> str:
-    return f"{image.width}x{image.height}"

@@ -6,6 +6,20 @@ from PIL import Image, ImageOps
 _GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"}
 
 
+_ORIENTATION = 0x0112
+
+
+def probe(image: Image.Image) -> tuple[tuple[int, int], bool]:
+    """Reads of an image's head what `to_grey_or_rgb` will make of it.
+
+    Returns:
+      ((width, height), whether it is grey).
+    """
+    width, height = image.size
+    turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    return (height, width) if turned else (width, height), image.mode in _GREY_MODES
+
+
 def to_grey_or_rgb(image: Image.Image) -> Image.Image:
     """Converts to mode L if the image is grey, else to RGB.
 

@@ -2,6 +2,7 @@
 
 import difflib
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,7 @@ import tensorflow_datasets as tfds
 from pipeline.config import Config, DataSpec, MirageError
 from pipeline.data.mnist5k import Mnist5k
 from pipeline.data.pixels import fit_array
-
-_MAX_BYTES = 8 * 2**30
+from pipeline.data.source import Source
 
 
 def describe_tfds(config: Config) -> DataSpec:
@@ -32,14 +32,14 @@ def describe_tfds(config: Config) -> DataSpec:
     return _describe(config, builder, _num_examples(config, builder) if builder.info.splits else 0)
 
 
-def load_tfds(config: Config) -> tuple[DataSpec, np.ndarray, np.ndarray]:
-    """Prepares a data set if necessary, and reads it.
+def open_tfds(config: Config) -> Source:
+    """Prepares a data set if necessary, and opens it.
 
     Args:
       config: `dataset`, `data_dir`, `manual_dir`, `split` and `image_size` count.
 
     Returns:
-      (description, uint8 [N, H, W, C], labels int32 [N], zeros if there are none).
+      The split's images, always in the same order.
 
     Raises:
       MirageError: if the data can't be had or used.
@@ -48,21 +48,17 @@ def load_tfds(config: Config) -> tuple[DataSpec, np.ndarray, np.ndarray]:
     _describe(config, builder, 0)  # refuses unusable features before anything is downloaded
     builder = _prepared(config, builder)
     spec = _describe(config, builder, _num_examples(config, builder))
-    if spec.num_examples * int(np.prod(spec.image_shape)) > _MAX_BYTES:
-        raise MirageError(
-            f"--dataset={config.dataset} has {spec.num_examples:,} images of {spec.image_shape}, more than the "
-            "8 GiB that are kept in memory; choose a smaller --image_size or part of the --split."
-        )
     image_key, label_key = _keys(config, builder)
-    examples = tfds.as_numpy(builder.as_dataset(split=config.split, shuffle_files=False))
-    images = np.empty((spec.num_examples, *spec.image_shape), np.uint8)
-    labels = np.zeros(spec.num_examples, np.int32)
-    for index, example in enumerate(examples):
-        image = example[image_key]
-        images[index] = fit_array(image, config.image_size) if config.image_size else image
-        if label_key:
-            labels[index] = example[label_key]
-    return spec, images, labels
+
+    def examples() -> Iterator[tuple[np.ndarray, int]]:
+        for example in tfds.as_numpy(builder.as_dataset(split=config.split, shuffle_files=False)):
+            image = example[image_key]
+            yield (
+                fit_array(image, config.image_size) if config.image_size else image,
+                example[label_key] if label_key else 0,
+            )
+
+    return Source(spec, examples(), str(builder.data_dir))
 
 
 def _builder(config: Config) -> tfds.core.DatasetBuilder:

@@ -18,7 +18,7 @@ from export.onnx_export import OPSET
 from export.parity import check_parity, keras_generator, onnx_generator
 from pipeline.checkpoint import Checkpoints, load_sampler
 from pipeline.config import Config, DataSpec, MirageError, write_run
-from pipeline.step import build_trainee
+from pipeline.trainee import build_trainee
 from serving import Generator
 from serving.latents import latents
 from serving.manifest import METADATA_KEY, ModelInfo, parse_model_info, read_manifest, sha256
@@ -47,7 +47,9 @@ def make_run(run_dir, kind, seed=0):
             variable.assign(0.3 * rng.standard_normal(variable.shape))
     trainee.step.assign(3)
     run_dir.mkdir()
-    Checkpoints(run_dir, trainee, 1).save()
+    checkpoints = Checkpoints(run_dir, trainee, 1)
+    checkpoints.save()
+    checkpoints.wait()
     write_run(run_dir, config, data)
     return trainee
 

@@ -1,19 +1,29 @@
+import errno
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.checkpoint import Checkpoints, load_sampler
+from pipeline.checkpoint_files import DamagedCheckpointError, read_checkpoint, write_checkpoint
 from pipeline.config import Config, DataSpec, MirageError, write_run
-from pipeline.step import build_trainee
+from pipeline.trainee import build_trainee
 
 DATA = DataSpec("shapes", "", (8, 8, 1), (), 20)
 CONFIG = Config(model="mlp", latent_dim=3, batch_size=2)
 
 
 def state(trainee):
-    variables = [v for model in [*trainee.networks.values(), trainee.ema] if model for v in model.variables]
-    variables += [v for optimizer in trainee.optimizers.values() for v in optimizer.variables]
-    return [np.asarray(v) for v in variables]
+    return [np.asarray(v) for v in trainee.state().values()]
+
+
+def save(run_dir, trainee, keep=3):
+    checkpoints = Checkpoints(run_dir, trainee, keep)
+    checkpoints.save()
+    checkpoints.wait()
 
 
 def randomise(trainee, step, seed=0):
@@ -21,8 +31,8 @@ def randomise(trainee, step, seed=0):
     for model in [*trainee.networks.values(), *([trainee.ema] if trainee.ema else [])]:
         model.set_weights([rng.standard_normal(w.shape, np.float32) for w in model.get_weights()])
     for optimizer in trainee.optimizers.values():
-        for variable in optimizer.variables:
-            if variable.dtype == "float32":
+        for variable in optimizer.state.values():
+            if variable.dtype == tf.float32:
                 variable.assign(rng.uniform(size=variable.shape))
     trainee.step.assign(step)
 
@@ -38,7 +48,7 @@ def test_a_new_folder_has_nothing_to_restore(tmp_path, trainee):
 
 def test_restores_everything(tmp_path, trainee):
     randomise(trainee, step=12)
-    Checkpoints(tmp_path, trainee, 3).save()
+    save(tmp_path, trainee)
     other = build_trainee(CONFIG, DATA)
     assert Checkpoints(tmp_path, other, 3).restore() == 12
     for restored, saved in zip(state(other), state(trainee), strict=True):
@@ -48,49 +58,127 @@ def test_restores_everything(tmp_path, trainee):
 def test_keeps_the_newest_across_restarts(tmp_path, trainee):
     for step in range(1, 6):
         randomise(trainee, step)
-        Checkpoints(tmp_path, trainee, keep=2).save()
-    kept = sorted(path.stem for path in (tmp_path / "checkpoints").glob("*.index"))
-    assert kept == ["ckpt-4", "ckpt-5"]
+        save(tmp_path, trainee, keep=2)
+    kept = sorted(path.stem for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["step_0000004", "step_0000005"]
 
 
 def test_leftovers_of_a_killed_save_are_removed(tmp_path, trainee):
-    leftover = tmp_path / "checkpoints" / "ckpt-7_temp"
+    leftover = tmp_path / "checkpoints" / "step_0000007.partial"
     leftover.mkdir(parents=True)
     (leftover / "part").write_text("x")
     assert Checkpoints(tmp_path, trainee, 3).restore() is None
     assert not leftover.exists()
 
 
-@pytest.mark.parametrize("text", [None, "", "garbage"])
-def test_an_unreadable_state_file_does_not_start_the_run_afresh(tmp_path, trainee, text):
-    randomise(trainee, step=5)
-    Checkpoints(tmp_path, trainee, 3).save()
-    state_file = tmp_path / "checkpoints" / "checkpoint"
-    state_file.unlink() if text is None else state_file.write_text(text)
-    assert Checkpoints(tmp_path, build_trainee(CONFIG, DATA), 3).restore() == 5
+def damages(path):
+    """Every way to harm a file: yields a name, and harms it until it is asked for the next one."""
+    original = path.read_bytes()
+    for kind in ("deleted", "emptied", "truncated", "first bit", "middle bit", "last bit", "longer"):
+        content = bytearray(original)
+        if kind == "deleted":
+            path.unlink()
+        elif kind.endswith("bit"):
+            content[{"first": 0, "middle": len(content) // 2, "last": -1}[kind.split()[0]]] ^= 1
+            path.write_bytes(content)
+        else:
+            path.write_bytes({"emptied": b"", "truncated": content[:-1], "longer": content + b" "}[kind])
+        yield kind
+    path.write_bytes(original)
 
 
-@pytest.mark.parametrize("damage", ["truncate", "delete_data", "truncate_index"])
-def test_a_damaged_checkpoint_is_named(tmp_path, trainee, damage):
-    randomise(trainee, step=5)
-    Checkpoints(tmp_path, trainee, 3).save()
-    data = tmp_path / "checkpoints" / "ckpt-5.data-00000-of-00001"
-    index = tmp_path / "checkpoints" / "ckpt-5.index"
-    if damage == "truncate":
-        data.write_bytes(data.read_bytes()[:100])
-    elif damage == "delete_data":
-        data.unlink()
-    else:
-        index.write_bytes(index.read_bytes()[:100])
-    with pytest.raises(MirageError, match=r"ckpt-5 can't be restored.*delete the files"):
-        Checkpoints(tmp_path, build_trainee(CONFIG, DATA), 3).restore()
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path, trainee, capsys):
     write_run(tmp_path, CONFIG, DATA)
-    with pytest.raises(MirageError, match=r"ckpt-5 can't be restored"):
+    for step in (4, 5):
+        randomise(trainee, step, seed=step)
+        save(tmp_path, trainee)
+    randomise(trainee, 4, seed=4)
+    expected = state(trainee)
+    files = sorted((tmp_path / "checkpoints" / "step_0000005").iterdir())
+    assert [file.name for file in files] == ["checksums.json", "state.npz"]
+    other = build_trainee(CONFIG, DATA)
+    for file in files:
+        for kind in damages(file):
+            assert Checkpoints(tmp_path, other, 3).restore() == 4, (file.name, kind)
+            for restored, saved in zip(state(other), expected, strict=True):
+                np.testing.assert_array_equal(restored, saved)
+            assert str(file) in capsys.readouterr().err
+            assert load_sampler(tmp_path)[3] == 4
+            assert str(file) in capsys.readouterr().err
+    assert Checkpoints(tmp_path, other, 3).restore() == 5
+    assert capsys.readouterr().err == ""
+
+
+@given(position=st.integers(0, 10**9), bit=st.integers(0, 7))
+@settings(max_examples=200, deadline=None)
+def test_no_flipped_bit_goes_unnoticed(tmp_path_factory, position, bit):
+    folder = tmp_path_factory.mktemp("bits")
+    path = write_checkpoint(folder, 3, {"step": np.int64(3), "w": np.arange(5, dtype=np.float32)})
+    files = sorted(path.iterdir())
+    sizes = [file.stat().st_size for file in files]
+    position %= sum(sizes)
+    file, offset = (files[0], position) if position < sizes[0] else (files[1], position - sizes[0])
+    content = bytearray(file.read_bytes())
+    content[offset] ^= 1 << bit
+    file.write_bytes(content)
+    with pytest.raises(DamagedCheckpointError):
+        read_checkpoint(path)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_start_afresh(tmp_path, trainee):
+    write_run(tmp_path, CONFIG, DATA)
+    for step in (4, 5):
+        randomise(trainee, step)
+        save(tmp_path, trainee)
+        (tmp_path / "checkpoints" / f"step_{step:07}" / "state.npz").unlink()
+    with pytest.raises(MirageError, match=r"none of the 2 checkpoints"):
+        Checkpoints(tmp_path, trainee, 3).restore()
+    with pytest.raises(MirageError, match=r"none of the 2 checkpoints"):
         load_sampler(tmp_path)
 
 
+def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(tmp_path, trainee):
+    for step in (4, 5):
+        randomise(trainee, step)
+        save(tmp_path, trainee)
+    (tmp_path / "checkpoints" / "step_0000005" / "state.npz").write_bytes(b"")
+    save(tmp_path, trainee)
+    assert Checkpoints(tmp_path, build_trainee(CONFIG, DATA), 3).restore() == 5
+
+
+def test_a_failed_save_leaves_the_others_and_is_told(tmp_path, trainee, monkeypatch):
+    randomise(trainee, step=4)
+    save(tmp_path, trainee)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    randomise(trainee, step=5)
+    checkpoints = Checkpoints(tmp_path, trainee, 3)
+    checkpoints.save()
+    with pytest.raises(MirageError, match=r"step 5 can't be written.*No space left"):
+        checkpoints.wait()
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_0000004"]
+    assert Checkpoints(tmp_path, build_trainee(CONFIG, DATA), 3).restore() == 4
+
+
+def test_what_is_saved_is_the_state_at_the_call(tmp_path, trainee):
+    """Training goes on while the files are written."""
+    randomise(trainee, step=7)
+    expected = state(trainee)
+    checkpoints = Checkpoints(tmp_path, trainee, 3)
+    checkpoints.save()
+    randomise(trainee, step=8, seed=1)
+    checkpoints.wait()
+    other = build_trainee(CONFIG, DATA)
+    assert Checkpoints(tmp_path, other, 3).restore() == 7
+    for restored, saved in zip(state(other), expected, strict=True):
+        np.testing.assert_array_equal(restored, saved)
+
+
 def test_other_networks_are_refused(tmp_path, trainee):
-    Checkpoints(tmp_path, trainee, 3).save()
+    save(tmp_path, trainee)
     other = build_trainee(Config(model="mlp", latent_dim=4, batch_size=2), DATA)
     with pytest.raises(MirageError, match="can't be restored"):
         Checkpoints(tmp_path, other, 3).restore()
@@ -101,12 +189,13 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path, trainee, value):
     checkpoints = Checkpoints(tmp_path, trainee, 3)
     trainee.step.assign(1)
     checkpoints.save()
+    checkpoints.wait()
     kernel = trainee.networks["discriminator"].trainable_variables[0]
     trainee.step.assign(2)
     kernel.assign(tf.fill(kernel.shape, value))
-    with pytest.raises(MirageError, match=r"step 2 weight .* is not finite"):
+    with pytest.raises(MirageError, match=r"step 2 discriminator\..* is not finite"):
         checkpoints.save()
-    assert [path.stem for path in (tmp_path / "checkpoints").glob("*.index")] == ["ckpt-1"]
+    assert [path.stem for path in (tmp_path / "checkpoints").iterdir()] == ["step_0000001"]
 
 
 @pytest.mark.parametrize("ema_images", [0, 100])
@@ -114,7 +203,7 @@ def test_load_sampler_takes_the_average_generator_if_there_is_one(tmp_path, ema_
     config = Config(model="mlp", latent_dim=3, batch_size=2, ema_images=ema_images)
     trainee = build_trainee(config, DATA)
     randomise(trainee, step=9)
-    Checkpoints(tmp_path, trainee, 3).save()
+    save(tmp_path, trainee)
     write_run(tmp_path, config, DATA)
     loaded_config, data, model, step = load_sampler(tmp_path)
     assert (loaded_config, data, step) == (config, DATA, 9)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
+
+from pipeline.checkpoint_files import read_checkpoint
+from pipeline.config import PREEMPTED
 
 ROOT = Path(__file__).parent.parent.parent
 # One thread each, so that bits can be compared whatever the number of cores.
@@ -93,10 +95,9 @@ def uninterrupted(tmp_path_factory):
 
 
 def last_checkpoint(run_dir):
-    """Every tensor of the last checkpoint, but the number of saves and TensorFlow's own description."""
-    reader = tf.train.load_checkpoint(str(run_dir / "checkpoints" / "ckpt-400"))
-    names = [name for name in reader.get_variable_to_shape_map() if not name.startswith(("save_counter", "_CHECK"))]
-    return {name: reader.get_tensor(name).tobytes() for name in names}
+    """Every array of the last checkpoint."""
+    arrays = read_checkpoint(run_dir / "checkpoints" / "step_0000400")
+    return {name: array.tobytes() for name, array in arrays.items()}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
@@ -106,16 +107,16 @@ def test_a_stopped_run_goes_on_to_the_same_end(uninterrupted, tmp_path, number):
     arguments = tiny(images, run_dir)
     with subprocess.Popen(command(*arguments), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
-        while not list((run_dir / "checkpoints").glob("ckpt-*.index")) and time.monotonic() < deadline:
+        while not list((run_dir / "checkpoints").glob("step_???????")) and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(number)
         printed, _ = process.communicate(timeout=60)
     if number == signal.SIGKILL:
         assert process.returncode == -number
     else:
-        assert process.returncode == 128 + number
+        assert process.returncode == (130 if number == signal.SIGINT else PREEMPTED)
         assert f"{number.name}: saved at step" in printed
-    assert not (run_dir / "checkpoints" / "ckpt-400.index").exists()
+    assert not (run_dir / "checkpoints" / "step_0000400").exists()
     again = call(*arguments)
     assert again.returncode == 0, again.stderr
     assert "from the checkpoint of step" in again.stdout

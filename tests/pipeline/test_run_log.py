@@ -1,4 +1,5 @@
 import json
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ def records(run_dir):
 
 
 def test_writes_means_over_the_steps_since_the_last_line(tmp_path):
-    with make(tmp_path) as log:
+    with closing(make(tmp_path)) as log:
         log.add(np.array([1.0, 4.0]), 1)
         log.add(np.array([3.0, 8.0]), 3)
         log.write()
@@ -33,7 +34,7 @@ def test_writes_means_over_the_steps_since_the_last_line(tmp_path):
 def test_scalars_and_pictures_reach_tensorboard(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    with make(tmp_path) as log:
+    with closing(make(tmp_path)) as log:
         log.add(np.array([1.0, 4.0]), 2)
         log.picture(np.zeros((4, 4, 1), np.uint8))
         log.write()
@@ -47,13 +48,13 @@ def test_scalars_and_pictures_reach_tensorboard(tmp_path):
 def test_a_resumed_run_drops_the_lines_that_it_does_again(tmp_path):
     lines = [json.dumps({"step": step}) for step in (10, 20, 30)]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 4')
-    with make(tmp_path, start_step=20):
+    with closing(make(tmp_path, start_step=20)):
         pass
     assert records(tmp_path) == [{"step": 10}, {"step": 20}]
 
 
 def test_log_lines_tell_progress(tmp_path, capsys):
-    with make(tmp_path, start_step=20) as log:
+    with closing(make(tmp_path, start_step=20)) as log:
         log.add(np.array([1.0, 4.0]), 5)
         log.write()
     line = capsys.readouterr().out

@@ -1,8 +1,10 @@
 """Whole runs, tiny, in this process."""
 
 import dataclasses
+import errno
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -11,9 +13,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipeline import trainer
+from pipeline import checkpoint, recorder, trainer
 from pipeline.checkpoint import load_sampler
-from pipeline.config import Config, MirageError
+from pipeline.config import Config, MirageError, read_decided_jit
+from pipeline.preview import Preview
+from pipeline.recorder import lock_run
 from pipeline.trainer import train
 
 
@@ -29,6 +33,7 @@ def config(image_folder, tmp_path):
         log_every=2,
         preview_every=3,
         checkpoint_every=4,
+        virtual_devices=2,
         run_dir=str(tmp_path / "run"),
     )
 
@@ -38,7 +43,7 @@ def _folder(config):
 
 
 def checkpoints(config):
-    return sorted(path.stem for path in _folder(config).glob("*.index"))
+    return sorted(path.name for path in _folder(config).glob("*"))
 
 
 def records(config):
@@ -50,6 +55,7 @@ def test_a_run_writes_what_it_promises(config):
     assert (outcome.step, outcome.stopped_by) == (6, None)
     run_dir = _folder(config).parent
     assert sorted(path.name for path in run_dir.iterdir()) == [
+        ".lock",
         "checkpoints",
         "config.json",
         "metrics.jsonl",
@@ -73,13 +79,17 @@ def test_a_run_writes_what_it_promises(config):
         "d_acc_fake",
         "images_per_s",
     }
-    assert checkpoints(config) == ["ckpt-4", "ckpt-6"]
+    assert checkpoints(config) == ["step_0000004", "step_0000006"]
 
 
 @pytest.mark.parametrize("channels", ["L", "RGB"])
 def test_dcgan_trains_on_two_replicas(image_folder, tmp_path, channels):
     config = Config(
-        dataset=f"folder:{image_folder(mode=channels)}", batch_size=4, steps=2, run_dir=str(tmp_path / "run")
+        dataset=f"folder:{image_folder(mode=channels)}",
+        batch_size=4,
+        steps=2,
+        virtual_devices=2,
+        run_dir=str(tmp_path / "run"),
     )
     assert train(config).step == 2
     assert load_sampler(tmp_path / "run")[1].image_shape[2] == len(channels)
@@ -124,7 +134,7 @@ def test_other_data_do_not_continue_a_run(config):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_stops_and_the_same_command_goes_on(config, monkeypatch, number):
     longer = dataclasses.replace(config, steps=40, steps_per_call=1)
-    draw = trainer.Preview.draw
+    draw = Preview.draw
     calls = []
 
     def draw_then_signal(self):
@@ -133,25 +143,25 @@ def test_a_signal_saves_and_stops_and_the_same_command_goes_on(config, monkeypat
             os.kill(os.getpid(), number)
         return draw(self)
 
-    monkeypatch.setattr(trainer.Preview, "draw", draw_then_signal)
+    monkeypatch.setattr(Preview, "draw", draw_then_signal)
     outcome = train(longer)
     assert outcome.stopped_by == number
-    assert 6 <= outcome.step <= 7
-    assert checkpoints(longer)[-1] == f"ckpt-{outcome.step}"
+    assert 6 <= outcome.step <= 8
+    assert checkpoints(longer)[-1] == f"step_{outcome.step:07}"
     assert train(longer).step == 40
 
 
 def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(config, monkeypatch):
     call = trainer.TrainStep.__call__
 
-    def diverge(self, num_steps):
-        means = call(self, num_steps)
-        return means * np.nan if int(self._trainee.step.numpy()) > 4 else means
+    def diverge(self, num_steps, stop):
+        means, stopping = call(self, num_steps, stop)
+        return means * np.nan if int(self._trainee.step.numpy()) > 4 else means, stopping
 
     monkeypatch.setattr(trainer.TrainStep, "__call__", diverge)
     with pytest.raises(MirageError, match=r"diverged: at step 6 d_loss = nan.*last good checkpoint"):
         train(config)
-    assert checkpoints(config) == ["ckpt-4"]
+    assert checkpoints(config) == ["step_0000004"]
 
 
 def test_a_learning_rate_that_explodes_is_reported_not_saved(config):
@@ -177,15 +187,79 @@ def test_a_run_dir_that_cannot_be_written_is_refused(config, tmp_path):
 
 
 def test_virtual_devices_that_come_too_late_are_refused(config):
-    assert len(tf.config.list_logical_devices("CPU")) == 2
-    with pytest.raises(MirageError, match="--virtual_devices=3 came too late"):
-        train(dataclasses.replace(config, virtual_devices=3))
+    assert len(tf.config.list_logical_devices("CPU")) == 4
+    with pytest.raises(MirageError, match="--virtual_devices=5 came too late"):
+        train(dataclasses.replace(config, virtual_devices=5))
 
 
-def test_a_checkpoint_that_cannot_be_written_is_reported(config, monkeypatch):
+@pytest.mark.parametrize("failing", ["write_checkpoint", "write_png"])
+def test_a_full_disk_is_reported_and_keeps_the_last_checkpoint(config, monkeypatch, failing):
+    train(dataclasses.replace(config, steps=4))
+    module = checkpoint if failing == "write_checkpoint" else recorder
+
     def no_space(*arguments, **keywords):
-        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(tf.train.CheckpointManager, "save", no_space)
+    monkeypatch.setattr(module, failing, no_space)
     with pytest.raises(MirageError, match="No space left on device"):
         train(config)
+    assert checkpoints(config) == ["step_0000004"]
+    monkeypatch.undo()
+    assert train(config).step == 6
+
+
+def test_a_run_directory_belongs_to_one_process_at_a_time(config):
+    with lock_run(Path(config.run_dir)), pytest.raises(MirageError, match="in use by another training process"):
+        train(config)
+    assert train(config).step == 6
+
+
+def test_streamed_and_resident_data_train_alike_to_the_last_bit(config, tmp_path):
+    resident = dataclasses.replace(config, steps=7, flip=True, objective="nsgan", d_batches="split")
+    train(resident)
+    streamed = dataclasses.replace(
+        resident, device_data_mb=0, data_dir=str(tmp_path / "data"), run_dir=str(tmp_path / "streamed")
+    )
+    train(dataclasses.replace(streamed, steps=4))
+    assert train(streamed).step == 7  # continued, which must find its place in the data again
+    for a, b in zip(final_weights(resident), final_weights(streamed), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_another_number_of_devices_continues_the_trajectory(config, tmp_path):
+    straight = dataclasses.replace(config, batch_size=8, steps=6)
+    train(straight)
+    moved = dataclasses.replace(straight, run_dir=str(tmp_path / "moved"))
+    train(dataclasses.replace(moved, steps=3))
+    train(dataclasses.replace(moved, strategy="one_device", virtual_devices=0))
+    for a, b in zip(final_weights(straight), final_weights(moved), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_the_choice_of_xla_is_measured_recorded_and_kept(config, monkeypatch, capsys):
+    monkeypatch.setattr(trainer, "JIT_WORTHWHILE_STEPS", 1)
+    alone = dataclasses.replace(config, strategy="one_device", virtual_devices=0)
+    train(dataclasses.replace(alone, steps=3))
+    first = re.search(r"XLA: (on|off) \(", capsys.readouterr().out)[1]
+    assert read_decided_jit(Path(config.run_dir)) == (first == "on")
+    train(alone)
+    assert "XLA:" not in capsys.readouterr().out
+    straight = dataclasses.replace(alone, jit=first, run_dir=config.run_dir + "-straight")
+    train(straight)
+    for a, b in zip(final_weights(straight), final_weights(alone), strict=True):
+        np.testing.assert_array_equal(a, b)  # so the measurement left no trace
+
+
+def test_xla_across_cpu_devices_is_refused(config):
+    with pytest.raises(MirageError, match="--jit=on can't compile across 2 CPU devices"):
+        train(dataclasses.replace(config, jit="on"))
+
+
+def test_a_profile_is_recorded(config):
+    train(dataclasses.replace(config, profile_steps="2:4"))
+    assert list((Path(config.run_dir) / "tensorboard" / "plugins" / "profile").rglob("*.xplane.pb"))
+
+
+def test_a_strategy_for_a_cluster_needs_one(config):
+    with pytest.raises(MirageError, match="needs a cluster"):
+        train(dataclasses.replace(config, strategy="multi_worker"))

@@ -1,0 +1,64 @@
+"""Whether XLA shall compile the step: decided by measuring both, because belief is wrong half the time.
+
+On CPUs XLA wins on dense networks and loses on convolutions.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.step import TrainStep
+from pipeline.strategy import can_compile
+from pipeline.trainee import Trainee
+
+_ROUNDS = 5
+_ROUND_S = 0.3
+
+
+def measure_jit(
+    strategy: tf.distribute.Strategy, trainee: Trainee, build: Callable[[bool], TrainStep]
+) -> tuple[bool, str]:
+    """Times steps with and without XLA, and leaves the state as it was.
+
+    Args:
+      strategy: where the steps run.
+      trainee: what they train.
+      build: makes a step, with XLA or without.
+
+    Returns:
+      (whether XLA is faster, a sentence with both figures).
+    """
+    if not can_compile(strategy):
+        return False, "XLA: off, as it can't compile across several CPU devices"
+    variables = trainee.state().values()
+    before = [np.array(variable.numpy()) for variable in variables]
+    try:
+        steps_per_s = _race([build(False), build(True)])
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        return False, f"XLA: off, as it can't compile this step ({str(error).splitlines()[0][:100]})"
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+    plain, compiled = steps_per_s
+    verdict = compiled > plain
+    return verdict, f"XLA: {'on' if verdict else 'off'} ({compiled:,.1f} steps/s with it, {plain:,.1f} without)"
+
+
+def _race(sides: list[TrainStep]) -> list[float]:
+    """Runs the sides in turn; returns each one's median of steps per second."""
+    stop = tf.constant(0.0)
+    for side in sides:  # traces, compiles and warms up
+        side(tf.constant(2, tf.int64), stop)[0].numpy()
+    start = time.perf_counter()
+    sides[0](tf.constant(2, tf.int64), stop)[0].numpy()
+    count = max(1, round(_ROUND_S * 2 / (time.perf_counter() - start)))
+    figures: list[list[float]] = [[] for _ in sides]
+    for _ in range(_ROUNDS):
+        for side, collected in zip(sides, figures, strict=True):
+            start = time.perf_counter()
+            side(tf.constant(count, tf.int64), stop)[0].numpy()
+            collected.append(count / (time.perf_counter() - start))
+    return [statistics.median(collected) for collected in figures]

@@ -1,0 +1,88 @@
+"""What training changes: networks, optimisers, average generator, step."""
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from pipeline import networks
+from pipeline.config import Config, DataSpec
+from pipeline.optimizer import Adam
+
+
+class Trainee:
+    """The state of a training run.
+
+    Attributes:
+      networks: Keras models by name.
+      optimizers: an optimiser for each network.
+      ema: the moving average of the generator, or None if it is turned off.
+      step: int64 variable, number of steps done.
+    """
+
+    def __init__(self, models: Mapping[str, keras.Model], ema: keras.Model | None, config: Config) -> None:
+        """Creates optimisers and the step counter; call it in the strategy's scope.
+
+        Args:
+          models: Keras models by name.
+          ema: a second generator, which becomes a copy of the first; or None.
+          config: for the optimisers' settings.
+        """
+        self.networks = dict(models)
+        self.ema = ema
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self.optimizers = {
+            name: Adam(
+                [variable.value for variable in network.trainable_variables],
+                learning_rate=config.learning_rate,
+                beta_1=config.beta_1,
+                beta_2=config.beta_2,
+                loss_scaling=config.precision == "mixed_float16",
+            )
+            for name, network in self.networks.items()
+        }
+        if ema is not None:
+            ema.set_weights(models["generator"].get_weights())
+
+    @property
+    def sampler(self) -> keras.Model:
+        """The generator that previews, evaluation and export use."""
+        return self.networks["generator"] if self.ema is None else self.ema
+
+    def state(self) -> dict[str, tf.Variable]:
+        """Returns all variables by a name that does not depend on Keras's numbering of layers."""
+        found = {"step": self.step}
+        for name, network in [*self.networks.items(), *([("ema", self.ema)] if self.ema is not None else [])]:
+            found |= named_weights(name, network)
+        for name, optimizer in self.optimizers.items():
+            found |= {f"optimizer.{name}.{key}": variable for key, variable in optimizer.state.items()}
+        return found
+
+
+def named_weights(name: str, network: keras.Model) -> dict[str, tf.Variable]:
+    """Names a network's variables by their position in it, such as `generator.003.kernel`."""
+    return {f"{name}.{i:03}.{v.name}": v.value for i, v in enumerate(network.variables)}
+
+
+def build_trainee(config: Config, data: DataSpec) -> Trainee:
+    """Builds networks and optimisers; call it in the strategy's scope.
+
+    Args:
+      config: the run's configuration; its seed decides the initial weights, its precision the type in
+        which the trained networks compute (weights are float32 always).
+      data: what the networks are built for.
+
+    Returns:
+      The untrained state.
+    """
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(config.precision)
+    try:
+        trained = {
+            "generator": networks.build_generator(config, data),
+            "discriminator": networks.build_discriminator(config, data),
+        }
+    finally:
+        keras.config.set_dtype_policy("float32")
+    ema = networks.build_generator(config, data) if config.ema_images else None
+    return Trainee(trained, ema, config)

@@ -1,0 +1,202 @@
+"""Clusters of processes on this machine, as `python -m pipeline.launch` and batch systems run them."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.checkpoint_files import list_checkpoints, read_checkpoint
+from pipeline.config import MISTAKE, PREEMPTED, WORKER_LOST
+from pipeline.launch import worker_environments
+
+ROOT = Path(__file__).parent.parent.parent
+ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for index in range(16):
+        pixels = np.random.default_rng(index).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return folder
+
+
+def training(images, run_dir, steps=20, **more):
+    flags = {
+        "dataset": f"folder:{images}",
+        "model": "mlp",
+        "objective": "nsgan",
+        "latent_dim": 2,
+        "batch_size": 16,
+        "steps": steps,
+        "steps_per_call": 5,
+        "log_every": 10,
+        "checkpoint_every": 10,
+        "run_dir": run_dir,
+        **more,
+    }
+    return [f"--{name}={value}" for name, value in flags.items()]
+
+
+def launch(*arguments, options=("--workers=2",)):
+    command = [sys.executable, "-m", "pipeline.launch", *options, "--", *arguments]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def alone(arguments, **environment):
+    command = [sys.executable, "-m", "pipeline", *arguments]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=ENVIRONMENT | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def end(process, timeout=120):
+    """Returns what the process printed, when it has ended by itself."""
+    try:
+        return process.communicate(timeout=timeout)[0]
+    finally:
+        process.kill()
+
+
+def wait_for(condition, timeout=90):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.02)
+
+
+def children(process):
+    """Process ids of the workers, in their order."""
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def saved(run_dir):
+    return list_checkpoints(run_dir / "checkpoints")
+
+
+def records(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_two_workers_of_two_devices_follow_the_trajectory_of_one_device(images, tmp_path):
+    cluster, single = launch(*training(images, tmp_path / "cluster", virtual_devices=2)), None
+    output = end(cluster)
+    assert cluster.returncode == 0, output
+    assert "[0] Training mlp with nsgan" in output
+    assert "4 replicas" in output
+    assert "[1] Done" not in output  # the chief alone writes and tells
+    single = alone(training(images, tmp_path / "single"))
+    output = end(single)
+    assert single.returncode == 0, output
+    for actual, expected in zip(records(tmp_path / "cluster"), records(tmp_path / "single"), strict=True):
+        for name in ("step", "images", "d_loss", "g_loss", "d_acc_real", "d_acc_fake"):
+            assert actual[name] == pytest.approx(expected[name], rel=1e-4), name
+    start = {name: array * 0 for name, array in read_checkpoint(saved(tmp_path / "single")[-1]).items()}
+    actual, expected = (read_checkpoint(saved(tmp_path / kind)[-1]) for kind in ("cluster", "single"))
+    assert actual.keys() == expected.keys() == start.keys()
+    for name, array in actual.items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-3, atol=5e-5, err_msg=name)
+
+
+def test_a_worker_that_is_killed_is_started_again_with_all(images, tmp_path):
+    arguments = training(images, tmp_path / "run", steps=4000, checkpoint_every=20)
+    process = launch(*arguments)
+    wait_for(lambda: saved(tmp_path / "run"))
+    os.kill(children(process)[1], signal.SIGKILL)
+    wait_for(lambda: len(children(process)) == 2)
+    wait_for(lambda: (tmp_path / "run").exists())
+    before = saved(tmp_path / "run")[-1].name
+    wait_for(lambda: saved(tmp_path / "run")[-1].name > before, timeout=60)
+    process.send_signal(signal.SIGTERM)
+    output = end(process)
+    assert process.returncode == PREEMPTED, output
+    assert "worker 1 was killed by SIGKILL" in output
+    assert "starting all workers again (1 of 3)" in output
+    assert "from the checkpoint of step" in output
+
+
+def test_sigterm_to_any_worker_has_all_save_the_same_step(images, tmp_path):
+    process = launch(*training(images, tmp_path / "run", steps=100000, checkpoint_every=100000))
+    wait_for(lambda: (tmp_path / "run" / "metrics.jsonl").exists())
+    os.kill(children(process)[1], signal.SIGTERM)
+    output = end(process)
+    assert process.returncode == PREEMPTED, output
+    step = int(re.search(r"\[0\] SIGTERM: saved at step ([\d,]+)", output)[1].replace(",", ""))
+    assert [path.name for path in saved(tmp_path / "run")] == [f"step_{step:07}"]
+
+
+def test_a_mistake_is_told_once_and_not_repeated(images, tmp_path):
+    process = launch(*training(images, tmp_path / "run", batch_size=5))
+    output = end(process)
+    assert process.returncode == MISTAKE, output
+    assert "--batch_size=5 can't be shared by 2 replicas" in output
+    assert "again" not in output
+    assert "Traceback" not in output
+
+
+def free_address():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_peer_that_never_comes_ends_the_wait(images, tmp_path):
+    cluster = {"cluster": {"worker": [free_address(), free_address()]}, "task": {"type": "worker", "index": 0}}
+    process = alone(training(images, tmp_path / "run", timeout_s=4), TF_CONFIG=json.dumps(cluster))
+    output = end(process, timeout=60)
+    assert process.returncode == WORKER_LOST, output
+    assert f"worker 1 ({cluster['cluster']['worker'][1]}) did not come within --timeout_s=4 seconds" in output
+    assert "Traceback" not in output
+
+
+def test_a_stuck_worker_ends_the_wait_of_the_others(images, tmp_path):
+    process = launch(
+        *training(images, tmp_path / "run", steps=100000, timeout_s=12), options=("--workers=2", "--max_restarts=0")
+    )
+    wait_for(lambda: saved(tmp_path / "run"))
+    os.kill(children(process)[1], signal.SIGSTOP)
+    output = end(process)
+    assert process.returncode == WORKER_LOST, output
+    # Whichever notices first: our own clock, or the heartbeat of TensorFlow's coordination service.
+    assert re.search(r"error: (nothing happened for --timeout_s=12 seconds|another worker of 2 was lost)", output)
+    assert read_checkpoint(saved(tmp_path / "run")[-1])
+
+
+def test_a_lost_worker_is_told_in_one_sentence(images, tmp_path):
+    addresses = [free_address(), free_address()]
+    workers = [
+        alone(
+            training(images, tmp_path / "run", steps=100000),
+            TF_CONFIG=json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}),
+        )
+        for index in range(2)
+    ]
+    wait_for(lambda: saved(tmp_path / "run"))
+    workers[1].kill()
+    workers[1].communicate()
+    output = end(workers[0], timeout=60)
+    assert workers[0].returncode == WORKER_LOST, output
+    assert re.search(r"^error: another worker of 2 was lost .*start all workers again", output, re.MULTILINE)
+    assert "Traceback" not in output
+    assert read_checkpoint(saved(tmp_path / "run")[-1])
+
+
+def test_each_worker_gets_its_share_of_the_gpus():
+    first, second = worker_environments(2, {"CUDA_VISIBLE_DEVICES": "0,2,5,7", "HOME": "/home"})
+    assert (first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]) == ("0,2", "5,7")
+    assert first["HOME"] == "/home"
+    clusters = [json.loads(each["TF_CONFIG"]) for each in (first, second)]
+    assert clusters[0]["cluster"] == clusters[1]["cluster"]
+    assert [each["task"]["index"] for each in clusters] == [0, 1]
+    assert worker_environments(1, {"TF_CONFIG": "old"}) == [{}]

@@ -1,0 +1,60 @@
+"""The examples are what batch systems accept, and call Mirage with flags that exist."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import yaml
+from absl import flags
+
+import pipeline.__main__
+from pipeline.config import PREEMPTED, WORKER_LOST, Config
+
+CLUSTER = Path(__file__).parent.parent / "examples" / "cluster"
+
+
+def config_of(arguments) -> Config:
+    values = flags.FlagValues()
+    pipeline.__main__.define_flags(values)
+    assert values(["pipeline", *arguments]) == ["pipeline"]
+    config = pipeline.__main__.config_from_flags(values)
+    config.validate()
+    return config
+
+
+def test_the_slurm_script():
+    path = CLUSTER / "train.sbatch"
+    subprocess.run(["bash", "-n", path], check=True)
+    text = path.read_text()
+    options = dict(re.findall(r"^#SBATCH --([a-z-]+)(?:=(\S+))?$", text, re.MULTILINE))
+    known = {"job-name", "nodes", "ntasks-per-node", "gpus-per-node", "cpus-per-task", "time", "signal", "requeue"}
+    assert options.keys() <= known | {"open-mode"}
+    assert options["signal"].startswith("TERM@")  # without B:, so that it goes to the tasks
+    command = re.search(r"^srun ((?:.*\\\n)*.*)", text, re.MULTILINE)[1].replace("\\\n", " ")
+    words = shlex.split(command)
+    assert words[1:3] == ["-m", "pipeline"]
+    replicas = int(options["nodes"]) * int(options["gpus-per-node"])
+    assert config_of(words[3:]).batch_size % replicas == 0
+    assert {int(status) for status in re.findall(r'"\$status" -eq (\d+)', text)} == {PREEMPTED, WORKER_LOST}
+
+
+def test_the_kubeflow_manifest():
+    job = yaml.safe_load((CLUSTER / "tfjob.yaml").read_text())
+    assert (job["apiVersion"], job["kind"]) == ("kubeflow.org/v1", "TFJob")
+    assert job["spec"].keys() == {"runPolicy", "tfReplicaSpecs"}
+    assert job["spec"]["runPolicy"]["cleanPodPolicy"] in ("None", "Running", "All")
+    (role,) = job["spec"]["tfReplicaSpecs"]
+    workers = job["spec"]["tfReplicaSpecs"][role]
+    assert role == "Worker"
+    # The operator retries 128 and above.
+    assert workers["restartPolicy"] == "ExitCode"
+    assert min(PREEMPTED, WORKER_LOST) >= 128
+    pod = workers["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["name"] == "tensorflow"  # the operator looks for this name, and for that of the port
+    assert container["ports"] == [{"name": "tfjob-port", "containerPort": 2222}]
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    assert container["command"][:3] == ["python", "-m", "pipeline"]
+    replicas = workers["replicas"] * container["resources"]["limits"]["nvidia.com/gpu"]
+    assert config_of(container["command"][3:]).batch_size % replicas == 0
