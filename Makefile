@@ -1,9 +1,10 @@
 # Thin names for commands that also work alone.
-.PHONY: help setup demo test check bench
+.PHONY: help setup demo test test-slow check bench
 
 help:
 	@echo "make demo    train on digits, export, sample with onnxruntime (about 5 minutes on 2 CPU cores)"
 	@echo "make test    run the tests"
+	@echo "make test-slow  run those that take minutes"
 	@echo "make check   lint, types, architecture"
 	@echo "make bench   time the demo's bundle against TensorFlow"
 	@echo "make setup   create .venv and install into it; the others do so first where needed"
@@ -20,6 +21,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	.venv/bin/python -m pytest -q
+
+test-slow: .venv/installed
+	.venv/bin/python -m pytest -q -m slow
 
 check: .venv/installed
 	@sh scripts/check

@@ -1,0 +1,116 @@
+"""What takes minutes: runs that are killed again and again."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.checkpoint_files import list_checkpoints, read_checkpoint
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent.parent
+ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
+
+
+def flags(folder, run_dir, steps, **more):
+    values = {
+        "dataset": f"folder:{folder}",
+        "model": "mlp",
+        "objective": "nsgan",
+        "latent_dim": 2,
+        "batch_size": 4,
+        "jit": "off",
+        "steps": steps,
+        "log_every": steps,
+        "preview_every": steps,
+        "run_dir": run_dir,
+        **more,
+    }
+    return [f"--{name}={value}" for name, value in values.items()]
+
+
+def start(module, *arguments, log):
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT)
+
+
+def finish(process, log):
+    assert process.wait(timeout=600) == 0, Path(log.name).read_text()[-3000:]
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(8):
+        pixels = np.random.default_rng(index).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return folder
+
+
+def result(run_dir):
+    """Every bit of the last checkpoint and of the last preview."""
+    arrays = read_checkpoint(list_checkpoints(run_dir / "checkpoints")[-1])
+    last_picture = sorted((run_dir / "samples").iterdir())[-1]
+    return {name: array.tobytes() for name, array in arrays.items()} | {last_picture.name: last_picture.read_bytes()}
+
+
+def saved(run_dir):
+    return [path.name for path in list_checkpoints(run_dir / "checkpoints")]
+
+
+@pytest.mark.parametrize("device_data_mb", [2048, 0], ids=["resident", "streamed"])
+def test_killed_at_twenty_random_moments(images, tmp_path, device_data_mb):
+    moments = random.Random(0)
+    log = (tmp_path / "log").open("w+")
+    more = {"checkpoint_every": 50, "device_data_mb": device_data_mb, "data_dir": tmp_path / "data"}
+    arguments = flags(images, tmp_path / "broken", 20000, **more)
+    kills = 0
+    with log:
+        while kills < 20:
+            with start("pipeline", *arguments, log=log) as process:
+                # From the imports over the first steps and saves to somewhere in the middle.
+                time.sleep(moments.uniform(1.0, 6.0))
+                assert process.poll() is None, "the run must be longer"
+                process.kill()
+            kills += 1
+        assert "step_0020000" not in saved(tmp_path / "broken")
+        with start("pipeline", *arguments, log=log) as process:
+            finish(process, log)
+        with start("pipeline", *flags(images, tmp_path / "straight", 20000, **more), log=log) as process:
+            finish(process, log)
+    assert result(tmp_path / "broken") == result(tmp_path / "straight")
+
+
+def test_a_cluster_that_loses_a_worker_five_times(images, tmp_path):
+    moments = random.Random(0)
+    run_dir = tmp_path / "broken"
+    arguments = flags(images, run_dir, 3000, checkpoint_every=25)
+    options = ("--workers=2", "--max_restarts=5", "--")
+    log = (tmp_path / "log").open("w+")
+    with log, start("pipeline.launch", *options, *arguments, log=log) as process:
+        for _ in range(5):
+            before = saved(run_dir)[-1:]
+            deadline = time.monotonic() + 90
+            while saved(run_dir)[-1:] <= before:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            time.sleep(moments.uniform(0, 2))
+            workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            os.kill(int(moments.choice(workers)), signal.SIGKILL)
+        finish(process, log)
+        assert Path(log.name).read_text().count("starting all workers again") == 5
+        with start(
+            "pipeline.launch", *options, *flags(images, tmp_path / "straight", 3000, checkpoint_every=25), log=log
+        ) as other:
+            finish(other, log)
+    assert result(run_dir) == result(tmp_path / "straight")
