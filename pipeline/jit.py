@@ -11,28 +11,22 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.step import TrainStep
-from pipeline.strategy import can_compile
 from pipeline.trainee import Trainee
 
 _ROUNDS = 5
 _ROUND_S = 0.3
 
 
-def measure_jit(
-    strategy: tf.distribute.Strategy, trainee: Trainee, build: Callable[[bool], TrainStep]
-) -> tuple[bool, str]:
+def measure_jit(trainee: Trainee, build: Callable[[bool], TrainStep]) -> tuple[bool, str]:
     """Times steps with and without XLA, and leaves the state as it was.
 
     Args:
-      strategy: where the steps run.
-      trainee: what they train.
+      trainee: what the steps train.
       build: makes a step, with XLA or without.
 
     Returns:
       (whether XLA is faster, a sentence with both figures).
     """
-    if not can_compile(strategy):
-        return False, "XLA: off, as it can't compile across several CPU devices"
     variables = trainee.state().values()
     before = [np.array(variable.numpy()) for variable in variables]
     try:

@@ -1,5 +1,7 @@
 """What the chief of a run writes: lock, configuration, logs, pictures, checkpoints."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,14 +19,12 @@ SAMPLES_DIR = "samples"
 LOCK_FILE = ".lock"
 
 
-def lock_run(run_dir: Path) -> filelock.BaseFileLock:
-    """Creates the run directory and makes sure that no other process uses it.
+@contextlib.contextmanager
+def lock_run(run_dir: Path) -> Iterator[None]:
+    """Creates the run directory, and keeps other processes from it while the context lasts.
 
     Args:
       run_dir: the run directory.
-
-    Returns:
-      The lock, which ends with the process or when it is released.
 
     Raises:
       MirageError: if the folder can't be written, or another process trains in it.
@@ -40,7 +40,10 @@ def lock_run(run_dir: Path) -> filelock.BaseFileLock:
         ) from None
     except OSError as error:
         raise unwritable(run_dir, error) from None
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def unwritable(run_dir: Path, error: OSError) -> MirageError:

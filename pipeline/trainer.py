@@ -75,7 +75,8 @@ def train(config: Config) -> Outcome:
     """
     config.validate()
     cluster = find_cluster(os.environ) if config.strategy in ("auto", "multi_worker") else None
-    if cluster is None or cluster.is_chief:
+    chief = cluster is None or cluster.is_chief
+    if chief:
         _check_same_run(config)
     if cluster is not None:
         meet(cluster, config.timeout_s)
@@ -84,7 +85,6 @@ def train(config: Config) -> Outcome:
         strategy = make_strategy(config.strategy, config.virtual_devices, cluster)
         watchdog.feed("the other workers to prepare")
         dataset = load(config)
-        chief = cluster is None or cluster.is_chief
         with lock_run(Path(config.run_dir)) if chief else contextlib.nullcontext():
             outcome = _train(config, strategy, cluster, dataset, watchdog)
         if cluster is not None:
@@ -123,7 +123,7 @@ def _train(
         print(_opening(config, dataset, strategy, restored), flush=True)
     if start >= config.steps:
         return Outcome(start, None)
-    jit, decided = _decide_jit(config, strategy, cluster, lambda: measure_jit(strategy, trainee, build_step))
+    jit, decided = _decide_jit(config, strategy, cluster, lambda: measure_jit(trainee, build_step))
     watchdog.feed("the other workers to take their first steps")
     with contextlib.ExitStack() as stack:
         recorder = None

@@ -91,7 +91,7 @@ def records(run_dir):
 
 
 def test_two_workers_of_two_devices_follow_the_trajectory_of_one_device(images, tmp_path):
-    cluster, single = launch(*training(images, tmp_path / "cluster", virtual_devices=2)), None
+    cluster = launch(*training(images, tmp_path / "cluster", virtual_devices=2))
     output = end(cluster)
     assert cluster.returncode == 0, output
     assert "[0] Training mlp with nsgan" in output
@@ -103,9 +103,8 @@ def test_two_workers_of_two_devices_follow_the_trajectory_of_one_device(images, 
     for actual, expected in zip(records(tmp_path / "cluster"), records(tmp_path / "single"), strict=True):
         for name in ("step", "images", "d_loss", "g_loss", "d_acc_real", "d_acc_fake"):
             assert actual[name] == pytest.approx(expected[name], rel=1e-4), name
-    start = {name: array * 0 for name, array in read_checkpoint(saved(tmp_path / "single")[-1]).items()}
     actual, expected = (read_checkpoint(saved(tmp_path / kind)[-1]) for kind in ("cluster", "single"))
-    assert actual.keys() == expected.keys() == start.keys()
+    assert actual.keys() == expected.keys()
     for name, array in actual.items():
         np.testing.assert_allclose(array, expected[name], rtol=1e-3, atol=5e-5, err_msg=name)
 
@@ -116,7 +115,6 @@ def test_a_worker_that_is_killed_is_started_again_with_all(images, tmp_path):
     wait_for(lambda: saved(tmp_path / "run"))
     os.kill(children(process)[1], signal.SIGKILL)
     wait_for(lambda: len(children(process)) == 2)
-    wait_for(lambda: (tmp_path / "run").exists())
     before = saved(tmp_path / "run")[-1].name
     wait_for(lambda: saved(tmp_path / "run")[-1].name > before, timeout=60)
     process.send_signal(signal.SIGTERM)
