@@ -46,9 +46,13 @@ class Checkpoints:
         self._folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self._folder)
         self._state = trainee.state()
+        # Taken once and kept: large blocks that come and go would scatter over the heap, and memory would grow.
+        self._copies = {
+            name: np.empty(variable.shape, variable.dtype.as_numpy_dtype) for name, variable in self._state.items()
+        }
         self._keep = keep
         self._writer: threading.Thread | None = None
-        self._failure: MirageError | None = None
+        self._failure: Exception | None = None
 
     def restore(self) -> int | None:
         """Loads the newest checkpoint that is undamaged, and warns about damaged ones.
@@ -73,11 +77,11 @@ class Checkpoints:
           MirageError: if a weight is NaN or infinite, or the checkpoint before couldn't be written.
         """
         self.wait()
-        # Copied, because TensorFlow may hand out its own memory, which the next step overwrites.
-        arrays = {name: np.array(variable.numpy()) for name, variable in self._state.items()}
-        step = int(arrays["step"])
-        _check_finite(arrays, step)
-        self._writer = threading.Thread(target=self._write, args=(step, arrays), name="checkpoint", daemon=True)
+        for name, variable in self._state.items():
+            np.copyto(self._copies[name], variable.numpy())
+        step = int(self._copies["step"])
+        _check_finite(self._copies, step)
+        self._writer = threading.Thread(target=self._write, args=(step, self._copies), name="checkpoint", daemon=True)
         self._writer.start()
 
     def wait(self) -> None:
@@ -103,6 +107,8 @@ class Checkpoints:
                 f"the checkpoint of step {step} can't be written to {self._folder} ({error.strerror or error}); free "
                 "some space or mend the folder's permissions, then start the same command again."
             )
+        except Exception as error:  # raised by `wait`: nobody looks at what a thread raises
+            self._failure = error
 
 
 def load_sampler(run_dir: Path) -> tuple[Config, DataSpec, keras.Model, int]:

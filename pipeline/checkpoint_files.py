@@ -13,8 +13,10 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -56,11 +58,19 @@ def write_checkpoint(folder: Path, step: int, arrays: Mapping[str, np.ndarray]) 
     partial = final.with_suffix(".partial")
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)
-        content = buffer.getbuffer()
-        _write(partial / STATE_FILE, content)
-        _write(partial / CHECKSUMS_FILE, _checksums(step, hashlib.sha256(content).hexdigest()).encode())
+        with (partial / STATE_FILE).open("wb") as file:
+            hashing = _HashingFile(file)
+            # What np.savez does, which insists on files that can seek, and copies all that it writes.
+            with zipfile.ZipFile(hashing, "w") as archive:
+                for name, value in arrays.items():
+                    array = np.asarray(value, order="C")
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
+                        member.write(array.reshape(-1).view(np.uint8).data)
+            _sync(file)
+        with (partial / CHECKSUMS_FILE).open("wb") as file:
+            file.write(_checksums(step, hashing.digest.hexdigest()).encode())
+            _sync(file)
         if final.exists():
             shutil.rmtree(final)
         partial.rename(final)
@@ -121,11 +131,27 @@ def _read(path: Path) -> bytes:
         raise DamagedCheckpointError(f"{path} can't be read ({error.strerror})") from None
 
 
-def _write(path: Path, content: bytes | memoryview) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+class _HashingFile:
+    """Takes the checksum of what is written, in passing. It can't seek: each byte is written once, in order."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def write(self, content: bytes) -> int:
+        self.digest.update(content)
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -7,6 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import checkpoint
 from pipeline.checkpoint import Checkpoints, load_sampler
 from pipeline.checkpoint_files import DamagedCheckpointError, read_checkpoint, write_checkpoint
 from pipeline.config import Config, DataSpec, MirageError, write_run
@@ -161,6 +162,24 @@ def test_a_failed_save_leaves_the_others_and_is_told(tmp_path, trainee, monkeypa
         checkpoints.wait()
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_0000004"]
     assert Checkpoints(tmp_path, build_trainee(CONFIG, DATA), 3).restore() == 4
+
+
+def test_a_defect_while_saving_is_not_swallowed(tmp_path, trainee, monkeypatch):
+    def broken(*arguments):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(checkpoint, "write_checkpoint", broken)
+    checkpoints = Checkpoints(tmp_path, trainee, 3)
+    checkpoints.save()
+    with pytest.raises(ZeroDivisionError):
+        checkpoints.wait()
+
+
+@pytest.mark.parametrize("array", [np.float32(1.5), np.arange(6).reshape(2, 3).T, np.zeros([0, 3]), np.array([True])])
+def test_arrays_of_any_form_are_read_as_they_were(tmp_path, array):
+    read = read_checkpoint(write_checkpoint(tmp_path, 1, {"array": array}))["array"]
+    assert read.dtype == array.dtype
+    np.testing.assert_array_equal(read, array)
 
 
 def test_what_is_saved_is_the_state_at_the_call(tmp_path, trainee):

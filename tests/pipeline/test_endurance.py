@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -114,3 +115,21 @@ def test_a_cluster_that_loses_a_worker_five_times(images, tmp_path):
         ) as other:
             finish(other, log)
     assert result(run_dir) == result(tmp_path / "straight")
+
+
+def test_memory_does_not_grow(tmp_path):
+    run_dir = tmp_path / "run"
+    every = {"log_every": 500, "preview_every": 500, "checkpoint_every": 500}
+    arguments = flags("", run_dir, 20000, dataset="mnist5k", latent_dim=100, batch_size=32, jit="auto", **every)
+    resident_mib = {}  # by step
+    with (tmp_path / "log").open("w+") as log, start("pipeline", *arguments, log=log) as process:
+        while process.poll() is None:
+            if saved(run_dir):
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                if found := re.search(r"VmRSS:\s+(\d+) kB", status):  # a process that is ending has none
+                    resident_mib[int(saved(run_dir)[-1].removeprefix("step_"))] = int(found[1]) / 1024
+            time.sleep(0.2)
+        finish(process, log)
+    early = max(mib for step, mib in resident_mib.items() if 2000 <= step < 5000)
+    late = max(mib for step, mib in resident_mib.items() if step >= 15000)
+    assert late < early + 16, resident_mib
