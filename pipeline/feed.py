@@ -64,17 +64,26 @@ class Layout:
                 self.blocks.append(block)
             self.block_of_update.append(self.blocks.index(block))
         self.images_per_step = start
+        # Positions within a step of the images of each replica, block after block, [replicas, n].
+        self._offsets = np.concatenate(
+            [
+                (block.start + np.arange(accumulate * block.count))
+                .reshape(accumulate, replicas, -1)
+                .swapaxes(0, 1)
+                .reshape(replicas, -1)
+                for block in self.blocks
+            ],
+            axis=1,
+        )
 
     def positions(self, step: tf.Tensor, replica: tf.Tensor | int) -> tf.Tensor:
         """Positions in the stream of the images that a replica uses in a step, block after block, int64 [n]."""
-        offsets = [
-            self.share(block.start + tf.range(self.accumulate * block.count, dtype=tf.int64), block.count, replica)
-            for block in self.blocks
-        ]
-        return step * self.images_per_step + tf.concat(offsets, 0)
+        return step * self.images_per_step + tf.constant(self._offsets)[replica]
 
     def share(self, values: tf.Tensor, count: int, replica: tf.Tensor | int) -> tf.Tensor:
         """Cuts a replica's share out of `accumulate` micro-batches of `count` values, [accumulate * count, ...]."""
+        if self.replicas == 1:
+            return values
         local = count // self.replicas
         shape = values.shape[1:]
         parts = tf.reshape(values, [self.accumulate, self.replicas, local, *shape])

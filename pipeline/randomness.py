@@ -4,6 +4,8 @@ Therefore a run can be replayed from its step number alone, and does not depend 
 replicas, workers or micro-batches beyond rounding.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 # Streams of random numbers, told apart in the seed.
@@ -25,9 +27,8 @@ def data_order(positions: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:
       int64 [n], each in [0, num_examples).
     """
     count = tf.constant(num_examples, tf.int64)
-    epochs = positions // count
-    stream = tf.fill(tf.shape(positions, tf.int64), tf.constant(_DATA_ORDER, tf.int64))
-    keys = tf.stack([tf.fill(tf.shape(positions, tf.int64), tf.constant(seed, tf.int64)), epochs, stream], axis=1)
+    keys = tf.stack([tf.fill(positions.shape, tf.constant(seed, tf.int64)), positions // count], axis=1)
+    keys = tf.pad(keys, [[0, 0], [0, 1]], constant_values=_DATA_ORDER)
     return tf.raw_ops.RandomIndexShuffle(index=positions % count, seed=keys, max_index=count - 1, rounds=4)
 
 
@@ -44,8 +45,7 @@ def latents(step: tf.Tensor, update: int, count: int, latent_dim: int, seed: int
     Returns:
       float32 [count, latent_dim], standard normal; always the same for the same arguments.
     """
-    # The algorithm is named, because the default one depends on the device.
-    return tf.random.stateless_normal([count, latent_dim], _key(seed, _LATENTS, step, update), alg="philox")
+    return tf.raw_ops.StatelessRandomNormalV2(shape=[count, latent_dim], **_philox(seed, _LATENTS, step, update))
 
 
 def flips(step: tf.Tensor, block: int, count: int, seed: int) -> tf.Tensor:
@@ -60,10 +60,20 @@ def flips(step: tf.Tensor, block: int, count: int, seed: int) -> tf.Tensor:
     Returns:
       bool [count], each true with probability one half.
     """
-    bits = tf.random.stateless_uniform([count], _key(seed, _FLIPS, step, block), 0, 2, tf.int32, alg="philox")
-    return tf.cast(bits, tf.bool)
+    bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=[count], dtype=tf.int32, **_philox(seed, _FLIPS, step, block)
+    )
+    return tf.greater(bits, -1)
 
 
-def _key(seed: int, stream: int, step: tf.Tensor, part: int) -> tf.Tensor:
-    key = tf.random.experimental.stateless_fold_in(tf.constant([seed, stream], tf.int64), step)
-    return tf.random.experimental.stateless_fold_in(key, part)
+def _philox(seed: int, stream: int, step: tf.Tensor, part: int) -> dict[str, Any]:
+    """Addresses numbers of Philox (Salmon et al. 2011), the algorithm that does not depend on the device.
+
+    A key for each part of a stream, and 2**64 counts of its counter for each step: far less work per
+    step than TensorFlow's way of folding numbers into a seed, which hashes again and again.
+    """
+    return {
+        "key": tf.constant([seed | stream << 32 | part << 40], tf.uint64),
+        "counter": tf.stack([tf.zeros([], tf.uint64), tf.cast(step, tf.uint64)]),
+        "alg": 1,
+    }

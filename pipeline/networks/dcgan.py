@@ -12,6 +12,7 @@ import math
 import keras
 from keras import layers
 
+from pipeline.networks.batch_norm import BatchNormalization
 from pipeline.networks.conditioning import label_planes, one_hot_input
 
 IMAGE_SIZES = (16, 128)
@@ -88,4 +89,4 @@ def build_discriminator(image_shape: tuple[int, int, int], num_classes: int) -> 
 
 
 def _batch_norm() -> layers.Layer:
-    return layers.BatchNormalization(momentum=0.9, synchronized=True)
+    return BatchNormalization(momentum=0.9)

@@ -10,6 +10,7 @@ import math
 import keras
 from keras import layers
 
+from pipeline.networks.batch_norm import BatchNormalization
 from pipeline.networks.conditioning import one_hot_input
 
 
@@ -32,7 +33,7 @@ def build_generator(latent_dim: int, image_shape: tuple[int, int, int], num_clas
     for units in (256, 512, 1024):
         x = layers.Dense(units)(x)
         x = layers.LeakyReLU(negative_slope=0.2)(x)
-        x = layers.BatchNormalization(momentum=0.8, synchronized=True)(x)
+        x = BatchNormalization(momentum=0.8)(x)
     x = layers.Dense(math.prod(image_shape), activation="tanh")(x)
     image = layers.Reshape(image_shape)(x)
     return keras.Model(inputs if num_classes else z, image, name="generator")

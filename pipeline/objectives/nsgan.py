@@ -11,7 +11,7 @@ The factor 1/2 makes L_D the mean over all 2N images that D judges, ln 2 at equi
 
 import tensorflow as tf
 
-from pipeline.objectives.update import Batch, Networks, Update, is_positive
+from pipeline.objectives.update import Batch, Networks, Update, is_positive, real_and_generated
 
 Losses = tuple[tf.Tensor, dict[str, tf.Tensor]]
 
@@ -45,10 +45,10 @@ def _d_on_fake(networks: Networks, batch: Batch) -> Losses:
 
 
 def _d_on_both(networks: Networks, batch: Batch) -> Losses:
-    real, real_metrics = _d_on_real(networks, batch)
-    fake, fake_metrics = _d_on_fake(networks, batch)
-    loss = 0.5 * (real + fake)
-    return loss, {**real_metrics, **fake_metrics, "d_loss": loss}
+    generated = networks["generator"](batch.z, batch.labels)
+    real, fake = tf.split(networks["discriminator"](*real_and_generated(batch, generated)), 2)
+    loss = 0.5 * (d_loss_real(real) + d_loss_fake(fake))
+    return loss, {"d_loss": loss, "d_acc_real": is_positive(real), "d_acc_fake": is_positive(-fake)}
 
 
 def _g(networks: Networks, batch: Batch) -> Losses:

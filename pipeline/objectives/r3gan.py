@@ -16,7 +16,7 @@ import functools
 
 import tensorflow as tf
 
-from pipeline.objectives.update import Batch, Networks, Update, is_positive
+from pipeline.objectives.update import Batch, Networks, Update, is_positive, real_and_generated
 
 Losses = tuple[tf.Tensor, dict[str, tf.Tensor]]
 
@@ -47,8 +47,8 @@ def logits_and_penalty(networks: Networks, images: tf.Tensor, labels: tf.Tensor)
 
 def _d(networks: Networks, batch: Batch, *, gamma: float) -> Losses:
     generated = networks["generator"](batch.z, batch.labels)
-    real, r1 = logits_and_penalty(networks, batch.images, batch.labels)
-    fake, r2 = logits_and_penalty(networks, generated, batch.labels)
+    logits, penalties = logits_and_penalty(networks, *real_and_generated(batch, generated))
+    (real, fake), (r1, r2) = tf.split(logits, 2), tf.split(penalties, 2)
     adversarial = pairing_loss(real, fake)
     pairs_right = is_positive(real - fake)
     metrics = {"d_loss": adversarial, "d_acc_real": pairs_right, "d_acc_fake": pairs_right, "r1": r1, "r2": r2}

@@ -56,3 +56,16 @@ class Update:
 def is_positive(x: tf.Tensor) -> tf.Tensor:
     """Returns 1 where `x` is positive and 0 elsewhere, float32."""
     return tf.cast(x > 0, tf.float32)
+
+
+def real_and_generated(batch: Batch, generated: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Joins both halves that the discriminator judges; faster than one after the other, as convolutions go.
+
+    Args:
+      batch: real images and labels.
+      generated: images with the same labels, float32 [n, H, W, C].
+
+    Returns:
+      (images [2n, H, W, C], labels [2n]), the real ones first.
+    """
+    return tf.concat([batch.images, generated], 0), tf.concat([batch.labels, batch.labels], 0)

@@ -78,10 +78,10 @@ TRAJECTORIES = {
 def assert_same_trajectory(actual, expected, start):
     """Compares (metrics of each call, weights) within rounding.
 
-    Rounding can move a unit across the kink of its activation, and Adam makes a whole step of any
-    gradient; so a network's difference is measured as a whole, against how far it moved from `start`.
+    Adam makes a whole step of any gradient, however small; so a network's difference is measured as a
+    whole, against how far it moved from `start`.
     """
-    np.testing.assert_allclose(actual[0], expected[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(actual[0], expected[0], rtol=2e-5, atol=1e-6)
     assert actual[1].keys() == expected[1].keys()
     for network in {name.partition("/")[0] for name in start}:
         names = [name for name in start if name.startswith(network + "/")]
@@ -89,9 +89,17 @@ def assert_same_trajectory(actual, expected, start):
             np.linalg.norm(np.concatenate([(actual[1][name] - other[name]).ravel() for name in names]))
             for other in (expected[1], start)
         )
-        assert apart <= 5e-3 * moved, f"network {network}: {apart} apart after moving by {moved}"
+        assert apart <= 1e-3 * moved, f"network {network}: {apart} apart after moving by {moved}"
 
 
+@pytest.fixture
+def smooth(monkeypatch):
+    """Builds networks without kinks: rounding that moves a unit across one changes its gradient for good."""
+    monkeypatch.setattr(keras.layers, "LeakyReLU", lambda negative_slope: keras.layers.Activation("softplus"))
+    monkeypatch.setattr(keras.layers, "ReLU", lambda: keras.layers.Activation("softplus"))
+
+
+@pytest.mark.usefixtures("smooth")
 @pytest.mark.parametrize("config", TRAJECTORIES.values(), ids=TRAJECTORIES.keys())
 def test_any_number_of_replicas_follows_the_trajectory_of_one(config):
     runs = {}
@@ -105,6 +113,7 @@ def test_any_number_of_replicas_follows_the_trajectory_of_one(config):
     assert_same_trajectory(runs[4], runs[1], start)
 
 
+@pytest.mark.usefixtures("smooth")
 def test_xla_computes_the_same_step():
     config = TRAJECTORIES["dcgan-r3gan-conditional"]
     (plain, train_plain), (compiled, train_compiled) = (
@@ -228,8 +237,8 @@ def test_synchronised_batch_norm_adds_its_own_reductions():
         trainee = build_trainee(config, DATA)
     found, updates = reductions(config, trainee, strategy)
     layers = sum(v.name == "moving_mean" for v in trainee.networks["generator"].variables)
-    # Keras reduces three numbers forward, in both updates, and two backward, in the generator's.
-    assert found == 2 * (updates + layers * (2 * 3 + 2))
+    # One forward, in both updates, and one backward, in the generator's.
+    assert found == 2 * (updates + layers * (2 + 1))
 
 
 def test_replicas_hold_identical_weights():
