@@ -1,0 +1,142 @@
+"""One contestant in a process of its own, which trains when it is told to.
+
+Processes, so that no library's threads meet another's. The parent writes a number of steps to standard
+input; the worker trains them and answers with a line of JSON. What libraries print goes to standard error.
+"""
+
+import dataclasses
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Protocol, Self
+
+_ROOT = Path(__file__).parent.parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a contestant trains.
+
+    The discriminator and the generator minimise the non-saturating loss with Adam(2e-4, beta_1 0.5).
+    "mlp" is the classic Keras MNIST GAN: per step D sees half a batch of real images, then half a batch
+    of generated ones, in an update each; then G is updated on a whole batch. "dcgan" is Mirage's
+    convolutional pair, whose D sees a batch of both in one update.
+
+    Attributes:
+      networks: "mlp" or "dcgan".
+      batch_size: images per step.
+      images: file with uint8 [N, 28, 28, 1], written by `numpy.save`.
+      round_steps: steps after which a contestant that logs, draws and saves does each of them.
+      options: for some contestants, such as whether XLA compiles.
+    """
+
+    networks: str
+    batch_size: int
+    images: str
+    round_steps: int
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Rounds(Protocol):
+    """What `run` of a contestant is given."""
+
+    def ready(self, **parameters: int) -> None:
+        """Reports the number of trainable weights of each network."""
+
+    def __iter__(self) -> Iterator[int]:
+        """Yields numbers of steps; the time until the next one is asked for is measured."""
+
+
+class _PipedRounds:
+    def __init__(self, answers: IO[str]) -> None:
+        self._answers = answers
+
+    def ready(self, **parameters: int) -> None:
+        print(json.dumps(parameters), file=self._answers, flush=True)
+
+    def __iter__(self) -> Iterator[int]:
+        for line in sys.stdin:
+            start = time.perf_counter()
+            yield int(line)
+            print(json.dumps(time.perf_counter() - start), file=self._answers, flush=True)
+
+
+class WorkerError(Exception):
+    """A contestant that failed; the message holds what it printed last."""
+
+
+class Worker:
+    """A contestant's process. Use it as a context manager."""
+
+    def __init__(self, contestant: str, work: Work, python: str = sys.executable) -> None:
+        """Starts it; `parameters` waits until it is ready.
+
+        Args:
+          contestant: name of a module in `benchmarks/contestants/`.
+          work: what it trains.
+          python: interpreter of the environment that has its libraries.
+        """
+        self._contestant = contestant
+        self._log = tempfile.NamedTemporaryFile("w")  # noqa: SIM115 - closed in __exit__
+        command = [python, "-m", "benchmarks.worker", contestant, json.dumps(dataclasses.asdict(work))]
+        self._process = subprocess.Popen(
+            command,
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._log):
+            if stream is not None:
+                stream.close()
+
+    def parameters(self) -> dict[str, int]:
+        """Waits until the networks are built; returns the number of trainable weights of each."""
+        return self._answer()
+
+    def seconds(self, steps: int) -> float:
+        """Trains a number of steps; returns how long it took."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def said(self) -> str:
+        """Returns what the contestant has printed."""
+        return Path(self._log.name).read_text(errors="replace")
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise WorkerError(f"{self._contestant} failed:\n{self.said()[-2000:]}")
+        return json.loads(line)
+
+
+def main() -> None:
+    """Runs the contestant that the command line names."""
+    name, work = sys.argv[1], Work(**json.loads(sys.argv[2]))
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+        importlib.import_module(f"benchmarks.contestants.{name}").run(work, _PipedRounds(answers))
+
+
+if __name__ == "__main__":
+    main()
