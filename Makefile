@@ -1,5 +1,5 @@
 # Thin names for commands that also work alone.
-.PHONY: help setup demo test test-slow check bench
+.PHONY: help setup demo test test-slow check bench peers bench-train
 
 help:
 	@echo "make demo    train on digits, export, sample with onnxruntime (about 5 minutes on 2 CPU cores)"
@@ -7,6 +7,7 @@ help:
 	@echo "make test-slow  run those that take minutes"
 	@echo "make check   lint, types, architecture"
 	@echo "make bench   time the demo's bundle against TensorFlow"
+	@echo "make bench-train  time training against Keras, PyTorch and the classic tutorial (about 35 minutes)"
 	@echo "make setup   create .venv and install into it; the others do so first where needed"
 
 setup: .venv/installed
@@ -30,3 +31,13 @@ check: .venv/installed
 
 bench: .venv/installed
 	.venv/bin/python -m benchmarks.edge
+
+peers: .venv-peers/installed
+
+.venv-peers/installed: setup.cfg constraints.txt scripts/find-python
+	@python=$$(PYTHON="$(PYTHON)" sh scripts/find-python) && "$$python" -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[peers]'
+	@touch $@
+
+bench-train: .venv/installed peers
+	.venv/bin/python -m benchmarks.train

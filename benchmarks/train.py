@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from benchmarks.worker import Work, Worker, WorkerError
 
@@ -147,7 +147,6 @@ def growth(rounds: int) -> list[dict[str, Any]]:
     """Measures how the cost of a step grows, see `benchmarks.growth`."""
     from benchmarks import growth as study
 
-    study.split_cpu()
     rows = []
     for point in study.points():
         ms = study.measure(point, rounds, round_s=1.0)
@@ -162,7 +161,10 @@ def machine() -> dict[str, Any]:
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    versions = {name: metadata.version(name) for name in ("tensorflow-cpu", "keras")}
+    versions = {}
+    for name in ("tensorflow-cpu", "tensorflow", "keras"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
     return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), **versions}
 
 
@@ -200,6 +202,10 @@ def report(results: Mapping[str, Any]) -> str:
 def run(parts: Sequence[str], rounds: int, quick: bool, peers_python: str) -> dict[str, Any]:
     """Measures the parts; returns all figures."""
     results: dict[str, Any] = {"machine": machine()}
+    if "growth" in parts:
+        from benchmarks.growth import split_cpu
+
+        split_cpu()  # before anything starts TensorFlow
     with tempfile.TemporaryDirectory() as folder:
         images = str(Path(folder) / "images.npy")
         _save_images(images)
@@ -216,6 +222,7 @@ def run(parts: Sequence[str], rounds: int, quick: bool, peers_python: str) -> di
 
 def main(argv: Sequence[str]) -> int:
     """Runs the benchmark."""
+    logging.set_verbosity(logging.ERROR)  # tensorflow-datasets tells much that helps nobody
     values = flags.FLAGS
     parts = ["peers"] if values.quick else values.parts
     mistake = ""

@@ -4,6 +4,7 @@ Processes, so that no library's threads meet another's. The parent writes a numb
 input; the worker trains them and answers with a line of JSON. What libraries print goes to standard error.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -126,6 +127,8 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=10)  # until all is printed
             raise WorkerError(f"{self._contestant} failed:\n{self.said()[-2000:]}")
         return json.loads(line)
 

@@ -3,7 +3,9 @@
 TensorFlow itself waits for ever: for a peer that never comes, and for one that is stuck.
 """
 
+import math
 import os
+import signal
 import sys
 import threading
 import time
@@ -11,9 +13,15 @@ from typing import Self
 
 from pipeline.config import WORKER_LOST
 
+# By how much the thread that ends the process politely comes before the alarm that ends it in any case.
+_GRACE_S = 5.0
+
 
 class Watchdog:
     """Ends the process with `WORKER_LOST` and one sentence, unless it is fed often enough.
+
+    While TensorFlow connects to its peers it lets no other thread of Python run. An alarm of the
+    system's then ends the process a few seconds later, by SIGALRM.
 
     Use it as a context manager.
     """
@@ -33,12 +41,13 @@ class Watchdog:
 
     def __enter__(self) -> Self:
         """Starts watching."""
-        self._last = time.monotonic()
+        self.feed(self._waiting_for)
         self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Stops watching."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
         self._done.set()
         self._thread.join()
 
@@ -50,6 +59,8 @@ class Watchdog:
         """
         self._waiting_for = waiting_for
         self._last = time.monotonic()
+        if math.isfinite(self._timeout_s):
+            signal.setitimer(signal.ITIMER_REAL, self._timeout_s + _GRACE_S)
 
     def _watch(self) -> None:
         while not self._done.wait(min(1.0, self._timeout_s / 4)):

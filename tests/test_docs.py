@@ -8,6 +8,7 @@ import pytest
 from absl import flags
 
 import benchmarks.edge
+import benchmarks.train
 import export.__main__
 import pipeline.__main__
 import pipeline.launch
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = ["README.md", "BUILD.md"]
 
 
-COMMANDS = (pipeline.__main__, pipeline.launch, export.__main__, serving.sample, benchmarks.edge)
+COMMANDS = (pipeline.__main__, pipeline.launch, export.__main__, serving.sample, benchmarks.train, benchmarks.edge)
 
 
 def flags_of(command) -> flags.FlagValues:
@@ -39,7 +40,7 @@ def test_every_flag_stands_in_the_manual_with_its_default(field):
     assert row[1] == str(default)
 
 
-@pytest.mark.parametrize("command", COMMANDS[:4], ids=lambda command: command.__name__)
+@pytest.mark.parametrize("command", COMMANDS[:5], ids=lambda command: command.__name__)
 def test_every_other_flag_stands_in_the_manual(command):
     assert [name for name in flags_of(command) if f"| `--{name}` |" not in read("BUILD.md")] == []
 
