@@ -27,6 +27,13 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "out", "bundles/default", "folder of the bundle; an older bundle there is replaced.", flag_values=values
     )
+    flags.DEFINE_enum(
+        "checkpoint",
+        "newest",
+        ["newest", "best"],
+        "which checkpoint to export: newest, or best, which --keep_best kept.",
+        flag_values=values,
+    )
     flags.DEFINE_list("formats", "saved_model,onnx", "what to export: saved_model, onnx, or both.", flag_values=values)
 
 
@@ -39,7 +46,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
         print(f"Exporting {values.run_dir} to {out}", flush=True)
         from export.bundle import export_bundle
 
-        export_bundle(Path(values.run_dir), out, values.formats)
+        export_bundle(Path(values.run_dir), out, values.formats, values.checkpoint)
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

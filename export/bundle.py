@@ -40,7 +40,7 @@ _SHEET_CLASSES = 20
 _SHEET_SIDE = 5
 
 
-def export_bundle(run_dir: Path, out: Path, formats: Sequence[str] = FORMATS) -> None:
+def export_bundle(run_dir: Path, out: Path, formats: Sequence[str] = FORMATS, checkpoint: str = "newest") -> None:
     """Exports a run's generator.
 
     Everything is built beside `out` and moved there at the end, so that `out` is either untouched or
@@ -50,6 +50,7 @@ def export_bundle(run_dir: Path, out: Path, formats: Sequence[str] = FORMATS) ->
       run_dir: a run directory with a checkpoint.
       out: folder of the bundle; new, empty, or an older bundle.
       formats: some of `FORMATS`.
+      checkpoint: "newest" or "best".
 
     Raises:
       MirageError: if the run can't be read, the exports disagree with the trained network, or `out`
@@ -59,7 +60,7 @@ def export_bundle(run_dir: Path, out: Path, formats: Sequence[str] = FORMATS) ->
     if unknown or not formats:
         raise MirageError(f"--formats={','.join(formats)} is not known; choose from {', '.join(FORMATS)}.")
     _check_target(out)
-    config, data, model, step = load_sampler(run_dir)
+    config, data, model, step = load_sampler(run_dir, checkpoint)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as parent:

@@ -4,6 +4,8 @@ Noise and data order follow from the seed and the step number (see `pipeline/ran
 networks, optimisers, the average generator and the step are the whole state.
 """
 
+import json
+import math
 import shutil
 import sys
 import threading
@@ -22,10 +24,12 @@ from pipeline.checkpoint_files import (
     remove_leftovers,
     write_checkpoint,
 )
-from pipeline.config import Config, DataSpec, MirageError, read_run
+from pipeline.config import Config, DataSpec, MirageError
+from pipeline.run_file import read_run
 from pipeline.trainee import Trainee, named_weights
 
 CHECKPOINT_DIR = "checkpoints"
+BEST_FILE = "best.json"
 
 
 class Checkpoints:
@@ -70,8 +74,11 @@ class Checkpoints:
         _assign(path, arrays, self._state)
         return int(arrays["step"])
 
-    def save(self) -> None:
+    def save(self, distance: float | None = None) -> None:
         """Copies the present state, and starts writing it in the background.
+
+        Args:
+          distance: its Fréchet distance, if it is the best so far and shall be kept as such.
 
         Raises:
           MirageError: if a weight is NaN or infinite, or the checkpoint before couldn't be written.
@@ -81,7 +88,9 @@ class Checkpoints:
             np.copyto(self._copies[name], variable.numpy())
         step = int(self._copies["step"])
         _check_finite(self._copies, step)
-        self._writer = threading.Thread(target=self._write, args=(step, self._copies), name="checkpoint", daemon=True)
+        self._writer = threading.Thread(
+            target=self._write, args=(step, self._copies, distance), name="checkpoint", daemon=True
+        )
         self._writer.start()
 
     def wait(self) -> None:
@@ -97,11 +106,20 @@ class Checkpoints:
             failure, self._failure = self._failure, None
             raise failure
 
-    def _write(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
+    def best_distance(self) -> float:
+        """Returns the Fréchet distance of the best checkpoint so far; infinite if there is none."""
+        best = _read_best(self._folder)
+        return math.inf if best is None else best[1]
+
+    def _write(self, step: int, arrays: Mapping[str, np.ndarray], distance: float | None) -> None:
         try:
-            write_checkpoint(self._folder, step, arrays)
+            path = write_checkpoint(self._folder, step, arrays)
+            if distance is not None:
+                _write_best(self._folder, path, distance)
+            best = _read_best(self._folder)
             for old in list_checkpoints(self._folder)[: -self._keep]:
-                shutil.rmtree(old)
+                if best is None or old != best[0]:
+                    shutil.rmtree(old)
         except OSError as error:
             self._failure = MirageError(
                 f"the checkpoint of step {step} can't be written to {self._folder} ({error.strerror or error}); free "
@@ -111,11 +129,12 @@ class Checkpoints:
             self._failure = error
 
 
-def load_sampler(run_dir: Path) -> tuple[Config, DataSpec, keras.Model, int]:
+def load_sampler(run_dir: Path, which: str = "newest") -> tuple[Config, DataSpec, keras.Model, int]:
     """Loads the generator that a run's previews show: the average one, unless that is turned off.
 
     Args:
       run_dir: a run directory with at least one checkpoint.
+      which: "newest", or "best", the one that `--keep_best` kept.
 
     Returns:
       (configuration, data set's description, generator, step of the checkpoint).
@@ -124,16 +143,50 @@ def load_sampler(run_dir: Path) -> tuple[Config, DataSpec, keras.Model, int]:
       MirageError: if there is no run or no checkpoint, or none can be read.
     """
     config, data = read_run(run_dir)
-    newest = _newest_undamaged(run_dir / CHECKPOINT_DIR)
-    if newest is None:
+    folder = run_dir / CHECKPOINT_DIR
+    found = _best_undamaged(folder) if which == "best" else _newest_undamaged(folder)
+    if found is None:
         raise MirageError(
             f"{run_dir} has no checkpoint yet; train on: python -m pipeline --run_dir={run_dir} saves one every "
             f"--checkpoint_every={config.checkpoint_every} steps and at the end."
         )
-    path, arrays = newest
+    path, arrays = found
     model = networks.build_generator(config, data)
     _assign(path, arrays, named_weights("ema" if config.ema_images else "generator", model))
     return config, data, model, int(arrays["step"])
+
+
+def _best_undamaged(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
+    best = _read_best(folder)
+    if best is None:
+        raise MirageError(
+            f"{folder} holds no best checkpoint; train with --eval_every and --keep_best, or use the newest one."
+        )
+    try:
+        return best[0], read_checkpoint(best[0])
+    except DamagedCheckpointError as error:
+        raise MirageError(f"the best checkpoint can't be used: {error}; use the newest one.") from None
+
+
+def _write_best(folder: Path, path: Path, distance: float) -> None:
+    partial = folder / f"{BEST_FILE}.partial"
+    partial.write_text(json.dumps({"checkpoint": path.name, "frechet_distance": distance}) + "\n", encoding="utf-8")
+    partial.replace(folder / BEST_FILE)
+
+
+def _read_best(folder: Path) -> tuple[Path, float] | None:
+    """Returns (checkpoint, its Fréchet distance), or None if none was kept."""
+    try:
+        document = json.loads((folder / BEST_FILE).read_text(encoding="utf-8"))
+        return folder / document["checkpoint"], float(document["frechet_distance"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def newest_step(run_dir: Path) -> int:
+    """Returns the step of the newest checkpoint, damaged or not; 0 if there is none."""
+    present = list_checkpoints(run_dir / CHECKPOINT_DIR)
+    return int(present[-1].name.removeprefix("step_")) if present else 0
 
 
 def _newest_undamaged(folder: Path) -> tuple[Path, dict[str, np.ndarray]] | None:

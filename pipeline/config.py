@@ -6,13 +6,10 @@ the standard library, so that flags can be checked before TensorFlow is loaded.
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-CONFIG_FILE = "config.json"
 # A shorter run would end sooner without the measurement.
 JIT_WORTHWHILE_STEPS = 1000
 
@@ -107,11 +104,37 @@ class Config:
     # Objective
     objective: str = _flag(
         "r3gan",
-        "what is optimised: r3gan (relativistic pairing with R1 and R2 penalties, arXiv 2501.05441) or "
-        "nsgan (non-saturating cross-entropy, arXiv 1406.2661).",
-        choices=("nsgan", "r3gan"),
+        "what is optimised: r3gan (relativistic pairing with R1 and R2 penalties, arXiv 2501.05441), nsgan "
+        "(non-saturating cross-entropy, arXiv 1406.2661), minimax (the same paper's game), lsgan (least squares, "
+        "arXiv 1611.04076), hinge (arXiv 1705.02894) or wgan_gp (Wasserstein distance with gradient penalty, "
+        "arXiv 1704.00028).",
+        choices=("hinge", "lsgan", "minimax", "nsgan", "r3gan", "wgan_gp"),
+    )
+    d_steps: int = _flag(
+        1,
+        "updates of the discriminator, each on new images, for each update of the generator; wgan_gp wants 5.",
+        minimum=1,
     )
     gamma: float = _flag(0.5, "weight of R3GAN's two gradient penalties, each gamma / 2.", minimum=0)
+    r1: float = _flag(
+        0.0,
+        "gamma of an R1 penalty added to the discriminator's loss (arXiv 1801.04406): gamma / 2 times the squared "
+        "gradient at real images.",
+        minimum=0,
+    )
+    r2: float = _flag(0.0, "the same at generated images.", minimum=0)
+    gp: float = _flag(
+        0.0,
+        "lambda of WGAN-GP's penalty between real and generated images, for any objective; 0 means none, and 10 for "
+        "wgan_gp.",
+        minimum=0,
+    )
+    penalty_every: int = _flag(
+        1,
+        "compute the penalties that --r1, --r2 and --gp add in every such step only, and as many times as strong "
+        "(arXiv 1912.04958).",
+        minimum=1,
+    )
     d_batches: str = _flag(
         "joint",
         "joint: the discriminator sees a batch of real and a batch of generated images in one "
@@ -199,6 +222,18 @@ class Config:
     preview_every: int = _flag(500, "steps between two preview pictures.", minimum=1, may_change=True)
     checkpoint_every: int = _flag(1000, "steps between two checkpoints.", minimum=1, may_change=True)
     keep_checkpoints: int = _flag(3, "number of newest checkpoints to keep.", minimum=1, may_change=True)
+    eval_every: int = _flag(
+        0,
+        "steps between two evaluations of the generator, as python -m pipeline.evaluate makes them; 0 makes none.",
+        minimum=0,
+        may_change=True,
+    )
+    eval_samples: int = _flag(5000, "images to generate for an evaluation.", minimum=10, may_change=True)
+    keep_best: bool = _flag(
+        False,
+        "keep the checkpoint with the smallest Frechet distance so far, for python -m export --checkpoint=best.",
+        may_change=True,
+    )
     profile_steps: str = _flag(
         "",
         "A:B records steps A to B for TensorBoard's profiler; empty records none.",
@@ -219,13 +254,9 @@ class Config:
             )
         if not self.run_dir:
             raise MirageError("--run_dir= is empty; name the folder that the run may write.")
-        if self.d_batches == "split" and self.objective != "nsgan":
-            raise MirageError(
-                f"--d_batches=split does not go with --objective={self.objective}, which compares real and "
-                "generated images in pairs; use --d_batches=joint or --objective=nsgan."
-            )
-        if self.d_batches == "split" and self.batch_size % 2:
-            raise MirageError(f"--batch_size={self.batch_size} can't be halved for --d_batches=split; make it even.")
+        self._check_objective()
+        if self.keep_best and not self.eval_every:
+            raise MirageError("--keep_best needs evaluations; set --eval_every, such as --eval_every=2000.")
         if self.strategy == "one_device" and self.virtual_devices > 1:
             raise MirageError(
                 f"--virtual_devices={self.virtual_devices} does not go with --strategy=one_device, which uses one "
@@ -253,6 +284,27 @@ class Config:
                 f"--profile_steps={self.profile_steps} is no range; expected two step numbers, as in 100:120."
             )
         return int(first), int(last)
+
+    def _check_objective(self) -> None:
+        added = [name for name in ("r1", "r2", "gp") if getattr(self, name)]
+        if self.d_batches == "split":
+            if self.objective != "nsgan":
+                raise MirageError(
+                    f"--d_batches=split does not go with --objective={self.objective}; use --d_batches=joint or "
+                    "--objective=nsgan."
+                )
+            if self.d_steps > 1 or added:
+                name = "d_steps" if self.d_steps > 1 else added[0]
+                raise MirageError(
+                    f"--{name}={getattr(self, name)} does not go with --d_batches=split, in which no update of D sees "
+                    "both real and generated images; use --d_batches=joint."
+                )
+            if self.batch_size % 2:
+                raise MirageError(
+                    f"--batch_size={self.batch_size} can't be halved for --d_batches=split; make it even."
+                )
+        if self.objective == "r3gan" and (self.r1 or self.r2):
+            raise MirageError("--r1 and --r2 do not go with --objective=r3gan, which has both: set --gamma.")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as JSON types."""
@@ -337,46 +389,3 @@ class DataSpec:
         return cls(
             **{**values, "image_shape": tuple(values["image_shape"]), "class_names": tuple(values["class_names"])}
         )
-
-
-def write_run(run_dir: Path, config: Config, data: DataSpec, *, jit: bool | None = None) -> None:
-    """Writes `config.json`.
-
-    Args:
-      run_dir: the run directory.
-      config: the configuration.
-      data: the data set's description.
-      jit: whether XLA compiles the step, once that has been decided.
-    """
-    document = {"config": config.to_dict(), "data": data.to_dict(), "decided": {"jit": jit}}
-    target = run_dir / CONFIG_FILE
-    partial = target.with_suffix(".json.partial")
-    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    partial.replace(target)
-
-
-def read_decided_jit(run_dir: Path) -> bool | None:
-    """Returns what `write_run` was told of XLA, or None if that is unknown."""
-    try:
-        value = json.loads((run_dir / CONFIG_FILE).read_text(encoding="utf-8"))["decided"]["jit"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return value if isinstance(value, bool) else None
-
-
-def read_run(run_dir: Path) -> tuple[Config, DataSpec]:
-    """Reads what `write_run` wrote.
-
-    Raises:
-      MirageError: if `run_dir` holds no run, or its `config.json` can't be understood.
-    """
-    path = run_dir / CONFIG_FILE
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return Config.from_dict(document["config"]), DataSpec.from_dict(document["data"])
-    except (FileNotFoundError, NotADirectoryError):
-        raise MirageError(
-            f"{run_dir} holds no training run ({CONFIG_FILE} is missing); pass the --run_dir of `python -m pipeline`."
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise MirageError(f"{path} is damaged ({error}); restore it or choose another --run_dir.") from None

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 # Streams of random numbers, told apart in the seed.
-_DATA_ORDER, _LATENTS, _FLIPS = 1, 2, 3
+_DATA_ORDER, _LATENTS, _FLIPS, _UNIFORM = 1, 2, 3, 4
 
 
 def data_order(positions: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:
@@ -46,6 +46,11 @@ def latents(step: tf.Tensor, update: int, count: int, latent_dim: int, seed: int
       float32 [count, latent_dim], standard normal; always the same for the same arguments.
     """
     return tf.raw_ops.StatelessRandomNormalV2(shape=[count, latent_dim], **_philox(seed, _LATENTS, step, update))
+
+
+def uniform(step: tf.Tensor, update: int, count: int, seed: int) -> tf.Tensor:
+    """Draws a number in [0, 1) for each sample of one update's global batch, float32 [count]; see `latents`."""
+    return tf.raw_ops.StatelessRandomUniformV2(shape=[count], **_philox(seed, _UNIFORM, step, update))
 
 
 def flips(step: tf.Tensor, block: int, count: int, seed: int) -> tf.Tensor:

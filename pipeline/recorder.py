@@ -1,6 +1,7 @@
 """What the chief of a run writes: lock, configuration, logs, pictures, checkpoints."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.checkpoint import Checkpoints
+from pipeline.collapse import CollapseWatch
 from pipeline.config import Config, MirageError
+from pipeline.evaluation import Evaluation
 from pipeline.preview import Preview, write_png
 from pipeline.run_log import RunLog
 
@@ -60,7 +63,14 @@ class Recorder:
     Use it as a context manager: it leaves when the last checkpoint is on disk.
     """
 
-    def __init__(self, config: Config, log: RunLog, preview: Preview, checkpoints: Checkpoints) -> None:
+    def __init__(
+        self,
+        config: Config,
+        log: RunLog,
+        preview: Preview,
+        checkpoints: Checkpoints,
+        evaluation: Evaluation | None = None,
+    ) -> None:
         """Takes what it writes with.
 
         Args:
@@ -68,12 +78,15 @@ class Recorder:
           log: open logs.
           preview: draws the pictures.
           checkpoints: the run's checkpoints.
+          evaluation: scores the generator; None where `config.eval_every` is 0.
         """
         self._config = config
         self._run_dir = Path(config.run_dir)
         self._log = log
         self._preview = preview
         self._checkpoints = checkpoints
+        self._evaluation = evaluation
+        self._collapse = CollapseWatch()
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -115,14 +128,29 @@ class Recorder:
                 self._log.write()
             if last or step % config.preview_every == 0:
                 self.picture(step)
-            if last or step % config.checkpoint_every == 0:
-                self._checkpoints.save()
+            best = None
+            if self._evaluation is not None and (last or step % config.eval_every == 0):
+                best = self._evaluate(self._evaluation)
+            if last or best is not None or step % config.checkpoint_every == 0:
+                self._checkpoints.save(best)
             if last:
                 self._checkpoints.wait()
         except OSError as error:
             raise unwritable(self._run_dir, error) from None
         except tf.errors.OpError as error:  # TensorBoard's writer is TensorFlow's
             raise unwritable(self._run_dir, OSError(error.message[:200])) from None
+
+    def _evaluate(self, evaluation: Evaluation) -> float | None:
+        """Scores the generator; returns its Fréchet distance if it is the best so far and shall be kept."""
+        start = time.perf_counter()
+        scores = evaluation()
+        self._log.evaluation(scores, time.perf_counter() - start)
+        step = self._log.step
+        for warning in self._collapse.see(step, {**scores, **self._log.latest}):
+            self.say(f"warning: {warning}")
+        self._checkpoints.wait()  # the one before may be the best
+        distance = scores["frechet_distance"]
+        return distance if self._config.keep_best and distance < self._checkpoints.best_distance() else None
 
     def say(self, line: str) -> None:
         """Prints a line above the progress bar."""

@@ -12,11 +12,17 @@ import tensorflow as tf
 import tqdm
 
 METRICS_FILE = "metrics.jsonl"
+EVALUATIONS_FILE = "evaluations.jsonl"
 TENSORBOARD_DIR = "tensorboard"
 
 
 class RunLog:
-    """Collects figures between two log lines, and writes their means."""
+    """Collects figures between two log lines, and writes their means.
+
+    Attributes:
+      step: steps done.
+      latest: the means of the last log line.
+    """
 
     def __init__(
         self,
@@ -40,13 +46,16 @@ class RunLog:
           total_steps: step at which the run ends.
         """
         self._path = run_dir / METRICS_FILE
-        _truncate(self._path, start_step)
+        self._evaluations_path = run_dir / EVALUATIONS_FILE
+        for path in (self._path, self._evaluations_path):
+            _truncate(path, start_step)
         self._writer = tf.summary.create_file_writer(str(run_dir / TENSORBOARD_DIR))
         self._names = list(metric_names)
         self._images_per_step = images_per_step
         self._num_examples = num_examples
         self._total_steps = total_steps
-        self._step = start_step
+        self.step = start_step
+        self.latest: dict[str, float] = {}
         self._bar = tqdm.tqdm(
             total=total_steps,
             initial=start_step,
@@ -75,38 +84,51 @@ class RunLog:
         """
         self._sums += means * num_steps
         self._count += num_steps
-        self._step += num_steps
+        self.step += num_steps
         self._bar.update(num_steps)
 
     def write(self) -> None:
         """Writes the means since the last call to all logs."""
         images_per_s = self._count * self._images_per_step / (time.perf_counter() - self._since)
-        images = self._step * self._images_per_step
+        images = self.step * self._images_per_step
         means = dict(zip(self._names, (self._sums / self._count).tolist(), strict=True))
         record = {
-            "step": self._step,
+            "step": self.step,
             "images": images,
             "epoch": round(images / self._num_examples, 4),
             **means,
             "images_per_s": round(images_per_s, 1),
         }
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        with self._writer.as_default(step=self._step):
-            for name, value in record.items():
-                if name != "step":
-                    tf.summary.scalar(name, value)
-            self._writer.flush()
-        seconds_left = (self._total_steps - self._step) * self._images_per_step / images_per_s
+        self.latest = means
+        self._record(self._path, record)
+        seconds_left = (self._total_steps - self.step) * self._images_per_step / images_per_s
         self.say(
-            f"step {self._step:,}/{self._total_steps:,}  {format_metrics(means)}  "
+            f"step {self.step:,}/{self._total_steps:,}  {format_metrics(means)}  "
             f"{images_per_s:,.0f} images/s  {format_duration(seconds_left)} left"
         )
         self._restart_interval()
 
+    def evaluation(self, scores: Mapping[str, float], seconds: float) -> None:
+        """Writes the scores of the generator at the present step; measuring them took `seconds`."""
+        self._record(
+            self._evaluations_path, {"step": self.step, "images": self.step * self._images_per_step, **scores}, "eval/"
+        )
+        figures = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in scores.items())
+        self.say(f"step {self.step:,} evaluated: {figures}")
+        self._since += seconds  # not spent on training
+
+    def _record(self, path: Path, record: Mapping[str, float], prefix: str = "") -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        with self._writer.as_default(step=self.step):
+            for name, value in record.items():
+                if name != "step":
+                    tf.summary.scalar(prefix + name, value)
+            self._writer.flush()
+
     def picture(self, picture: np.ndarray) -> None:
         """Adds a preview, uint8 [H, W, C], to TensorBoard."""
-        with self._writer.as_default(step=self._step):
+        with self._writer.as_default(step=self.step):
             tf.summary.image("samples", picture[None])
 
     def say(self, line: str) -> None:

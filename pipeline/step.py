@@ -8,7 +8,7 @@ import tensorflow as tf
 from pipeline.config import Config
 from pipeline.feed import Feed, Layout
 from pipeline.objectives import Batch, Update
-from pipeline.randomness import flips, latents
+from pipeline.randomness import flips, latents, uniform
 from pipeline.trainee import Trainee
 
 
@@ -85,37 +85,39 @@ class TrainStep:
     def _step(self, stop: tf.Tensor) -> tf.Tensor:
         step = tf.identity(self._trainee.step)
         images, labels = self._feed.next(step)
-        z, mirrored = self._strategy.run(self._draw, args=(step,))
-        values = self._strategy.run(self._compute, args=(step, images, labels, z, mirrored, stop))
+        noise = self._strategy.run(self._draw, args=(step,))
+        values = self._strategy.run(self._compute, args=(step, images, labels, noise, stop))
         self._trainee.step.assign_add(1)
         return values
 
-    def _draw(self, step: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        """Draws this replica's noise of one step: latents of each update, flips of each block."""
+    def _draw(self, step: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
+        """Draws this replica's noise of one step: latents and uniform numbers of each update, flips of each block."""
         config, layout = self._config, self._layout
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         # Drawn whole and then cut, so that a sample's noise does not depend on the number of replicas.
-        z = []
+        z, u = [], []
         for index, update in enumerate(self._updates):
             count = layout.batch_size // update.batch_divisor
-            whole = latents(step, index, layout.accumulate * count, config.latent_dim, config.seed)
-            z.append(layout.share(whole, count, replica))
+            total = layout.accumulate * count
+            z.append(layout.share(latents(step, index, total, config.latent_dim, config.seed), count, replica))
+            drawn = uniform(step, index, total, config.seed) if update.needs_u else tf.zeros([total])
+            u.append(layout.share(drawn, count, replica))
         mirrored = []
         for index, block in enumerate(layout.blocks if config.flip else ()):
             whole = flips(step, index, layout.accumulate * block.count, config.seed)
             mirrored.append(layout.share(whole, block.count, replica))
-        return z, mirrored
+        return z, u, mirrored
 
     def _replica_step(
         self,
         step: tf.Tensor,
         images: tf.Tensor,
         labels: tf.Tensor,
-        z: list[tf.Tensor],
-        mirrored: list[tf.Tensor],
+        noise: tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]],
         stop: tf.Tensor,
     ) -> tf.Tensor:
         """One replica's share of one step; returns the step's metrics over all replicas, then `stop`."""
+        z, u, mirrored = noise
         blocks = []
         for index, (pixels, marks) in enumerate(self._layout.split(images, labels)):
             real = tf.cast(pixels, tf.float32) / 127.5 - 1.0
@@ -126,7 +128,7 @@ class TrainStep:
         stops = tf.constant(0.0)
         for index, update in enumerate(self._updates):
             real, marks = blocks[self._layout.block_of_update[index]]
-            gradients, figures = self._gradients(update, Batch(real, marks, z[index]))
+            gradients, figures = self._gradients(update, Batch(real, marks, z[index], u[index], step))
             gradients, figures = self._reduce(gradients, tf.concat([figures, [stop]], 0))
             self._trainee.optimizers[update.network].apply(gradients)
             stops = figures[-1]
@@ -145,9 +147,11 @@ class TrainStep:
         variables = self._trainee.optimizers[update.network].variables
         gradients = [tf.zeros(variable.shape) for variable in variables]
         figures = tf.zeros([len(update.metrics)])
-        batches = tf.nest.map_structure(lambda t: tf.reshape(t, [parts, -1, *t.shape[1:]]), vars(batch))
+        step = batch.step
+        batches = {name: tf.reshape(t, [parts, -1, *t.shape[1:]]) for name, t in vars(batch).items() if t is not step}
         for part in tf.range(parts):
-            more, values = self._micro_batch(update, Batch(**{name: t[part] for name, t in batches.items()}))
+            micro_batch = Batch(**{name: t[part] for name, t in batches.items()}, step=step)
+            more, values = self._micro_batch(update, micro_batch)
             gradients = [a + b for a, b in zip(gradients, more, strict=True)]
             figures += values
         return gradients, figures

@@ -14,18 +14,9 @@ import tensorflow as tf
 from pipeline import objectives
 from pipeline.checkpoint import Checkpoints
 from pipeline.cluster import Cluster, find_cluster
-from pipeline.config import (
-    CONFIG_FILE,
-    JIT_WORTHWHILE_STEPS,
-    Config,
-    DataSpec,
-    MirageError,
-    WorkerLostError,
-    read_decided_jit,
-    read_run,
-    write_run,
-)
+from pipeline.config import JIT_WORTHWHILE_STEPS, Config, DataSpec, MirageError, WorkerLostError
 from pipeline.data import Dataset, load
+from pipeline.evaluation import Evaluation
 from pipeline.feed import Layout, make_feed
 from pipeline.interrupt import Interrupt
 from pipeline.jit import measure_jit
@@ -33,6 +24,7 @@ from pipeline.preview import Preview
 from pipeline.profile import Profile
 from pipeline.recorder import Recorder, lock_run
 from pipeline.rendezvous import meet
+from pipeline.run_file import CONFIG_FILE, read_decided_jit, read_run, write_run
 from pipeline.run_log import TENSORBOARD_DIR, RunLog
 from pipeline.step import TrainStep
 from pipeline.strategy import can_compile, from_chief, make_strategy, share_state
@@ -102,7 +94,7 @@ def _train(
     watchdog: Watchdog,
 ) -> Outcome:
     chief = cluster is None or cluster.is_chief
-    updates = objectives.updates(config.objective, d_batches=config.d_batches, gamma=config.gamma)
+    updates = objectives.updates(config)
     _check_divisible(config, updates, strategy.num_replicas_in_sync)
     if chief:
         _check_same_data(config, dataset.spec)
@@ -131,9 +123,9 @@ def _train(
         if checkpoints is not None:
             write_run(Path(config.run_dir), config, dataset.spec, jit=decided)
             log = _open_log(config, step_function, dataset.spec, start)
-            recorder = stack.enter_context(
-                Recorder(config, log, Preview(config, dataset.spec, trainee.sampler), checkpoints)
-            )
+            evaluation = Evaluation(config, dataset, trainee.sampler) if config.eval_every else None
+            preview = Preview(config, dataset.spec, trainee.sampler)
+            recorder = stack.enter_context(Recorder(config, log, preview, checkpoints, evaluation))
             if restored is None:
                 recorder.picture(0)
         interrupt = stack.enter_context(Interrupt())
@@ -174,7 +166,8 @@ def _loop(
 
 def _steps_until_next_event(config: Config, step: int, boundaries: tuple[int, ...]) -> int:
     """Steps that may run in one call, so that logs, previews and checkpoints come when they should."""
-    intervals = (config.log_every, config.preview_every, config.checkpoint_every)
+    every = (config.log_every, config.preview_every, config.checkpoint_every, config.eval_every)
+    intervals = [each for each in every if each]
     ahead = [boundary - step for boundary in (config.steps, *boundaries) if boundary > step]
     return min(config.steps_per_call, *ahead, *(each - step % each for each in intervals))
 

@@ -10,7 +10,13 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("pipeline", "export", "serving")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 HEAVY = {"tensorflow", "tensorflow_datasets", "keras", "tf2onnx", "onnx"}
-FLAG_FILES = {"pipeline/__main__.py", "pipeline/launch.py", "export/__main__.py", "serving/sample.py"}
+FLAG_FILES = {
+    "pipeline/__main__.py",
+    "pipeline/evaluate.py",
+    "pipeline/launch.py",
+    "export/__main__.py",
+    "serving/sample.py",
+}
 
 
 def name_of(path: Path) -> str:
@@ -54,7 +60,7 @@ def test_the_files_are_found():
     ("importer", "forbidden", "but"),
     [
         ("serving", ("pipeline", "export", *HEAVY), ()),
-        ("pipeline", ("export", "serving"), ()),
+        ("pipeline", ("export", "serving"), ("serving.generator", "serving.latents", "serving.manifest")),
         (
             "export",
             ("pipeline",),
@@ -62,8 +68,11 @@ def test_the_files_are_found():
         ),
         ("export", ("serving",), ("serving.manifest", "serving.generator", "serving.latents", "serving.png")),
         ("pipeline.config", ("pipeline", *HEAVY, "numpy"), ()),
+        ("pipeline.run_file", ("pipeline", *HEAVY, "numpy"), ("pipeline.config",)),
+        ("pipeline.collapse", ("pipeline", *HEAVY, "numpy"), ()),
+        ("pipeline.metrics", ("pipeline",), ("pipeline.config", "pipeline.metrics")),
         ("pipeline.command_line", ("pipeline", *HEAVY, "numpy"), ()),
-        ("pipeline.objectives", ("pipeline",), ("pipeline.objectives",)),
+        ("pipeline.objectives", ("pipeline",), ("pipeline.config", "pipeline.objectives")),
         ("pipeline.data", ("pipeline",), ("pipeline.config", "pipeline.data")),
         ("pipeline.networks", ("pipeline",), ("pipeline.config", "pipeline.networks")),
         ("pipeline.cluster", ("pipeline", *HEAVY, "numpy"), ("pipeline.config",)),
@@ -88,6 +97,14 @@ def test_the_files_are_found():
 )
 def test_who_imports_whom(importer, forbidden, but):
     assert violations(importer, forbidden, but) == []
+
+
+def test_of_training_only_evaluation_knows_the_edge():
+    assert {
+        module
+        for module, names in IMPORTS.items()
+        if within(module, ("pipeline",)) and any(within(name, ("serving",)) for name in names)
+    } == {"pipeline.evaluate"}
 
 
 def test_nothing_imports_a_main():

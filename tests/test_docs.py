@@ -11,6 +11,7 @@ import benchmarks.edge
 import benchmarks.train
 import export.__main__
 import pipeline.__main__
+import pipeline.evaluate
 import pipeline.launch
 import serving.sample
 from pipeline.config import Config
@@ -19,7 +20,15 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = ["README.md", "BUILD.md"]
 
 
-COMMANDS = (pipeline.__main__, pipeline.launch, export.__main__, serving.sample, benchmarks.train, benchmarks.edge)
+COMMANDS = (
+    pipeline.__main__,
+    pipeline.launch,
+    pipeline.evaluate,
+    export.__main__,
+    serving.sample,
+    benchmarks.train,
+    benchmarks.edge,
+)
 
 
 def flags_of(command) -> flags.FlagValues:
@@ -40,7 +49,7 @@ def test_every_flag_stands_in_the_manual_with_its_default(field):
     assert row[1] == str(default)
 
 
-@pytest.mark.parametrize("command", COMMANDS[:5], ids=lambda command: command.__name__)
+@pytest.mark.parametrize("command", COMMANDS[:6], ids=lambda command: command.__name__)
 def test_every_other_flag_stands_in_the_manual(command):
     assert [name for name in flags_of(command) if f"| `--{name}` |" not in read("BUILD.md")] == []
 

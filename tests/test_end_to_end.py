@@ -1,10 +1,14 @@
 """The whole way on colour photographs: train, export, sample."""
 
+import json
+
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
 from export.bundle import export_bundle
+from pipeline import evaluate
 from pipeline.config import Config
 from pipeline.trainer import train
 from serving import Generator
@@ -45,3 +49,30 @@ def test_a_folder_of_colour_jpegs(photographs, tmp_path, conditional):
         # Enough steps to learn which channel is bright: labels reach the generator the whole way.
         means = [generator.sample(8, labels=name).mean(axis=(0, 1, 2)) for name in generator.class_names]
         assert [int(mean.argmax()) for mean in means] == [2, 1, 0]
+        # The bundle scores as the run does, since both make the same images.
+        run, bundle = (
+            evaluated(tmp_path, f"--run_dir={tmp_path / 'run'}", *more)
+            for more in ([], [f"--bundle={tmp_path / 'bundle'}"])
+        )
+        assert run["step"] == 250
+        assert bundle["frechet_distance"] == pytest.approx(run["frechet_distance"], rel=0.02)
+        assert {name for name in run if run[name] != bundle[name]} <= {"source", *MEASURES}
+
+
+MEASURES = (
+    "frechet_distance",
+    "kernel_distance",
+    "kernel_distance_error",
+    "inception_score",
+    "sharpness",
+    "nearest_training_image",
+)
+
+
+def evaluated(folder, *arguments):
+    values = flags.FlagValues()
+    evaluate.define_flags(values)
+    values(["evaluate", "--num_samples=60", f"--data_dir={folder / 'data'}", *arguments])
+    scores = evaluate.evaluate(values)
+    assert all(name.replace("_", " ") in evaluate.table(scores) for name in scores)
+    return json.loads(json.dumps(scores))

@@ -62,6 +62,27 @@ def load(config: Config) -> Dataset:
     return Dataset(spec, images, labels)
 
 
+def load_test(config: Config) -> Dataset | None:
+    """Loads the images that a data set keeps apart for testing.
+
+    Args:
+      config: as for `load`, whose `split` is not used.
+
+    Returns:
+      The split `test`, or None if there is none.
+
+    Raises:
+      MirageError: if the data can't be had or read.
+    """
+    if config.dataset.startswith(PREFIX):
+        return None
+    from pipeline.data.tfds_images import split_names
+
+    if "test" not in split_names(config):
+        return None
+    return load(dataclasses.replace(config, split="test", batch_size=1))
+
+
 def describe(config: Config) -> DataSpec:
     """Describes a data set without downloading it.
 

@@ -61,6 +61,11 @@ def open_tfds(config: Config) -> Source:
     return Source(spec, examples(), str(builder.data_dir))
 
 
+def split_names(config: Config) -> list[str]:
+    """Returns the names of a data set's splits, preparing it first if necessary."""
+    return list(_prepared(config, _builder(config)).info.splits)
+
+
 def _builder(config: Config) -> tfds.core.DatasetBuilder:
     data_dir = str(Path(config.data_dir).expanduser()) if config.data_dir else None
     try:

@@ -1,30 +1,32 @@
 """Objectives by name: what is optimised, and in which updates.
 
 An objective is a tuple of `Update`s that make up one training step. To add one, write a file beside
-`nsgan.py` with a function that returns its updates, and enter it in `_OBJECTIVES`. Losses are pure
-functions of the networks' outputs and return one value per sample: averaging over the *global*
-batch, gradients and their reduction over replicas are the step's business.
+`nsgan.py` and enter it in `OBJECTIVES`. Losses are pure functions of the networks' outputs and return one
+value per sample: averaging over the *global* batch, gradients and their reduction over replicas are the
+step's business.
 """
 
 from collections.abc import Callable, Mapping
 
-from pipeline.objectives import nsgan, r3gan
-from pipeline.objectives.update import Batch, Loss, Networks, Update
+from pipeline.config import Config
+from pipeline.objectives import hinge, lsgan, minimax, nsgan, r3gan, wgan_gp
+from pipeline.objectives.penalties import Penalties
+from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update
 
-__all__ = ["Batch", "Loss", "Networks", "Update", "updates"]
+__all__ = ["OBJECTIVES", "Batch", "Loss", "Losses", "Networks", "Update", "updates"]
 
-_OBJECTIVES: Mapping[str, Callable[[str, float], tuple[Update, ...]]] = {
-    "nsgan": lambda d_batches, gamma: nsgan.updates(split=d_batches == "split"),
-    "r3gan": lambda d_batches, gamma: r3gan.updates(gamma=gamma),
+
+OBJECTIVES: Mapping[str, Callable[[Config], tuple[Update, ...]]] = {
+    "nsgan": lambda c: nsgan.split_updates() if c.d_batches == "split" else nsgan.OBJECTIVE.updates(c.d_steps),
+    "minimax": lambda c: minimax.OBJECTIVE.updates(c.d_steps),
+    "lsgan": lambda c: lsgan.OBJECTIVE.updates(c.d_steps),
+    "hinge": lambda c: hinge.OBJECTIVE.updates(c.d_steps),
+    "wgan_gp": lambda c: wgan_gp.updates(weight=c.gp or wgan_gp.WEIGHT, d_steps=c.d_steps),
+    "r3gan": lambda c: r3gan.updates(gamma=c.gamma, d_steps=c.d_steps),
 }
 
 
-def updates(objective: str, *, d_batches: str, gamma: float) -> tuple[Update, ...]:
-    """Returns the updates of one training step, in order.
-
-    Args:
-      objective: a value of `--objective`.
-      d_batches: "joint" or "split", see `--d_batches`.
-      gamma: weight of R3GAN's penalties, see `--gamma`.
-    """
-    return _OBJECTIVES[objective](d_batches, gamma)
+def updates(config: Config) -> tuple[Update, ...]:
+    """Returns the updates of one training step, in order."""
+    added = Penalties(config.r1, config.r2, 0.0 if config.objective == "wgan_gp" else config.gp, config.penalty_every)
+    return added.add_to(OBJECTIVES[config.objective](config))

@@ -11,9 +11,7 @@ The factor 1/2 makes L_D the mean over all 2N images that D judges, ln 2 at equi
 
 import tensorflow as tf
 
-from pipeline.objectives.update import Batch, Networks, Update, is_positive, real_and_generated
-
-Losses = tuple[tf.Tensor, dict[str, tf.Tensor]]
+from pipeline.objectives.update import Adversarial, Batch, Losses, Networks, Update, is_positive
 
 
 def d_loss_real(logits: tf.Tensor) -> tf.Tensor:
@@ -31,6 +29,9 @@ def g_loss(logits: tf.Tensor) -> tf.Tensor:
     return tf.nn.softplus(-logits)
 
 
+OBJECTIVE = Adversarial(d_loss_real, d_loss_fake, g_loss, d_weight=0.5)
+
+
 def _d_on_real(networks: Networks, batch: Batch) -> Losses:
     logits = networks["discriminator"](batch.images, batch.labels)
     loss = d_loss_real(logits)
@@ -44,31 +45,13 @@ def _d_on_fake(networks: Networks, batch: Batch) -> Losses:
     return loss, {"d_loss": loss, "d_acc_fake": is_positive(-logits)}
 
 
-def _d_on_both(networks: Networks, batch: Batch) -> Losses:
-    generated = networks["generator"](batch.z, batch.labels)
-    real, fake = tf.split(networks["discriminator"](*real_and_generated(batch, generated)), 2)
-    loss = 0.5 * (d_loss_real(real) + d_loss_fake(fake))
-    return loss, {"d_loss": loss, "d_acc_real": is_positive(real), "d_acc_fake": is_positive(-fake)}
+def split_updates() -> tuple[Update, ...]:
+    """Returns the updates of the classic Keras MNIST GAN.
 
-
-def _g(networks: Networks, batch: Batch) -> Losses:
-    generated = networks["generator"](batch.z, batch.labels)
-    loss = g_loss(networks["discriminator"](generated, batch.labels))
-    return loss, {"g_loss": loss}
-
-
-def updates(*, split: bool) -> tuple[Update, ...]:
-    """Returns the updates of one step.
-
-    Args:
-      split: whether D sees half a batch of real, then half a batch of generated images, in an update
-        each, as in the classic Keras MNIST GAN; otherwise it sees a batch of both in one update.
+    D sees half a batch of real, then half a batch of generated images, in an update each.
     """
-    g = Update("generator", _g, ("g_loss",), new_images=False)
-    if split:
-        return (
-            Update("discriminator", _d_on_real, ("d_loss", "d_acc_real"), batch_divisor=2),
-            Update("discriminator", _d_on_fake, ("d_loss", "d_acc_fake"), batch_divisor=2, new_images=False),
-            g,
-        )
-    return (Update("discriminator", _d_on_both, ("d_loss", "d_acc_real", "d_acc_fake")), g)
+    return (
+        Update("discriminator", _d_on_real, ("d_loss", "d_acc_real"), batch_divisor=2),
+        Update("discriminator", _d_on_fake, ("d_loss", "d_acc_fake"), batch_divisor=2, new_images=False),
+        OBJECTIVE.updates(1)[-1],
+    )

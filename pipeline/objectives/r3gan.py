@@ -16,33 +16,13 @@ import functools
 
 import tensorflow as tf
 
-from pipeline.objectives.update import Batch, Networks, Update, is_positive, real_and_generated
-
-Losses = tuple[tf.Tensor, dict[str, tf.Tensor]]
+from pipeline.objectives.penalties import logits_and_penalty
+from pipeline.objectives.update import Batch, Losses, Networks, Update, is_positive, real_and_generated
 
 
 def pairing_loss(winner: tf.Tensor, loser: tf.Tensor) -> tf.Tensor:
     """f(winner - loser): small where the first logits exceed the second, [n]."""
     return tf.nn.softplus(loser - winner)
-
-
-def logits_and_penalty(networks: Networks, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Judges images and computes the squared norm of the gradient of each logit.
-
-    Args:
-      networks: with a "discriminator" that treats samples independently.
-      images: float32 [n, H, W, C].
-      labels: int32 [n].
-
-    Returns:
-      (logits [n], |grad_x D(x)|^2 [n], summed over pixels and channels).
-    """
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        logits = networks["discriminator"](images, labels)
-        total = tf.reduce_sum(logits)
-    gradient = tape.gradient(total, images)
-    return logits, tf.reduce_sum(tf.square(gradient), axis=[1, 2, 3])
 
 
 def _d(networks: Networks, batch: Batch, *, gamma: float) -> Losses:
@@ -63,13 +43,12 @@ def _g(networks: Networks, batch: Batch) -> Losses:
     return loss, {"g_loss": loss}
 
 
-def updates(*, gamma: float) -> tuple[Update, ...]:
-    """Returns the updates of one step: one of D, then one of G on the same real images.
+def updates(*, gamma: float, d_steps: int) -> tuple[Update, ...]:
+    """Returns the updates of one step: those of D, then one of G on the last of them's real images.
 
     Args:
       gamma: weight of the penalties.
+      d_steps: updates of D, each on new images.
     """
-    return (
-        Update("discriminator", functools.partial(_d, gamma=gamma), ("d_loss", "d_acc_real", "d_acc_fake", "r1", "r2")),
-        Update("generator", _g, ("g_loss",), new_images=False),
-    )
+    d = Update("discriminator", functools.partial(_d, gamma=gamma), ("d_loss", "d_acc_real", "d_acc_fake", "r1", "r2"))
+    return (*[d] * d_steps, Update("generator", _g, ("g_loss",), new_images=False))

@@ -21,16 +21,22 @@ class Batch:
       labels: their labels, int32 [n]; generated images are given the same labels, so that classes
         are as frequent among them as in the data.
       z: latents, float32 [n, latent_dim], standard normal.
+      u: float32 [n], uniform in [0, 1), for updates that ask for it; otherwise zeros.
+      step: int64 scalar, number of the training step.
     """
 
     images: tf.Tensor
     labels: tf.Tensor
     z: tf.Tensor
+    u: tf.Tensor
+    step: tf.Tensor
 
+
+Losses = tuple[tf.Tensor, dict[str, tf.Tensor]]
 
 # Returns the loss of each sample, float32 [n], and what to log, each float32 [n]: their means over
 # the global batch, and over the updates that report the same name, are the logged figures.
-Loss = Callable[[Networks, Batch], tuple[tf.Tensor, dict[str, tf.Tensor]]]
+Loss = Callable[[Networks, Batch], Losses]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +50,7 @@ class Update:
       batch_divisor: the update uses the global batch divided by this number.
       new_images: whether the update takes new training images; otherwise it is given the
         images of the update before it.
+      needs_u: whether the loss uses `Batch.u`.
     """
 
     network: str
@@ -51,6 +58,7 @@ class Update:
     metrics: tuple[str, ...]
     batch_divisor: int = 1
     new_images: bool = True
+    needs_u: bool = False
 
 
 def is_positive(x: tf.Tensor) -> tf.Tensor:
@@ -69,3 +77,42 @@ def real_and_generated(batch: Batch, generated: tf.Tensor) -> tuple[tf.Tensor, t
       (images [2n, H, W, C], labels [2n]), the real ones first.
     """
     return tf.concat([batch.images, generated], 0), tf.concat([batch.labels, batch.labels], 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adversarial:
+    """An objective whose losses are functions of one logit each.
+
+    Attributes:
+      d_loss_real: of D's logits of real images.
+      d_loss_fake: of D's logits of generated images.
+      g_loss: of D's logits of generated images.
+      boundary: logit above which D says "real".
+      d_weight: factor of the sum of both of D's losses.
+    """
+
+    d_loss_real: Callable[[tf.Tensor], tf.Tensor]
+    d_loss_fake: Callable[[tf.Tensor], tf.Tensor]
+    g_loss: Callable[[tf.Tensor], tf.Tensor]
+    boundary: float = 0.0
+    d_weight: float = 1.0
+
+    def updates(self, d_steps: int) -> tuple[Update, ...]:
+        """Returns `d_steps` updates of D, each on new images, and one of G."""
+        d = Update("discriminator", self._d, ("d_loss", "d_acc_real", "d_acc_fake"))
+        return (*[d] * d_steps, Update("generator", self._g, ("g_loss",), new_images=False))
+
+    def _d(self, networks: Networks, batch: Batch) -> Losses:
+        generated = networks["generator"](batch.z, batch.labels)
+        real, fake = tf.split(networks["discriminator"](*real_and_generated(batch, generated)), 2)
+        loss = self.d_weight * (self.d_loss_real(real) + self.d_loss_fake(fake))
+        accuracies = {
+            "d_acc_real": is_positive(real - self.boundary),
+            "d_acc_fake": is_positive(self.boundary - fake),
+        }
+        return loss, {"d_loss": loss, **accuracies}
+
+    def _g(self, networks: Networks, batch: Batch) -> Losses:
+        generated = networks["generator"](batch.z, batch.labels)
+        loss = self.g_loss(networks["discriminator"](generated, batch.labels))
+        return loss, {"g_loss": loss}

@@ -17,7 +17,8 @@ from export.bundle import export_bundle
 from export.onnx_export import OPSET
 from export.parity import check_parity, keras_generator, onnx_generator
 from pipeline.checkpoint import Checkpoints, load_sampler
-from pipeline.config import Config, DataSpec, MirageError, write_run
+from pipeline.config import Config, DataSpec, MirageError
+from pipeline.run_file import write_run
 from pipeline.trainee import build_trainee
 from serving import Generator
 from serving.latents import latents

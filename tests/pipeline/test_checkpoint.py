@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pipeline import checkpoint
 from pipeline.checkpoint import Checkpoints, load_sampler
 from pipeline.checkpoint_files import DamagedCheckpointError, read_checkpoint, write_checkpoint
-from pipeline.config import Config, DataSpec, MirageError, write_run
+from pipeline.config import Config, DataSpec, MirageError
+from pipeline.run_file import write_run
 from pipeline.trainee import build_trainee
 
 DATA = DataSpec("shapes", "", (8, 8, 1), (), 20)

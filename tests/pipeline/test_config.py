@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import Config, DataSpec, MirageError, read_run, write_run
+from pipeline.config import Config, DataSpec, MirageError
+from pipeline.run_file import read_run, write_run
 
 DATA = DataSpec("shapes", "1.0.0", (16, 16, 1), ("round", "square"), 20)
 

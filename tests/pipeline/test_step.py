@@ -24,7 +24,7 @@ def make(config, strategy, *, trainee=None, jit=False):
     if trainee is None:
         with strategy.scope():
             trainee = build_trainee(config, DATA)
-    updates = objectives.updates(config.objective, d_batches=config.d_batches, gamma=config.gamma)
+    updates = objectives.updates(config)
     layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
     feed = ResidentFeed(strategy, layout, IMAGES, LABELS, config.seed)
     train_step = TrainStep(config, strategy, trainee, updates, feed, jit=jit)
@@ -212,7 +212,7 @@ def test_an_overflow_on_any_replica_skips_the_update_on_all(replica):
 
 def reductions(config, trainee, strategy):
     """Number of all-reduce operations in the traced graph of a step, over all replicas."""
-    updates = objectives.updates(config.objective, d_batches=config.d_batches, gamma=config.gamma)
+    updates = objectives.updates(config)
     feed = ResidentFeed(strategy, Layout(updates, 16, 1, 2), IMAGES, LABELS, 0)
     step = TrainStep(config, strategy, trainee, updates, feed)
     graph = step.__call__.get_concrete_function(tf.constant(1, tf.int64), tf.constant(0.0)).graph.as_graph_def()

@@ -15,9 +15,10 @@ from PIL import Image
 
 from pipeline import checkpoint, recorder, trainer
 from pipeline.checkpoint import load_sampler
-from pipeline.config import Config, MirageError, read_decided_jit
+from pipeline.config import Config, MirageError
 from pipeline.preview import Preview
 from pipeline.recorder import lock_run
+from pipeline.run_file import read_decided_jit
 from pipeline.trainer import train
 
 
@@ -263,3 +264,62 @@ def test_a_profile_is_recorded(config):
 def test_a_strategy_for_a_cluster_needs_one(config):
     with pytest.raises(MirageError, match="needs a cluster"):
         train(dataclasses.replace(config, strategy="multi_worker"))
+
+
+@pytest.fixture
+def scripted_scores(monkeypatch):
+    """Evaluations that say what the test wants."""
+    distances = iter([9.0, 4.0, 6.0, 7.0, 8.0, 2.0])
+
+    class Scripted:
+        def __init__(self, config, dataset, generator):
+            assert generator.name == "generator"
+
+        def __call__(self):
+            return {"frechet_distance": next(distances), "recall": 0.5}
+
+    monkeypatch.setattr(trainer, "Evaluation", Scripted)
+
+
+@pytest.mark.usefixtures("scripted_scores")
+def test_the_best_checkpoint_outlives_newer_ones(config):
+    run = dataclasses.replace(
+        config, steps=5, eval_every=1, keep_best=True, keep_checkpoints=1, checkpoint_every=1, preview_every=5
+    )
+    train(run)
+    assert checkpoints(run) == ["best.json", "step_0000002", "step_0000005"]
+    evaluations = (_folder(run).parent / "evaluations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["frechet_distance"] for line in evaluations] == [9, 4, 6, 7, 8]
+    assert load_sampler(Path(run.run_dir))[3] == 5
+    assert load_sampler(Path(run.run_dir), "best")[3] == 2
+    # A continued run remembers what was best.
+    train(dataclasses.replace(run, steps=6))
+    assert load_sampler(Path(run.run_dir), "best")[3] == 6
+    assert checkpoints(run) == ["best.json", "step_0000006"]
+
+
+@pytest.mark.usefixtures("scripted_scores")
+def test_a_best_checkpoint_that_is_damaged_or_was_not_kept_is_refused(config):
+    train(config)
+    with pytest.raises(MirageError, match="no best checkpoint"):
+        load_sampler(Path(config.run_dir), "best")
+    run = dataclasses.replace(config, run_dir=config.run_dir + "-2", eval_every=6, keep_best=True)
+    train(run)
+    (_folder(run) / "step_0000006" / "state.npz").write_bytes(b"")
+    with pytest.raises(MirageError, match="the best checkpoint can't be used"):
+        load_sampler(Path(run.run_dir), "best")
+
+
+def test_evaluations_change_nothing_of_the_training(image_folder, config, tmp_path):
+    folder = image_folder(per_class=20)
+    plain = dataclasses.replace(config, dataset=f"folder:{folder}", steps=4)
+    train(plain)
+    watched = dataclasses.replace(
+        plain, eval_every=2, eval_samples=20, data_dir=str(tmp_path / "data"), run_dir=str(tmp_path / "watched")
+    )
+    train(watched)
+    for a, b in zip(final_weights(plain), final_weights(watched), strict=True):
+        np.testing.assert_array_equal(a, b)
+    lines = (tmp_path / "watched" / "evaluations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2, 4]
+    assert {"frechet_distance", "frechet_floor", "precision", "recall", "label_accuracy"} <= set(json.loads(lines[0]))

@@ -1,0 +1,102 @@
+"""From a configuration to a judge of its generator: which images to compare with, and what describes them."""
+
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline.config import Config, MirageError
+from pipeline.data import Dataset, load_test
+from pipeline.metrics.extractor import Extractor
+from pipeline.metrics.judge import Images, Judge
+from pipeline.preview import to_pixels
+
+_BATCH = 100
+# Chosen at random once; keeps these latents apart from training noise of the same seed.
+_STREAM = 0x4556_414C
+_HELD_OUT = 0.1  # of data without a test split
+_FEWEST = 20
+
+
+def make_judge(
+    config: Config, dataset: Dataset, num_samples: int, extractor: str = "auto", inception_weights: str = ""
+) -> Judge:
+    """Prepares to score generators of a data set.
+
+    The reference is the data's test split. Data without one is its own reference; then the classifier is
+    trained on nine tenths of it, and one half of it against the other gives the floor.
+
+    Args:
+      config: `dataset`, `data_dir`, `manual_dir` and `image_size` count.
+      dataset: what the generator is trained on.
+      num_samples: number of generated images.
+      extractor: "classifier", "inception", or "auto": the classifier if the data has labels.
+      inception_weights: see `pipeline.metrics.inception`.
+
+    Returns:
+      The judge.
+
+    Raises:
+      MirageError: if the extractor doesn't suit the data or can't be had.
+    """
+    train = Images(config.split, np.asarray(dataset.images), dataset.labels)
+    test_set = load_test(config)
+    if extractor == "auto":
+        extractor = "classifier" if len(dataset.spec.class_names) > 1 else "inception"
+    if test_set is not None:
+        fit, test = train, Images("test", np.asarray(test_set.images), test_set.labels)
+        reference, halves = test, (train, test)
+    else:
+        count = len(train.pixels)
+        if count < _FEWEST:
+            raise MirageError(
+                f"--dataset={config.dataset} has {count} images, too few to be judged; expected {_FEWEST} or more."
+            )
+        fit, test = train.part(0, round((1 - _HELD_OUT) * count)), train.part(round((1 - _HELD_OUT) * count), count)
+        reference, halves = train, (train.part(0, count // 2), train.part(count // 2, count))
+    described_by = _extractor(config, dataset, fit, test, extractor, inception_weights)
+    return Judge(described_by, train, reference, num_samples, halves)
+
+
+def _extractor(
+    config: Config, dataset: Dataset, train: Images, test: Images, extractor: str, inception_weights: str
+) -> Extractor:
+    if extractor == "inception":
+        from pipeline.metrics.inception import Inception
+
+        return Inception(inception_weights)
+    from pipeline.metrics.classifier import classifier
+
+    return classifier(dataset.spec, (train.pixels, train.labels), (test.pixels, test.labels), config.data_dir)
+
+
+class Evaluation:
+    """Scores a generator again and again, always with the same latents."""
+
+    def __init__(self, config: Config, dataset: Dataset, generator: keras.Model) -> None:
+        """Prepares the judge, which may train a classifier first.
+
+        Args:
+          config: `eval_samples`, `latent_dim`, `conditional` and what `make_judge` needs.
+          dataset: what the generator is trained on.
+          generator: the network to score.
+        """
+        self._judge = make_judge(config, dataset, config.eval_samples)
+        self._conditional = config.conditional
+        self._z = tf.random.stateless_normal(
+            [config.eval_samples, config.latent_dim], [config.seed, _STREAM], alg="philox"
+        )
+        self._generate = tf.function(functools.partial(generator, training=False), reduce_retracing=True)
+
+    def __call__(self) -> dict[str, float]:
+        """Returns the scores of the generator as it is now, with the floor of the distance."""
+        labels = tf.constant(self._judge.labels)
+        parts = []
+        for start in range(0, self._judge.num_samples, _BATCH):
+            part = slice(start, start + _BATCH)
+            parts.append(
+                to_pixels(self._generate([self._z[part], labels[part]] if self._conditional else self._z[part]).numpy())
+            )
+        scores = self._judge.quick(np.concatenate(parts), conditional=self._conditional)
+        return {**scores, "frechet_floor": self._judge.floor}

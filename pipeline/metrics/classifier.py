@@ -1,0 +1,153 @@
+"""The `classifier` extractor: a small convolutional classifier, trained once for each labelled data set.
+
+It is deterministic on a machine, needs no network, and is kept below `--data_dir`. Distances are taken
+between its last hidden layer's 128 features.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import filelock
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from pipeline.config import DataSpec, MirageError
+from pipeline.metrics.extractor import Features
+
+_DEFAULT_DIR = "~/.cache/mirage"
+_FORMAT = 1  # part of the cache's key: to be raised whenever training changes
+_FEATURES = 128
+_BATCH_SIZE = 128
+_IMAGES = 180_000  # to train on at most: three epochs of MNIST
+_EPOCHS = 20  # at most
+_LEARNING_RATE = 1e-3
+_INFERENCE_BATCH = 512
+
+
+class Classifier:
+    """A trained classifier, see `pipeline.metrics.extractor.Extractor`.
+
+    Attributes:
+      name: "classifier".
+      facts: `test_accuracy`, in [0, 1].
+    """
+
+    name = "classifier"
+
+    def __init__(self, model: keras.Model, test_accuracy: float) -> None:
+        """Takes a model that returns features and logits."""
+        self.facts = {"test_accuracy": test_accuracy}
+        self._predict = tf.function(
+            lambda images: model(tf.cast(images, tf.float32) / 127.5 - 1, training=False), reduce_retracing=True
+        )
+
+    def __call__(self, images: np.ndarray) -> Features:
+        """Describes uint8 [n, H, W, C]; probabilities are those of the data set's classes."""
+        parts = [
+            self._predict(tf.constant(images[start : start + _INFERENCE_BATCH]))
+            for start in range(0, len(images), _INFERENCE_BATCH)
+        ]
+        features = np.concatenate([part[0].numpy() for part in parts])
+        return Features(features, tf.nn.softmax(np.concatenate([part[1].numpy() for part in parts])).numpy())
+
+
+def classifier(
+    data: DataSpec,
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    data_dir: str = "",
+) -> Classifier:
+    """Loads the classifier of a data set, or trains it if there is none yet.
+
+    Args:
+      data: the data set; must have labels.
+      train: (images uint8 [n, H, W, C], labels int32 [n]).
+      test: of the same form, not among `train`.
+      data_dir: where it is kept; empty means ~/.cache/mirage.
+
+    Returns:
+      The extractor.
+
+    Raises:
+      MirageError: if the data has no labels, or the folder can't be written.
+    """
+    if len(data.class_names) < 2:
+        raise MirageError(
+            f"--extractor=classifier needs labels of at least two classes, and --dataset={data.name} has "
+            f"{len(data.class_names)}; use --extractor=inception."
+        )
+    content = [hashlib.sha256(np.ascontiguousarray(each).data).hexdigest() for each in train]
+    key = json.dumps([_FORMAT, list(data.class_names), content])
+    folder = Path(data_dir or _DEFAULT_DIR).expanduser() / "extractors"
+    path = folder / f"classifier-{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+    model = build(data.image_shape, len(data.class_names))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path.with_suffix(".lock")):
+            if path.exists():
+                accuracy = _load(path, model)
+            else:
+                print(f"training the classifier that judges images of {data.name}, once ...", flush=True)
+                accuracy = _train(model, train, test)
+                _save(path, model, accuracy)
+    except OSError as error:
+        raise MirageError(
+            f"the classifier can't be kept in {folder} ({error.strerror or error}); pass --data_dir=."
+        ) from None
+    return Classifier(model, accuracy)
+
+
+def build(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+    """Builds the untrained network: image in [-1, 1] to (features [N, 128], logits [N, K])."""
+    image = keras.Input(image_shape)
+    x = image
+    for filters, strides in ((32, 1), (64, 2), (128, 2)):
+        x = layers.Conv2D(filters, 3, strides=strides, padding="same", activation="relu")(x)
+    while min(x.shape[1:3]) > 8:
+        x = layers.Conv2D(128, 3, strides=2, padding="same", activation="relu")(x)
+    features = layers.Dense(_FEATURES, activation="relu")(layers.Flatten()(x))
+    return keras.Model(image, [features, layers.Dense(num_classes)(features)])
+
+
+def _train(model: keras.Model, train: tuple, test: tuple) -> float:
+    """Trains, and returns the accuracy on the test images."""
+    keras.utils.set_random_seed(0)
+    model.set_weights(build(model.input_shape[1:], model.output_shape[1][-1]).get_weights())
+    batch = min(_BATCH_SIZE, len(train[0]))
+    steps = max(1, min(_IMAGES, _EPOCHS * len(train[0])) // batch)
+    schedule = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps)
+    optimizer = keras.optimizers.Adam(schedule)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function
+    def update(images: tf.Tensor, labels: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            _, logits = model(tf.cast(images, tf.float32) / 127.5 - 1, training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            loss = tf.reduce_mean(losses)
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+
+    rng = np.random.default_rng(0)
+    order = np.concatenate([rng.permutation(len(train[0])) for _ in range(-(-steps * batch // len(train[0])))])
+    for chosen in np.split(order[: steps * batch], steps):
+        update(tf.constant(train[0][chosen]), tf.constant(train[1][chosen]))
+    probabilities = Classifier(model, 0.0)(test[0]).probabilities
+    assert probabilities is not None
+    return float((probabilities.argmax(axis=1) == test[1]).mean())
+
+
+def _save(path: Path, model: keras.Model, accuracy: float) -> None:
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        np.savez(file, np.float64(accuracy), *model.get_weights())
+    partial.replace(path)
+
+
+def _load(path: Path, model: keras.Model) -> float:
+    with np.load(path, allow_pickle=False) as arrays:
+        model.set_weights([arrays[f"arr_{index + 1}"] for index in range(len(arrays.files) - 1)])
+        return float(arrays["arr_0"])

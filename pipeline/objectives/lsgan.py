@@ -1,0 +1,23 @@
+"""Least squares (Mao et al. 2016, arXiv 1611.04076, equation 2 with a = 0, b = c = 1).
+
+    L_D = 1/2 (D(x) - 1)^2 + 1/2 D(G(z))^2        L_G = 1/2 (D(G(z)) - 1)^2
+
+Images that D has long judged rightly still pull, towards the boundary, which lies at 1/2.
+"""
+
+import tensorflow as tf
+
+from pipeline.objectives.update import Adversarial
+
+
+def towards_one(logits: tf.Tensor) -> tf.Tensor:
+    """1/2 (l - 1)^2, [n]."""
+    return 0.5 * tf.square(logits - 1)
+
+
+def towards_zero(logits: tf.Tensor) -> tf.Tensor:
+    """1/2 l^2, [n]."""
+    return 0.5 * tf.square(logits)
+
+
+OBJECTIVE = Adversarial(towards_one, towards_zero, towards_one, boundary=0.5)

@@ -1,0 +1,51 @@
+"""`config.json`: what a run directory says of its run. Needs only the standard library."""
+
+import json
+from pathlib import Path
+
+from pipeline.config import Config, DataSpec, MirageError
+
+CONFIG_FILE = "config.json"
+
+
+def write_run(run_dir: Path, config: Config, data: DataSpec, *, jit: bool | None = None) -> None:
+    """Writes `config.json`.
+
+    Args:
+      run_dir: the run directory.
+      config: the configuration.
+      data: the data set's description.
+      jit: whether XLA compiles the step, once that has been decided.
+    """
+    document = {"config": config.to_dict(), "data": data.to_dict(), "decided": {"jit": jit}}
+    target = run_dir / CONFIG_FILE
+    partial = target.with_suffix(".json.partial")
+    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    partial.replace(target)
+
+
+def read_decided_jit(run_dir: Path) -> bool | None:
+    """Returns what `write_run` was told of XLA, or None if that is unknown."""
+    try:
+        value = json.loads((run_dir / CONFIG_FILE).read_text(encoding="utf-8"))["decided"]["jit"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return value if isinstance(value, bool) else None
+
+
+def read_run(run_dir: Path) -> tuple[Config, DataSpec]:
+    """Reads what `write_run` wrote.
+
+    Raises:
+      MirageError: if `run_dir` holds no run, or its `config.json` can't be understood.
+    """
+    path = run_dir / CONFIG_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return Config.from_dict(document["config"]), DataSpec.from_dict(document["data"])
+    except (FileNotFoundError, NotADirectoryError):
+        raise MirageError(
+            f"{run_dir} holds no training run ({CONFIG_FILE} is missing); pass the --run_dir of `python -m pipeline`."
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise MirageError(f"{path} is damaged ({error}); restore it or choose another --run_dir.") from None
