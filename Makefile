@@ -21,7 +21,7 @@ demo: .venv/installed
 	@sh scripts/demo
 
 test: .venv/installed
-	.venv/bin/python -m pytest -q
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: .venv/installed
 	.venv/bin/python -m pytest -q -m slow

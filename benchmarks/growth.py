@@ -18,7 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import objectives
-from pipeline.config import Config, DataSpec
+from pipeline.config import Config
+from pipeline.data_spec import DataSpec
 from pipeline.feed import Feed, Layout, ResidentFeed
 from pipeline.networks import batch_norm
 from pipeline.step import TrainStep

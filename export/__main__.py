@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from pipeline import command_line
-from pipeline.config import MirageError
+from pipeline.errors import MirageError
 
 
 def define_flags(values: flags.FlagValues) -> None:

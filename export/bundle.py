@@ -19,7 +19,9 @@ from export.onnx_export import OPSET, convert, signature_of, write_onnx
 from export.parity import Generate, check_parity, keras_generator, onnx_generator, saved_model_generator
 from export.saved_model import write_saved_model
 from pipeline.checkpoint import load_sampler
-from pipeline.config import Config, DataSpec, MirageError
+from pipeline.config import Config
+from pipeline.data_spec import DataSpec
+from pipeline.errors import MirageError
 from serving import png
 from serving.generator import Generator, to_pixels
 from serving.latents import latents

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from pipeline.config import Config, DataSpec
+from pipeline.config import Config
+from pipeline.data_spec import DataSpec
 from serving.manifest import ModelInfo
 
 _TEMPLATE = """\

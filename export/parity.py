@@ -9,7 +9,7 @@ import onnxruntime as ort
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from pipeline.config import MirageError
+from pipeline.errors import MirageError
 from serving.generator import to_pixels
 from serving.latents import latents
 from serving.manifest import ModelInfo
@@ -65,7 +65,7 @@ def check_parity(reference: Generate, others: Mapping[str, Generate], info: Mode
 
     Raises:
       MirageError: if images differ by more than 1e-5, or uint8 values by more than one level or in more
-        than 0.1 % of places.
+        than 0.1 % of places (but one may always).
     """
     figures = {name: {"max_difference": 0.0, "pixel_share": 0.0} for name in others}
     for batch_size in BATCH_SIZES:
@@ -85,7 +85,9 @@ def _compare(name: str, batch_size: int, expected: NDArray, actual: NDArray, fig
     difference = float(np.abs(actual - expected).max())
     levels = np.abs(to_pixels(actual).astype(int) - to_pixels(expected))
     share = float(np.mean(levels > 0))
-    if difference > MAX_DIFFERENCE or levels.max() > 1 or share > MAX_PIXEL_SHARE:
+    # One pixel that lies on the edge between two levels is more than 0.1 % of a small image.
+    too_many = np.sum(levels > 0) > max(1, MAX_PIXEL_SHARE * levels.size)
+    if difference > MAX_DIFFERENCE or levels.max() > 1 or too_many:
         raise MirageError(
             f"parity: at batch size {batch_size} {name} differs from Keras by {difference:.2g} (at most "
             f"{MAX_DIFFERENCE:g}) and by {levels.max()} levels in {share:.2%} of pixels (at most one, in "

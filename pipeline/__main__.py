@@ -13,7 +13,7 @@ On your own images, one sub-folder per class:
   python -m pipeline --dataset=folder:photos --image_size=64 --conditional --run_dir=runs/photos
 
 The same command continues an interrupted run from its last checkpoint. Presets are in configs/
-(--flagfile=configs/mnist_dcgan.flags); a flag after the preset overrides it. --dry_run shows what
+(--flagfile=configs/mnist.flags); a flag after the preset overrides it. --dry_run shows what
 would be trained.
 """
 
@@ -27,7 +27,8 @@ from collections.abc import Sequence
 from absl import flags
 
 from pipeline import command_line
-from pipeline.config import INTERRUPTED, MISTAKE, PREEMPTED, WORKER_LOST, Config, MirageError, WorkerLostError
+from pipeline.config import Config
+from pipeline.errors import INTERRUPTED, MISTAKE, PREEMPTED, WORKER_LOST, MirageError, WorkerLostError
 
 
 def define_flags(values: flags.FlagValues) -> None:

@@ -24,7 +24,9 @@ from pipeline.checkpoint_files import (
     remove_leftovers,
     write_checkpoint,
 )
-from pipeline.config import Config, DataSpec, MirageError
+from pipeline.config import Config
+from pipeline.data_spec import DataSpec
+from pipeline.errors import MirageError
 from pipeline.run_file import read_run
 from pipeline.trainee import Trainee, named_weights
 
@@ -143,6 +145,26 @@ def load_sampler(run_dir: Path, which: str = "newest") -> tuple[Config, DataSpec
       MirageError: if there is no run or no checkpoint, or none can be read.
     """
     config, data = read_run(run_dir)
+    path, arrays = _find(run_dir, config, which)
+    model = networks.build_generator(config, data)
+    _assign(path, arrays, named_weights("ema" if config.ema_images else "generator", model))
+    return config, data, model, int(arrays["step"])
+
+
+def load_network(run_dir: Path, name: str) -> keras.Model:
+    """Loads one of the networks that a run trains, such as "encoder", from its newest checkpoint.
+
+    Raises:
+      MirageError: as `load_sampler`.
+    """
+    config, data = read_run(run_dir)
+    path, arrays = _find(run_dir, config, "newest")
+    model = networks.build_networks(config, data)[name]
+    _assign(path, arrays, named_weights(name, model))
+    return model
+
+
+def _find(run_dir: Path, config: Config, which: str) -> tuple[Path, dict[str, np.ndarray]]:
     folder = run_dir / CHECKPOINT_DIR
     found = _best_undamaged(folder) if which == "best" else _newest_undamaged(folder)
     if found is None:
@@ -150,10 +172,7 @@ def load_sampler(run_dir: Path, which: str = "newest") -> tuple[Config, DataSpec
             f"{run_dir} has no checkpoint yet; train on: python -m pipeline --run_dir={run_dir} saves one every "
             f"--checkpoint_every={config.checkpoint_every} steps and at the end."
         )
-    path, arrays = found
-    model = networks.build_generator(config, data)
-    _assign(path, arrays, named_weights("ema" if config.ema_images else "generator", model))
-    return config, data, model, int(arrays["step"])
+    return found
 
 
 def _best_undamaged(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from pipeline.config import MirageError
+from pipeline.errors import MirageError
 
 _FIRST_PORT, _PORTS_PER_JOB, _JOBS = 10000, 32, 700
 

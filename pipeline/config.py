@@ -6,32 +6,16 @@ the standard library, so that flags can be checked before TensorFlow is loaded.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline import contradictions
+from pipeline.errors import MirageError
+
+AUGMENTATIONS = ("translation", "cutout", "color")
+CONDITIONINGS = ("acgan", "concat", "projection")
 # A shorter run would end sooner without the measurement.
 JIT_WORTHWHILE_STEPS = 1000
-
-
-# Exit status of the commands. Batch systems can tell a run that saved and stopped because it was told to,
-# and one that only needs to be started again, from a mistake; Kubeflow retries at 128 and above.
-MISTAKE = 1
-INTERRUPTED = 130
-PREEMPTED = 138
-WORKER_LOST = 140
-
-
-class MirageError(Exception):
-    """A mistake that the user can mend.
-
-    Its message is one sentence that says what was passed, what was expected and what to do. Command
-    lines print it without a traceback and exit with status 1.
-    """
-
-
-class WorkerLostError(MirageError):
-    """Another worker of the cluster is gone or stuck; starting all of them again goes on from the last checkpoint."""
 
 
 def _flag(
@@ -71,8 +55,8 @@ class Config:
     dataset: str = _flag(
         "mnist5k",
         "what to learn: mnist5k (5,000 digits that come with the installation), any image data set of "
-        "tensorflow-datasets by name (mnist, fashion_mnist, cifar10, ...), or folder:/path with "
-        "images, flat or in one sub-folder per class.",
+        "tensorflow-datasets by name (mnist, fashion_mnist, cifar10, ...), folder:/path with images, "
+        "flat or in one sub-folder per class, or stacked:NAME, three grey images of a data set as red, green and blue.",
     )
     data_dir: str = _flag(
         "",
@@ -96,19 +80,31 @@ class Config:
     # Networks
     model: str = _flag(
         "dcgan",
-        "network pair: dcgan (convolutional, 16 to 128 pixels) or mlp (fully connected, any size).",
-        choices=("dcgan", "mlp"),
+        "network pair: dcgan (convolutional, 16 to 128 pixels), resnet (residual, the same sizes, arXiv 2501.05441) or "
+        "mlp (fully connected, any size).",
+        choices=("dcgan", "mlp", "resnet"),
     )
     conditional: bool = _flag(False, "train class-conditional networks, which need a labelled data set.")
+    conditioning: str = _flag(
+        "concat",
+        "how the discriminator of a conditional pair uses labels, one or several of: concat (joined to the image), "
+        "projection (arXiv 1802.05637) and acgan (it names the class itself, arXiv 1610.09585), such as "
+        "projection,acgan.",
+    )
     latent_dim: int = _flag(100, "number of components of the latent z.", minimum=1)
+    spectral_norm: bool = _flag(
+        False, "divide each of the discriminator's kernels by its largest singular value (arXiv 1802.05957)."
+    )
     # Objective
     objective: str = _flag(
         "r3gan",
         "what is optimised: r3gan (relativistic pairing with R1 and R2 penalties, arXiv 2501.05441), nsgan "
         "(non-saturating cross-entropy, arXiv 1406.2661), minimax (the same paper's game), lsgan (least squares, "
-        "arXiv 1611.04076), hinge (arXiv 1705.02894) or wgan_gp (Wasserstein distance with gradient penalty, "
-        "arXiv 1704.00028).",
-        choices=("hinge", "lsgan", "minimax", "nsgan", "r3gan", "wgan_gp"),
+        "arXiv 1611.04076), hinge (arXiv 1705.02894), wgan_gp (Wasserstein distance with gradient penalty, "
+        "arXiv 1704.00028) or sgan (semi-supervised: the discriminator names classes, of which it is told few, "
+        "arXiv 1606.03498); or, with an encoder instead of a discriminator, vae (variational autoencoder, "
+        "arXiv 1312.6114) or autoencoder (squared error).",
+        choices=("autoencoder", "hinge", "lsgan", "minimax", "nsgan", "r3gan", "sgan", "vae", "wgan_gp"),
     )
     d_steps: int = _flag(
         1,
@@ -128,6 +124,33 @@ class Config:
         "lambda of WGAN-GP's penalty between real and generated images, for any objective; 0 means none, and 10 for "
         "wgan_gp.",
         minimum=0,
+    )
+    class_weight: float = _flag(1.0, "weight of acgan's class losses.", minimum=0)
+    categories: int = _flag(
+        0,
+        "of how many categories the generator shall find one for each latent, without labels (arXiv 1606.03657): the "
+        "place of the largest of z's first so many components.",
+        minimum=0,
+    )
+    codes: int = _flag(0, "how many of z's components after those shall each say one thing of the image.", minimum=0)
+    info_weight: float = _flag(1.0, "weight of the loss for --categories and --codes.", minimum=0)
+    labelled: int = _flag(100, "number of images whose labels sgan may use, as many of each class.", minimum=1)
+    unlabelled_weight: float = _flag(
+        1.0, "weight of sgan's loss without labels; 0 leaves a plain classifier, to compare with.", minimum=0
+    )
+    sigma: float = _flag(
+        0.3,
+        "standard deviation of a VAE's pixels around its decoder's output, where black is -1 and white 1; larger "
+        "values blur, smaller ones let codes drift from the prior.",
+        minimum=1e-3,
+    )
+    augment: str = _flag(
+        "",
+        "for small data sets: how all images that the discriminator sees are augmented (arXiv 2006.10738): some of "
+        "translation, cutout, color, such as translation,cutout.",
+    )
+    augment_adaptive: bool = _flag(
+        False, "augment with a probability that follows the discriminator's overfitting (arXiv 2006.06676)."
     )
     penalty_every: int = _flag(
         1,
@@ -156,6 +179,15 @@ class Config:
         may_change=True,
     )
     learning_rate: float = _flag(2e-4, "Adam's learning rate, for both networks.", minimum=0)
+    lr_warmup_images: int = _flag(
+        0, "images over which the learning rate rises from 0 at the start; 0 starts with all of it.", minimum=0
+    )
+    lr_decay_images: int = _flag(
+        0,
+        "number of images after which the learning rate has fallen to 0, along half a cosine; 0 keeps it constant. "
+        "It is counted from the start, whatever --steps says.",
+        minimum=0,
+    )
     beta_1: float = _flag(0.0, "Adam's beta_1.", minimum=0, below=1)
     beta_2: float = _flag(0.99, "Adam's beta_2.", minimum=0, below=1)
     ema_images: int = _flag(
@@ -163,6 +195,9 @@ class Config:
         "half life, in images, of the exponential moving average of the generator's weights, which "
         "previews and exports use; 0 turns it off.",
         minimum=0,
+    )
+    ema_warmup: float = _flag(
+        0.05, "the average's half life is at most this share of the images seen so far; 0 for no such limit.", minimum=0
     )
     precision: str = _flag(
         "float32",
@@ -240,6 +275,25 @@ class Config:
         may_change=True,
     )
 
+    @property
+    def one_loss(self) -> bool:
+        """Whether the networks share one loss, rather than play against each other."""
+        return self.objective in ("autoencoder", "vae")
+
+    def augmentations(self) -> tuple[str, ...]:
+        """Splits `augment`; raises MirageError if it names something unknown."""
+        return self._split("augment", AUGMENTATIONS) if self.augment else ()
+
+    def conditionings(self) -> tuple[str, ...]:
+        """Splits `conditioning`; raises MirageError if it names something unknown or nothing."""
+        return self._split("conditioning", CONDITIONINGS)
+
+    def _split(self, name: str, known: tuple[str, ...]) -> tuple[str, ...]:
+        given = getattr(self, name)
+        if not {*given.split(",")} <= {*known}:
+            raise MirageError(f"--{name}={given} is not known; choose from {', '.join(known)}, joined by commas.")
+        return tuple(given.split(","))
+
     def validate(self) -> None:
         """Refuses what can't work.
 
@@ -254,20 +308,7 @@ class Config:
             )
         if not self.run_dir:
             raise MirageError("--run_dir= is empty; name the folder that the run may write.")
-        self._check_objective()
-        if self.keep_best and not self.eval_every:
-            raise MirageError("--keep_best needs evaluations; set --eval_every, such as --eval_every=2000.")
-        if self.strategy == "one_device" and self.virtual_devices > 1:
-            raise MirageError(
-                f"--virtual_devices={self.virtual_devices} does not go with --strategy=one_device, which uses one "
-                "device; use --strategy=mirrored."
-            )
-        if self.model == "dcgan" and self.image_size and not 16 <= self.image_size <= 128:
-            raise MirageError(
-                f"--image_size={self.image_size} is outside 16 to 128, which --model=dcgan supports; choose a size "
-                "within, or --model=mlp."
-            )
-
+        contradictions.check(self)
         self.profile_range()
 
     def profile_range(self) -> tuple[int, int] | None:
@@ -284,27 +325,6 @@ class Config:
                 f"--profile_steps={self.profile_steps} is no range; expected two step numbers, as in 100:120."
             )
         return int(first), int(last)
-
-    def _check_objective(self) -> None:
-        added = [name for name in ("r1", "r2", "gp") if getattr(self, name)]
-        if self.d_batches == "split":
-            if self.objective != "nsgan":
-                raise MirageError(
-                    f"--d_batches=split does not go with --objective={self.objective}; use --d_batches=joint or "
-                    "--objective=nsgan."
-                )
-            if self.d_steps > 1 or added:
-                name = "d_steps" if self.d_steps > 1 else added[0]
-                raise MirageError(
-                    f"--{name}={getattr(self, name)} does not go with --d_batches=split, in which no update of D sees "
-                    "both real and generated images; use --d_batches=joint."
-                )
-            if self.batch_size % 2:
-                raise MirageError(
-                    f"--batch_size={self.batch_size} can't be halved for --d_batches=split; make it even."
-                )
-        if self.objective == "r3gan" and (self.r1 or self.r2):
-            raise MirageError("--r1 and --r2 do not go with --objective=r3gan, which has both: set --gamma.")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as JSON types."""
@@ -350,42 +370,3 @@ def _check_range(field: dataclasses.Field, value: Any) -> None:
         raise MirageError(f"--{field.name}={value} is too small; expected at least {minimum}.")
     if below is not None and not value < below:
         raise MirageError(f"--{field.name}={value} is too large; expected less than {below}.")
-
-
-@dataclasses.dataclass(frozen=True)
-class DataSpec:
-    """What networks, checkpoints and bundles need to know of a data set.
-
-    Attributes:
-      name: the data set's name, as in `--dataset`.
-      version: its version, or empty where there is none.
-      image_shape: (height, width, channels), channels 1 or 3.
-      class_names: one name per label, in label order; empty if the data has no labels.
-      num_examples: number of training images.
-    """
-
-    name: str
-    version: str
-    image_shape: tuple[int, int, int]
-    class_names: tuple[str, ...]
-    num_examples: int
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of all images as uint8."""
-        return self.num_examples * math.prod(self.image_shape)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as JSON types."""
-        return {
-            **dataclasses.asdict(self),
-            "image_shape": list(self.image_shape),
-            "class_names": list(self.class_names),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "DataSpec":
-        """Inverse of `to_dict`."""
-        return cls(
-            **{**values, "image_shape": tuple(values["image_shape"]), "class_names": tuple(values["class_names"])}
-        )

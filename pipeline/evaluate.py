@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from pipeline import command_line
-from pipeline.config import MISTAKE, MirageError
+from pipeline.errors import MISTAKE, MirageError
 from pipeline.run_file import read_run
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from pipeline.metrics.judge import Images, Judge
 
 _BATCH = 100
 
@@ -66,6 +68,40 @@ def sample_run(run_dir: Path) -> Callable[["np.ndarray", "np.ndarray"], "np.ndar
     return make
 
 
+def reconstruct(run_dir: Path, images: "Images") -> "np.ndarray":
+    """Encodes and decodes images with a run's autoencoder; returns uint8 [n, H, W, C]."""
+    import numpy as np
+    import tensorflow as tf
+
+    from pipeline.checkpoint import load_network
+
+    config, _ = read_run(run_dir)
+    encoder, decode = load_network(run_dir, "encoder"), sample_run(run_dir)
+    parts = []
+    for start in range(0, len(images.pixels), _BATCH):
+        pixels, labels = images.pixels[start : start + _BATCH], images.labels[start : start + _BATCH]
+        x = tf.cast(pixels, tf.float32) / 127.5 - 1
+        codes = encoder([x, tf.constant(labels)] if config.conditional else x, training=False).numpy()
+        parts.append(decode(codes[:, : config.latent_dim], labels))  # of a VAE, the means
+    return np.concatenate(parts)
+
+
+def classification_error(run_dir: Path, images: "Images") -> float:
+    """Share of images whose class a semi-supervised run's discriminator names wrongly."""
+    import numpy as np
+    import tensorflow as tf
+
+    from pipeline.checkpoint import load_network
+
+    discriminator = load_network(run_dir, "discriminator")
+    wrong = []
+    for start in range(0, len(images.pixels), _BATCH):
+        x = tf.cast(images.pixels[start : start + _BATCH], tf.float32) / 127.5 - 1
+        named = discriminator(x, training=False)["classes"].numpy().argmax(axis=1)
+        wrong.append(named != images.labels[start : start + _BATCH])
+    return float(np.concatenate(wrong).mean())
+
+
 def sample_bundle(bundle: Path) -> Callable[["np.ndarray", "np.ndarray"], "np.ndarray"]:
     """Loads a bundle's ONNX generator; returns the same kind of function as `sample_run`."""
     from serving.generator import Generator
@@ -78,14 +114,16 @@ def sample_bundle(bundle: Path) -> Callable[["np.ndarray", "np.ndarray"], "np.nd
     return lambda z, labels: generator.decode(z, labels if generator.info.conditional else None)
 
 
-def evaluate(values: flags.FlagValues) -> dict[str, Any]:
-    """Scores what the flags name.
+def evaluate(values: flags.FlagValues, run_dir: Path, bundle: str) -> tuple[dict[str, Any], "Judge"]:
+    """Scores a generator.
 
     Args:
       values: parsed flags.
+      run_dir: the training run.
+      bundle: score this bundle's generator instead; empty for the run's own.
 
     Returns:
-      All measures, with what must be known to read them.
+      (all measures, with what must be known to read them; the judge).
 
     Raises:
       MirageError: if the run, the bundle or the data can't be used.
@@ -97,14 +135,14 @@ def evaluate(values: flags.FlagValues) -> dict[str, Any]:
     from pipeline.checkpoint import newest_step
     from pipeline.data import load
     from pipeline.evaluation import make_judge
+    from pipeline.metrics.reconstruction import reconstruction_error
     from serving.latents import latents
 
-    run_dir = Path(values.run_dir)
     config, data = read_run(run_dir)
     config = dataclasses.replace(
         config, data_dir=values.data_dir or config.data_dir, manual_dir=values.manual_dir or config.manual_dir
     )
-    make = sample_bundle(Path(values.bundle)) if values.bundle else sample_run(run_dir)
+    make = sample_bundle(Path(bundle)) if bundle else sample_run(run_dir)
     dataset = load(config)
     if dataset.spec != data:
         raise MirageError(f"{run_dir} was trained on other data: then {data}, now {dataset.spec}.")
@@ -114,7 +152,12 @@ def evaluate(values: flags.FlagValues) -> dict[str, Any]:
         [make(z[start : start + _BATCH], judge.labels[start : start + _BATCH]) for start in range(0, len(z), _BATCH)]
     )
     scores = {"step": newest_step(run_dir), **judge.facts(), **judge.full(pixels, conditional=config.conditional)}
-    return {"source": values.bundle or values.run_dir, **scores}
+    if config.one_loss and not bundle:
+        reference = judge.reference.some(values.num_samples)
+        scores["reconstruction_error"] = reconstruction_error(reference.pixels, reconstruct(run_dir, reference))
+    if config.objective == "sgan" and not bundle:
+        scores["classification_error"] = classification_error(run_dir, judge.reference)
+    return {"source": bundle or str(run_dir), **scores}, judge
 
 
 def table(scores: Mapping[str, Any]) -> str:
@@ -136,7 +179,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
     try:
         if len(argv) > 1:
             raise MirageError(f"{argv[1]!r} is not a flag; expected only --name=value, see --help.")
-        scores = evaluate(values)
+        scores, _ = evaluate(values, Path(values.run_dir), values.bundle)
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE

@@ -6,10 +6,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.config import Config, MirageError
-from pipeline.data import Dataset, load_test
+from pipeline.config import Config
+from pipeline.data import Dataset, base_config, load, load_test
+from pipeline.errors import MirageError
 from pipeline.metrics.extractor import Extractor
 from pipeline.metrics.judge import Images, Judge
+from pipeline.metrics.modes import Stacked
 from pipeline.preview import to_pixels
 
 _BATCH = 100
@@ -40,35 +42,45 @@ def make_judge(
     Raises:
       MirageError: if the extractor doesn't suit the data or can't be had.
     """
-    train = Images(config.split, np.asarray(dataset.images), dataset.labels)
-    test_set = load_test(config)
+    train, test, has_test = _sets(config, dataset)
     if extractor == "auto":
         extractor = "classifier" if len(dataset.spec.class_names) > 1 else "inception"
+    described_by = _extractor(config, dataset, extractor, inception_weights)
+    if has_test:
+        return Judge(described_by, train, test, num_samples, (train, test))
+    half = len(train.pixels) // 2
+    return Judge(described_by, train, train, num_samples, (train.part(0, half), train.part(half, len(train.pixels))))
+
+
+def _sets(config: Config, dataset: Dataset) -> tuple[Images, Images, bool]:
+    """Returns (training images, images held out, whether those are a test split)."""
+    train = Images(config.split, np.asarray(dataset.images), dataset.labels)
+    test_set = load_test(config)
     if test_set is not None:
-        fit, test = train, Images("test", np.asarray(test_set.images), test_set.labels)
-        reference, halves = test, (train, test)
-    else:
-        count = len(train.pixels)
-        if count < _FEWEST:
-            raise MirageError(
-                f"--dataset={config.dataset} has {count} images, too few to be judged; expected {_FEWEST} or more."
-            )
-        fit, test = train.part(0, round((1 - _HELD_OUT) * count)), train.part(round((1 - _HELD_OUT) * count), count)
-        reference, halves = train, (train.part(0, count // 2), train.part(count // 2, count))
-    described_by = _extractor(config, dataset, fit, test, extractor, inception_weights)
-    return Judge(described_by, train, reference, num_samples, halves)
+        return train, Images("test", np.asarray(test_set.images), test_set.labels), True
+    count = len(train.pixels)
+    if count < _FEWEST:
+        raise MirageError(
+            f"--dataset={config.dataset} has {count} images, too few to be judged; expected {_FEWEST} or more."
+        )
+    return train, train.part(round((1 - _HELD_OUT) * count), count), False
 
 
-def _extractor(
-    config: Config, dataset: Dataset, train: Images, test: Images, extractor: str, inception_weights: str
-) -> Extractor:
+def _extractor(config: Config, dataset: Dataset, extractor: str, inception_weights: str) -> Extractor:
     if extractor == "inception":
         from pipeline.metrics.inception import Inception
 
         return Inception(inception_weights)
     from pipeline.metrics.classifier import classifier
 
-    return classifier(dataset.spec, (train.pixels, train.labels), (test.pixels, test.labels), config.data_dir)
+    base = base_config(config)
+    stacked = base.dataset != config.dataset
+    if stacked:  # each channel is an image of the base
+        dataset = load(base)
+    train, test, has_test = _sets(base, dataset)
+    fit = train if has_test else train.part(0, len(train.pixels) - len(test.pixels))
+    trained = classifier(dataset.spec, (fit.pixels, fit.labels), (test.pixels, test.labels), config.data_dir)
+    return Stacked(trained) if stacked else trained
 
 
 class Evaluation:

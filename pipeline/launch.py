@@ -24,7 +24,7 @@ from absl import flags
 
 from pipeline import command_line
 from pipeline.cluster import Cluster
-from pipeline.config import INTERRUPTED, MISTAKE, PREEMPTED, WORKER_LOST, MirageError
+from pipeline.errors import INTERRUPTED, MISTAKE, PREEMPTED, WORKER_LOST, MirageError
 
 _GRACE_S = 2.0  # for the other workers to say what they know when one has failed
 _POLL_S = 0.05

@@ -32,7 +32,6 @@ class Adam:
         self,
         variables: Sequence[tf.Variable],
         *,
-        learning_rate: float,
         beta_1: float,
         beta_2: float,
         loss_scaling: bool = False,
@@ -41,13 +40,12 @@ class Adam:
 
         Args:
           variables: the weights to move.
-          learning_rate: the paper's alpha.
           beta_1: decay of the first moment.
           beta_2: decay of the second moment.
           loss_scaling: whether to scale the loss.
         """
         self.variables = list(variables)
-        self._learning_rate, self._beta_1, self._beta_2 = learning_rate, beta_1, beta_2
+        self._beta_1, self._beta_2 = beta_1, beta_2
         self._momentums = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in self.variables]
         self._velocities = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in self.variables]
         self._updates = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -64,21 +62,22 @@ class Adam:
         """Returns the loss times the scale, if there is one."""
         return loss if self._scale is None else loss * tf.convert_to_tensor(self._scale)
 
-    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
+    def apply(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor | float) -> None:
         """Moves this replica's copy of the weights; call it in replica context.
 
         Args:
           gradients: one for each variable: of the scaled loss, summed over all replicas.
+          learning_rate: the paper's alpha.
         """
         if self._scale is None:
-            self._move(gradients)
+            self._move(gradients, learning_rate)
             return
         factor = 1.0 / tf.convert_to_tensor(self._scale)
         good = tf.reduce_all(tf.stack([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]))
-        tf.cond(good, lambda: self._move([gradient * factor for gradient in gradients]), tf.no_op)
+        tf.cond(good, lambda: self._move([gradient * factor for gradient in gradients], learning_rate), tf.no_op)
         self._rescale(good)
 
-    def _move(self, gradients: Sequence[tf.Tensor]) -> tf.Operation:
+    def _move(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor | float) -> tf.Operation:
         # The variables' aggregation is NONE, so that in replica context each assignment is local.
         count = tf.cast(self._updates.assign_add(1), tf.float32)
         slots = zip(self.variables, self._momentums, self._velocities, gradients, strict=True)
@@ -89,7 +88,7 @@ class Adam:
                 v=velocity.handle,
                 beta1_power=tf.pow(self._beta_1, count),
                 beta2_power=tf.pow(self._beta_2, count),
-                lr=self._learning_rate,
+                lr=learning_rate,
                 beta1=self._beta_1,
                 beta2=self._beta_2,
                 epsilon=_EPSILON,

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.config import Config, DataSpec
+from pipeline.config import Config
+from pipeline.data_spec import DataSpec
 
 _PER_CLASS = 8
 _SIDE = 5  # an unconditional preview shows 5 x 5 images

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 # Streams of random numbers, told apart in the seed.
-_DATA_ORDER, _LATENTS, _FLIPS, _UNIFORM = 1, 2, 3, 4
+_DATA_ORDER, _LATENTS, _FLIPS, _UNIFORM, _AUGMENTATION = 1, 2, 3, 4, 5
 
 
 def data_order(positions: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:
@@ -51,6 +51,11 @@ def latents(step: tf.Tensor, update: int, count: int, latent_dim: int, seed: int
 def uniform(step: tf.Tensor, update: int, count: int, seed: int) -> tf.Tensor:
     """Draws a number in [0, 1) for each sample of one update's global batch, float32 [count]; see `latents`."""
     return tf.raw_ops.StatelessRandomUniformV2(shape=[count], **_philox(seed, _UNIFORM, step, update))
+
+
+def augmentation(step: tf.Tensor, update: int, count: int, numbers: int, seed: int) -> tf.Tensor:
+    """Draws what decides how images are augmented, uniform in [0, 1), float32 [count, numbers]; see `latents`."""
+    return tf.raw_ops.StatelessRandomUniformV2(shape=[count, numbers], **_philox(seed, _AUGMENTATION, step, update))
 
 
 def flips(step: tf.Tensor, block: int, count: int, seed: int) -> tf.Tensor:

@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from pipeline.checkpoint import Checkpoints
 from pipeline.collapse import CollapseWatch
-from pipeline.config import Config, MirageError
+from pipeline.config import Config
+from pipeline.errors import MirageError
 from pipeline.evaluation import Evaluation
 from pipeline.preview import Preview, write_png
 from pipeline.run_log import RunLog

@@ -10,7 +10,7 @@ import threading
 import time
 
 from pipeline.cluster import Cluster
-from pipeline.config import MirageError, WorkerLostError
+from pipeline.errors import MirageError, WorkerLostError
 
 _RETRY_S = 0.2
 

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from pipeline.config import Config, DataSpec, MirageError
+from pipeline.config import Config
+from pipeline.data_spec import DataSpec
+from pipeline.errors import MirageError
 
 CONFIG_FILE = "config.json"
 

@@ -1,11 +1,13 @@
 """What a run tells: `metrics.jsonl`, TensorBoard, log lines and a live progress bar."""
 
+import contextlib
 import json
 import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -47,8 +49,9 @@ class RunLog:
         """
         self._path = run_dir / METRICS_FILE
         self._evaluations_path = run_dir / EVALUATIONS_FILE
-        for path in (self._path, self._evaluations_path):
-            _truncate(path, start_step)
+        records = _truncate(self._path, start_step)
+        _truncate(self._evaluations_path, start_step)
+        self._seconds = records[-1].get("seconds", 0.0) if records else 0.0
         self._writer = tf.summary.create_file_writer(str(run_dir / TENSORBOARD_DIR))
         self._names = list(metric_names)
         self._images_per_step = images_per_step
@@ -89,7 +92,9 @@ class RunLog:
 
     def write(self) -> None:
         """Writes the means since the last call to all logs."""
-        images_per_s = self._count * self._images_per_step / (time.perf_counter() - self._since)
+        seconds = time.perf_counter() - self._since
+        self._seconds += seconds
+        images_per_s = self._count * self._images_per_step / seconds
         images = self.step * self._images_per_step
         means = dict(zip(self._names, (self._sums / self._count).tolist(), strict=True))
         record = {
@@ -98,6 +103,7 @@ class RunLog:
             "epoch": round(images / self._num_examples, 4),
             **means,
             "images_per_s": round(images_per_s, 1),
+            "seconds": round(self._seconds, 2),
         }
         self.latest = means
         self._record(self._path, record)
@@ -110,9 +116,12 @@ class RunLog:
 
     def evaluation(self, scores: Mapping[str, float], seconds: float) -> None:
         """Writes the scores of the generator at the present step; measuring them took `seconds`."""
-        self._record(
-            self._evaluations_path, {"step": self.step, "images": self.step * self._images_per_step, **scores}, "eval/"
-        )
+        record = {
+            "step": self.step,
+            "images": self.step * self._images_per_step,
+            "seconds": round(self._seconds + time.perf_counter() - self._since - seconds, 2),
+        }
+        self._record(self._evaluations_path, {**record, **scores}, "eval/")
         figures = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in scores.items())
         self.say(f"step {self.step:,} evaluated: {figures}")
         self._since += seconds  # not spent on training
@@ -168,17 +177,23 @@ def format_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _truncate(path: Path, step: int) -> None:
-    """Drops the records after `step`, and a last line that was cut off."""
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Reads what `RunLog` wrote; a line that was cut off is left out, and a file that isn't there is empty."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            record = json.loads(line)
+            if isinstance(record["step"], int):
+                records.append(record)
+    return records
+
+
+def _truncate(path: Path, step: int) -> list[dict[str, Any]]:
+    """Drops the records after `step`, and a last line that was cut off; returns those that stay."""
+    records = [record for record in read_records(path) if record["step"] <= step]
     if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
-            continue
+        return records
     partial = path.with_suffix(".jsonl.partial")
-    partial.write_text("".join(kept), encoding="utf-8")
+    partial.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     partial.replace(path)
+    return records

@@ -8,7 +8,9 @@ import tensorflow as tf
 from pipeline.config import Config
 from pipeline.feed import Feed, Layout
 from pipeline.objectives import Batch, Update
-from pipeline.randomness import flips, latents, uniform
+from pipeline.objectives.augment import NUMBERS, adapted
+from pipeline.randomness import augmentation, flips, latents, uniform
+from pipeline.schedule import ema_half_life, learning_rate
 from pipeline.trainee import Trainee
 
 
@@ -90,54 +92,68 @@ class TrainStep:
         self._trainee.step.assign_add(1)
         return values
 
-    def _draw(self, step: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
-        """Draws this replica's noise of one step: latents and uniform numbers of each update, flips of each block."""
+    def _draw(self, step: tf.Tensor) -> tuple[list[dict[str, tf.Tensor]], list[tf.Tensor]]:
+        """Draws this replica's noise of one step: what `Batch` needs for each update, flips of each block."""
         config, layout = self._config, self._layout
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         # Drawn whole and then cut, so that a sample's noise does not depend on the number of replicas.
-        z, u = [], []
+        noise = []
         for index, update in enumerate(self._updates):
             count = layout.batch_size // update.batch_divisor
             total = layout.accumulate * count
-            z.append(layout.share(latents(step, index, total, config.latent_dim, config.seed), count, replica))
-            drawn = uniform(step, index, total, config.seed) if update.needs_u else tf.zeros([total])
-            u.append(layout.share(drawn, count, replica))
+            numbers = NUMBERS if update.needs_augmentation else 0
+            whole = {
+                "z": latents(step, index, total, config.latent_dim, config.seed),
+                "u": uniform(step, index, total, config.seed) if update.needs_u else tf.zeros([total]),
+                "augmentation": augmentation(step, index, total, 2 * numbers, config.seed)
+                if numbers
+                else tf.zeros([total, 0]),
+            }
+            shares = {name: layout.share(values, count, replica) for name, values in whole.items()}
+            shares["augmentation"] = tf.reshape(shares["augmentation"], [-1, 2, numbers])
+            noise.append(shares)
         mirrored = []
         for index, block in enumerate(layout.blocks if config.flip else ()):
-            whole = flips(step, index, layout.accumulate * block.count, config.seed)
-            mirrored.append(layout.share(whole, block.count, replica))
-        return z, u, mirrored
+            whole_block = flips(step, index, layout.accumulate * block.count, config.seed)
+            mirrored.append(layout.share(whole_block, block.count, replica))
+        return noise, mirrored
 
     def _replica_step(
         self,
         step: tf.Tensor,
         images: tf.Tensor,
         labels: tf.Tensor,
-        noise: tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]],
+        drawn: tuple[list[dict[str, tf.Tensor]], list[tf.Tensor]],
         stop: tf.Tensor,
     ) -> tf.Tensor:
         """One replica's share of one step; returns the step's metrics over all replicas, then `stop`."""
-        z, u, mirrored = noise
+        config, trainee = self._config, self._trainee
+        noise, mirrored = drawn
         blocks = []
         for index, (pixels, marks) in enumerate(self._layout.split(images, labels)):
             real = tf.cast(pixels, tf.float32) / 127.5 - 1.0
             if mirrored:
                 real = tf.where(mirrored[index][:, None, None, None], tf.reverse(real, [2]), real)
             blocks.append((real, marks))
+        seen = tf.cast(step, tf.float32) * self.images_per_step
+        rate = learning_rate(seen, config.learning_rate, config.lr_warmup_images, config.lr_decay_images)
         sums: dict[str, list[tf.Tensor]] = {name: [] for name in self.metric_names}
         stops = tf.constant(0.0)
         for index, update in enumerate(self._updates):
             real, marks = blocks[self._layout.block_of_update[index]]
-            gradients, figures = self._gradients(update, Batch(real, marks, z[index], u[index], step))
+            p = tf.convert_to_tensor(trainee.augment_p)
+            gradients, figures = self._gradients(update, Batch(real, marks, step=step, p=p, **noise[index]))
             gradients, figures = self._reduce(gradients, tf.concat([figures, [stop]], 0))
-            self._trainee.optimizers[update.network].apply(gradients)
+            trainee.optimizers[update.network].apply(gradients, rate)
             stops = figures[-1]
             for position, name in enumerate(update.metrics):
                 sums[name].append(figures[position])
-        if self._trainee.ema is not None:
+        if trainee.ema is not None:
             self._update_ema(step + 1)
-        means = [tf.add_n(values) / len(values) for values in sums.values()]
-        return tf.stack([*means, stops])
+        means = {name: tf.add_n(values) / len(values) for name, values in sums.items()}
+        if config.augment_adaptive:
+            trainee.augment_p.assign(adapted(trainee.augment_p, means["d_acc_real"], self.images_per_step))
+        return tf.stack([*means.values(), stops])
 
     def _gradients(self, update: Update, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Returns this replica's contribution to gradients and metrics, summed over micro-batches."""
@@ -147,10 +163,14 @@ class TrainStep:
         variables = self._trainee.optimizers[update.network].variables
         gradients = [tf.zeros(variable.shape) for variable in variables]
         figures = tf.zeros([len(update.metrics)])
-        step = batch.step
-        batches = {name: tf.reshape(t, [parts, -1, *t.shape[1:]]) for name, t in vars(batch).items() if t is not step}
+        whole = {"step": batch.step, "p": batch.p}
+        batches = {
+            name: tf.reshape(values, [parts, -1, *values.shape[1:]])
+            for name, values in vars(batch).items()
+            if name not in whole
+        }
         for part in tf.range(parts):
-            micro_batch = Batch(**{name: t[part] for name, t in batches.items()}, step=step)
+            micro_batch = Batch(**{name: values[part] for name, values in batches.items()}, **whole)
             more, values = self._micro_batch(update, micro_batch)
             gradients = [a + b for a, b in zip(gradients, more, strict=True)]
             figures += values
@@ -178,17 +198,21 @@ class TrainStep:
         return [tf.reshape(part, each.shape) for part, each in zip(parts, gradients, strict=False)], parts[-1]
 
     def _as_function(self, model: keras.Model) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        conditional = self._config.conditional
-        return lambda x, labels: tf.cast(model([x, labels] if conditional else x, training=True), tf.float32)
+        takes_labels = len(model.inputs) > 1
+
+        def call(x: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+            outputs = model([x, labels] if takes_labels else x, training=True)
+            return tf.nest.map_structure(lambda each: tf.cast(each, tf.float32), outputs)
+
+        return call
 
     def _update_ema(self, steps_done: tf.Tensor) -> None:
         """Moves this replica's average generator towards its generator."""
         trainee = self._trainee
         assert trainee.ema is not None
-        # The half life grows with the run at first, so that early averages forget the initial weights
-        # (Karras et al. 2020, arXiv 2006.06676, whose code ramps it up over 5 % of the images seen).
+        config = self._config
         images = self._layout.accumulate * self._layout.batch_size
-        half_life = tf.minimum(float(self._config.ema_images), 0.05 * images * tf.cast(steps_done, tf.float32))
+        half_life = ema_half_life(images * tf.cast(steps_done, tf.float32), config.ema_images, config.ema_warmup)
         weight = 1.0 - tf.pow(0.5, images / half_life)
         for average, current in zip(trainee.ema.variables, trainee.networks["generator"].variables, strict=True):
             mean = tf.convert_to_tensor(average.value)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from pipeline.cluster import Cluster
-from pipeline.config import MirageError
+from pipeline.errors import MirageError
 
 _KEYS_PER_STRATEGY = 100_000
 _strategies = itertools.count()

@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 
 from pipeline import networks
-from pipeline.config import Config, DataSpec
+from pipeline.config import Config
+from pipeline.data_spec import DataSpec
 from pipeline.optimizer import Adam
 
 
@@ -15,9 +16,10 @@ class Trainee:
 
     Attributes:
       networks: Keras models by name.
-      optimizers: an optimiser for each network.
+      optimizers: an optimiser for each network, or one for all that share a loss, such as `generator+encoder`.
       ema: the moving average of the generator, or None if it is turned off.
       step: int64 variable, number of steps done.
+      augment_p: float32 variable, probability of augmentation.
     """
 
     def __init__(self, models: Mapping[str, keras.Model], ema: keras.Model | None, config: Config) -> None:
@@ -31,15 +33,15 @@ class Trainee:
         self.networks = dict(models)
         self.ema = ema
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self.augment_p = tf.Variable(0.0 if config.augment_adaptive else 1.0, trainable=False, name="augment_p")
         self.optimizers = {
             name: Adam(
-                [variable.value for variable in network.trainable_variables],
-                learning_rate=config.learning_rate,
+                [variable.value for part in name.split("+") for variable in self.networks[part].trainable_variables],
                 beta_1=config.beta_1,
                 beta_2=config.beta_2,
                 loss_scaling=config.precision == "mixed_float16",
             )
-            for name, network in self.networks.items()
+            for name in (["+".join(self.networks)] if config.one_loss else self.networks)
         }
         if ema is not None:
             ema.set_weights(models["generator"].get_weights())
@@ -51,7 +53,7 @@ class Trainee:
 
     def state(self) -> dict[str, tf.Variable]:
         """Returns all variables by a name that does not depend on Keras's numbering of layers."""
-        found = {"step": self.step}
+        found = {"step": self.step, "augment_p": self.augment_p}
         for name, network in [*self.networks.items(), *([("ema", self.ema)] if self.ema is not None else [])]:
             found |= named_weights(name, network)
         for name, optimizer in self.optimizers.items():
@@ -78,10 +80,7 @@ def build_trainee(config: Config, data: DataSpec) -> Trainee:
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
     try:
-        trained = {
-            "generator": networks.build_generator(config, data),
-            "discriminator": networks.build_discriminator(config, data),
-        }
+        trained = networks.build_networks(config, data)
     finally:
         keras.config.set_dtype_policy("float32")
     ema = networks.build_generator(config, data) if config.ema_images else None

@@ -14,8 +14,10 @@ import tensorflow as tf
 from pipeline import objectives
 from pipeline.checkpoint import Checkpoints
 from pipeline.cluster import Cluster, find_cluster
-from pipeline.config import JIT_WORTHWHILE_STEPS, Config, DataSpec, MirageError, WorkerLostError
-from pipeline.data import Dataset, load
+from pipeline.config import JIT_WORTHWHILE_STEPS, Config
+from pipeline.data import Dataset, few_labelled, load
+from pipeline.data_spec import DataSpec
+from pipeline.errors import MirageError, WorkerLostError
 from pipeline.evaluation import Evaluation
 from pipeline.feed import Layout, make_feed
 from pipeline.interrupt import Interrupt
@@ -94,7 +96,8 @@ def _train(
     watchdog: Watchdog,
 ) -> Outcome:
     chief = cluster is None or cluster.is_chief
-    updates = objectives.updates(config)
+    labelled = few_labelled(dataset, config) if config.objective == "sgan" else None
+    updates = objectives.updates(config, labelled)
     _check_divisible(config, updates, strategy.num_replicas_in_sync)
     if chief:
         _check_same_data(config, dataset.spec)
@@ -122,8 +125,9 @@ def _train(
         step_function = build_step(jit)
         if checkpoints is not None:
             write_run(Path(config.run_dir), config, dataset.spec, jit=decided)
-            log = _open_log(config, step_function, dataset.spec, start)
+            # It may train its classifier first, which is no part of the log's first seconds.
             evaluation = Evaluation(config, dataset, trainee.sampler) if config.eval_every else None
+            log = _open_log(config, step_function, dataset.spec, start)
             preview = Preview(config, dataset.spec, trainee.sampler)
             recorder = stack.enter_context(Recorder(config, log, preview, checkpoints, evaluation))
             if restored is None:

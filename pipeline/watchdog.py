@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Self
 
-from pipeline.config import WORKER_LOST
+from pipeline.errors import WORKER_LOST
 
 # By how much the thread that ends the process politely comes before the alarm that ends it in any case.
 _GRACE_S = 5.0

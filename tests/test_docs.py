@@ -11,6 +11,7 @@ import benchmarks.edge
 import benchmarks.train
 import export.__main__
 import pipeline.__main__
+import pipeline.compare
 import pipeline.evaluate
 import pipeline.launch
 import serving.sample
@@ -24,6 +25,7 @@ COMMANDS = (
     pipeline.__main__,
     pipeline.launch,
     pipeline.evaluate,
+    pipeline.compare,
     export.__main__,
     serving.sample,
     benchmarks.train,
@@ -49,7 +51,7 @@ def test_every_flag_stands_in_the_manual_with_its_default(field):
     assert row[1] == str(default)
 
 
-@pytest.mark.parametrize("command", COMMANDS[:6], ids=lambda command: command.__name__)
+@pytest.mark.parametrize("command", COMMANDS[:7], ids=lambda command: command.__name__)
 def test_every_other_flag_stands_in_the_manual(command):
     assert [name for name in flags_of(command) if f"| `--{name}` |" not in read("BUILD.md")] == []
 
@@ -60,7 +62,7 @@ def test_every_other_flag_stands_in_the_manual(command):
 def test_flags_in_commands_exist(document):
     ours = {name for command in COMMANDS for name in flags_of(command)}
     known = ours | {"no" + name for name in ours} | {"flagfile", "help"}
-    foreign = {"disable-pip-version-check", "no-deps", "logdir"}  # of pip and tensorboard
+    foreign = {"disable-pip-version-check", "dist", "no-deps", "logdir"}  # of pip, pytest and tensorboard
     used = set(re.findall(r"(?<![\w-])--([a-z][\w-]*)", read(document)))
     assert used - known - foreign == set()
 

@@ -1,6 +1,7 @@
 """The whole way on colour photographs: train, export, sample."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +74,6 @@ def evaluated(folder, *arguments):
     values = flags.FlagValues()
     evaluate.define_flags(values)
     values(["evaluate", "--num_samples=60", f"--data_dir={folder / 'data'}", *arguments])
-    scores = evaluate.evaluate(values)
+    scores, _ = evaluate.evaluate(values, Path(values.run_dir), values.bundle)
     assert all(name.replace("_", " ") in evaluate.table(scores) for name in scores)
     return json.loads(json.dumps(scores))

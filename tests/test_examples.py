@@ -9,7 +9,8 @@ import yaml
 from absl import flags
 
 import pipeline.__main__
-from pipeline.config import PREEMPTED, WORKER_LOST, Config
+from pipeline.config import Config
+from pipeline.errors import PREEMPTED, WORKER_LOST
 
 CLUSTER = Path(__file__).parent.parent / "examples" / "cluster"
 

@@ -25,7 +25,7 @@ class _Pair:
     def __init__(self, generator: keras.Model, discriminator: keras.Model) -> None:
         self.generator, self.discriminator = generator, discriminator
         self.g_optimizer, self.d_optimizer = (
-            Adam([v.value for v in model.trainable_variables], learning_rate=2e-4, beta_1=0.5, beta_2=0.999)
+            Adam([v.value for v in model.trainable_variables], beta_1=0.5, beta_2=0.999)
             for model in (generator, discriminator)
         )
 
@@ -34,12 +34,12 @@ class _Pair:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.d_optimizer.variables)
             real = _softplus_mean(-self.discriminator(images, training=True))
-        self.d_optimizer.apply(tape.gradient(real, self.d_optimizer.variables))
+        self.d_optimizer.apply(tape.gradient(real, self.d_optimizer.variables), 2e-4)
         generated = self.generator(tf.random.normal([half, _LATENT_DIM]), training=True)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.d_optimizer.variables)
             fake = _softplus_mean(self.discriminator(generated, training=True))
-        self.d_optimizer.apply(tape.gradient(fake, self.d_optimizer.variables))
+        self.d_optimizer.apply(tape.gradient(fake, self.d_optimizer.variables), 2e-4)
         return tf.stack([(real + fake) / 2, self._g_update(2 * half)])
 
     def joint_step(self, images: tf.Tensor) -> tf.Tensor:
@@ -49,7 +49,7 @@ class _Pair:
             tape.watch(self.d_optimizer.variables)
             real, fake = tf.split(self.discriminator(tf.concat([images, generated], 0), training=True), 2)
             loss = (_softplus_mean(-real) + _softplus_mean(fake)) / 2
-        self.d_optimizer.apply(tape.gradient(loss, self.d_optimizer.variables))
+        self.d_optimizer.apply(tape.gradient(loss, self.d_optimizer.variables), 2e-4)
         return tf.stack([loss, self._g_update(count)])
 
     def _g_update(self, count: int) -> tf.Tensor:
@@ -57,7 +57,7 @@ class _Pair:
             tape.watch(self.g_optimizer.variables)
             generated = self.generator(tf.random.normal([count, _LATENT_DIM]), training=True)
             loss = _softplus_mean(-self.discriminator(generated, training=True))
-        self.g_optimizer.apply(tape.gradient(loss, self.g_optimizer.variables))
+        self.g_optimizer.apply(tape.gradient(loss, self.g_optimizer.variables), 2e-4)
         return loss
 
 

@@ -4,11 +4,14 @@ import dataclasses
 
 import numpy as np
 
-from pipeline.config import Config, DataSpec, MirageError
+from pipeline.config import Config
+from pipeline.data import stacked
 from pipeline.data.folder import PREFIX, open_folder
 from pipeline.data.source import Source
+from pipeline.data_spec import DataSpec
+from pipeline.errors import MirageError
 
-__all__ = ["Dataset", "describe", "load"]
+__all__ = ["Dataset", "base_config", "describe", "few_labelled", "load", "load_test"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +81,39 @@ def load_test(config: Config) -> Dataset | None:
         return None
     from pipeline.data.tfds_images import split_names
 
-    if "test" not in split_names(config):
+    if "test" not in split_names(base_config(config)):
         return None
     return load(dataclasses.replace(config, split="test", batch_size=1))
+
+
+def few_labelled(dataset: Dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Chooses the images whose labels semi-supervised learning may use.
+
+    Args:
+      dataset: with labels.
+      config: `labelled` says how many, `seed` which.
+
+    Returns:
+      (images uint8 [n, H, W, C], labels int32 [n]), as many of each class.
+
+    Raises:
+      MirageError: if there are no labels, or not so many images of each class.
+    """
+    classes = len(dataset.spec.class_names)
+    if classes < 2 or config.labelled % classes:
+        raise MirageError(
+            f"--labelled={config.labelled} can't be shared by the {classes} classes of --dataset={config.dataset}; "
+            + (f"choose a multiple of {classes}." if classes > 1 else "--objective=sgan needs data with labels.")
+        )
+    order = np.random.default_rng(config.seed).permutation(len(dataset.labels))
+    each = config.labelled // classes
+    chosen = np.concatenate([order[dataset.labels[order] == label][:each] for label in range(classes)])
+    if len(chosen) < config.labelled:
+        raise MirageError(
+            f"--labelled={config.labelled} takes {each} images of each class, and --dataset={config.dataset} has fewer "
+            "of some; choose a smaller number."
+        )
+    return np.asarray(dataset.images[chosen]), dataset.labels[chosen]
 
 
 def describe(config: Config) -> DataSpec:
@@ -97,14 +130,23 @@ def describe(config: Config) -> DataSpec:
     """
     if config.dataset.startswith(PREFIX):
         return open_folder(config).spec
+    if config.dataset.startswith(stacked.PREFIX):
+        return stacked.describe_stacked(config, describe(base_config(config)))
     from pipeline.data.tfds_images import describe_tfds
 
     return describe_tfds(config)
 
 
+def base_config(config: Config) -> Config:
+    """The configuration whose data set is the one that `config` stacks, or `config` itself."""
+    return dataclasses.replace(config, dataset=stacked.base_of(config.dataset))
+
+
 def _open(config: Config) -> Source:
     if config.dataset.startswith(PREFIX):
         return open_folder(config)
+    if config.dataset.startswith(stacked.PREFIX):
+        return stacked.open_stacked(config, lambda: _open(base_config(config)))
     from pipeline.data.tfds_images import open_tfds  # tensorflow-datasets is slow to import
 
     return open_tfds(config)

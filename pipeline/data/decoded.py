@@ -10,8 +10,9 @@ import filelock
 import numpy as np
 import tqdm
 
-from pipeline.config import Config, MirageError
+from pipeline.config import Config
 from pipeline.data.source import Source
+from pipeline.errors import MirageError
 
 _DEFAULT_DIR = "~/.cache/mirage"
 _IMAGES, _LABELS = "images.npy", "labels.npy"

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.config import Config, DataSpec, MirageError
+from pipeline.config import Config
 from pipeline.data.pixels import fit, probe, to_grey_or_rgb
 from pipeline.data.source import Source
+from pipeline.data_spec import DataSpec
+from pipeline.errors import MirageError
 
 PREFIX = "folder:"
 _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"}

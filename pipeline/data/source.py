@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.config import DataSpec
+from pipeline.data_spec import DataSpec
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,12 @@ import filelock
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipeline.config import Config, DataSpec, MirageError
+from pipeline.config import Config
 from pipeline.data.mnist5k import Mnist5k
 from pipeline.data.pixels import fit_array
 from pipeline.data.source import Source
+from pipeline.data_spec import DataSpec
+from pipeline.errors import MirageError
 
 
 def describe_tfds(config: Config) -> DataSpec:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.config import MirageError
+from pipeline.errors import MirageError
 from pipeline.metrics.extractor import Features
 
 _SIZE = 299

@@ -9,6 +9,7 @@ from pipeline.metrics import classes
 from pipeline.metrics.extractor import Extractor, Features
 from pipeline.metrics.frechet import frechet_distance
 from pipeline.metrics.kernel import kernel_distance
+from pipeline.metrics.modes import Stacked
 from pipeline.metrics.neighbours import nearest
 from pipeline.metrics.precision_recall import precision_recall
 from pipeline.metrics.sharpness import sharpness
@@ -47,6 +48,7 @@ class Judge:
 
     Attributes:
       num_samples: number of generated images to score.
+      reference: the real images to compare with.
       floor: the Fréchet distance of real images from real ones.
       labels: int32 [num_samples], the classes to generate: as frequent as in the reference.
     """
@@ -66,7 +68,7 @@ class Judge:
         self.num_samples = num_samples
         self._extractor = extractor
         self._train = train
-        self._reference = reference
+        self.reference = reference
         self._described = extractor(reference.pixels)
         self._halves = halves
         a, b = (extractor(half.some(num_samples).pixels).features for half in halves)
@@ -79,8 +81,8 @@ class Judge:
             "extractor": self._extractor.name,
             **{f"extractor_{name}": round(value, 5) for name, value in self._extractor.facts.items()},
             "num_samples": self.num_samples,
-            "reference": self._reference.name,
-            "num_reference": len(self._reference.pixels),
+            "reference": self.reference.name,
+            "num_reference": len(self.reference.pixels),
             "frechet_floor": round(self.floor, 4),
         }
 
@@ -107,7 +109,9 @@ class Judge:
             scores["class_histogram"] = [
                 round(share, 4) for share in classes.histogram(described.probabilities).tolist()
             ]
-        scores |= {"sharpness": sharpness(pixels), "sharpness_of_reference": sharpness(self._reference.pixels)}
+        scores |= {"sharpness": sharpness(pixels), "sharpness_of_reference": sharpness(self.reference.pixels)}
+        if isinstance(self._extractor, Stacked):
+            scores["modes"], scores["kl_to_uniform"] = self._extractor.modes(pixels)
         _, copies = nearest(pixels[:_NEIGHBOUR_QUERIES], self._train.pixels)
         _, usual = nearest(self._halves[1].some(_NEIGHBOUR_QUERIES).pixels, self._halves[0].pixels)
         scores |= {

@@ -27,7 +27,9 @@ class BatchNormalization(layers.BatchNormalization):
         """
         if not training or not tf.is_tensor(inputs):
             return super().call(inputs, training=training, mask=mask)
-        scale, offset = tf.convert_to_tensor(self.gamma.value), tf.convert_to_tensor(self.beta.value)
+        channels = inputs.shape[-1]
+        scale = tf.convert_to_tensor(self.gamma.value) if self.scale else tf.ones([channels])
+        offset = tf.convert_to_tensor(self.beta.value) if self.center else tf.zeros([channels])
         context = tf.distribute.get_replica_context()
         if context.num_replicas_in_sync == 1 and len(inputs.shape) == 4:
             outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(

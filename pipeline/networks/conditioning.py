@@ -1,6 +1,15 @@
-"""How labels enter the networks: as one-hot vectors, concatenated to the input."""
+"""How labels enter the networks.
+
+    concat      as one-hot vectors, concatenated to the input (Mirza and Osindero 2014, arXiv 1411.1784)
+    projection  D's logit gains the product of its features and an embedding of the label (Miyato and
+                Koyama 2018, arXiv 1802.05637)
+    acgan       D is not told the label and names it itself (Odena et al. 2016, arXiv 1610.09585)
+
+The discriminator may use several at once; the generator takes them by concatenation.
+"""
 
 import keras
+import tensorflow as tf
 from keras import layers
 
 
@@ -17,6 +26,25 @@ def one_hot_input(num_classes: int) -> tuple[keras.KerasTensor, keras.KerasTenso
     return label, keras.ops.one_hot(label, num_classes)
 
 
+def image_inputs(
+    image_shape: tuple[int, int, int], num_classes: int
+) -> tuple[list[keras.KerasTensor], keras.KerasTensor | None]:
+    """Makes the inputs of a network that looks at images.
+
+    Args:
+      image_shape: (height, width, channels).
+      num_classes: number of labels to take; 0 for none.
+
+    Returns:
+      ([`image`] or [`image`, `label`], one-hot labels or None).
+    """
+    image = keras.Input(image_shape, name="image")
+    if not num_classes:
+        return [image], None
+    label, one_hot = one_hot_input(num_classes)
+    return [image, label], one_hot
+
+
 def label_planes(one_hot: keras.KerasTensor, height: int, width: int) -> keras.KerasTensor:
     """Repeats one-hot labels over all pixels, as constant feature planes.
 
@@ -31,3 +59,23 @@ def label_planes(one_hot: keras.KerasTensor, height: int, width: int) -> keras.K
     num_classes = one_hot.shape[-1]
     planes = layers.Reshape([1, 1, num_classes])(one_hot)
     return layers.UpSampling2D([height, width])(planes)
+
+
+class Projection(layers.Layer):
+    """The product of features and an embedding of the label, [N]."""
+
+    def __init__(self, num_classes: int) -> None:
+        """Takes the number of labels."""
+        super().__init__()
+        self._num_classes = num_classes
+
+    def build(self, features_shape: tuple[int, ...], label_shape: tuple[int, ...]) -> None:
+        """Creates the embeddings, zero at first: to begin with, D judges without regard to the label."""
+        del label_shape
+        self.embeddings = self.add_weight(
+            shape=[self._num_classes, features_shape[-1]], initializer="zeros", name="embeddings"
+        )
+
+    def call(self, features: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+        """Takes features float [N, F] and labels int32 [N]."""
+        return keras.ops.sum(features * keras.ops.take(self.embeddings, label, axis=0), axis=-1)

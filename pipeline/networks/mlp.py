@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from pipeline.networks.batch_norm import BatchNormalization
-from pipeline.networks.conditioning import one_hot_input
+from pipeline.networks.conditioning import image_inputs, one_hot_input
 
 
 def build_generator(latent_dim: int, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
@@ -39,23 +39,23 @@ def build_generator(latent_dim: int, image_shape: tuple[int, int, int], num_clas
     return keras.Model(inputs if num_classes else z, image, name="generator")
 
 
-def build_discriminator(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
-    """Dense 512, 256, each with LeakyReLU(0.2); one logit.
+def build_features(
+    image_shape: tuple[int, int, int], num_classes: int
+) -> tuple[list[keras.KerasTensor], keras.KerasTensor]:
+    """Dense 512, 256, each with LeakyReLU(0.2).
 
     Args:
       image_shape: (height, width, channels) of the input.
-      num_classes: number of labels; 0 builds an unconditional network.
+      num_classes: number of labels to concatenate; 0 concatenates none.
 
     Returns:
-      See `pipeline.networks.build_discriminator`.
+      See `pipeline.networks.build_features`.
     """
-    image = keras.Input(image_shape, name="image")
-    inputs, x = [image], layers.Flatten()(image)
-    if num_classes:
-        label, one_hot = one_hot_input(num_classes)
-        inputs, x = [image, label], layers.Concatenate()([x, one_hot])
+    inputs, label = image_inputs(image_shape, num_classes)
+    x = layers.Flatten()(inputs[0])
+    if label is not None:
+        x = layers.Concatenate()([x, label])
     for units in (512, 256):
         x = layers.Dense(units)(x)
         x = layers.LeakyReLU(negative_slope=0.2)(x)
-    logits = layers.Reshape([])(layers.Dense(1)(x))
-    return keras.Model(inputs if num_classes else image, logits, name="discriminator")
+    return inputs, x

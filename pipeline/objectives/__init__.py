@@ -9,24 +9,49 @@ step's business.
 from collections.abc import Callable, Mapping
 
 from pipeline.config import Config
-from pipeline.objectives import hinge, lsgan, minimax, nsgan, r3gan, wgan_gp
+from pipeline.objectives import acgan, augment, hinge, infogan, lsgan, minimax, nsgan, r3gan, sgan, vae, wgan_gp
 from pipeline.objectives.penalties import Penalties
 from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update
 
 __all__ = ["OBJECTIVES", "Batch", "Loss", "Losses", "Networks", "Update", "updates"]
 
 
-OBJECTIVES: Mapping[str, Callable[[Config], tuple[Update, ...]]] = {
-    "nsgan": lambda c: nsgan.split_updates() if c.d_batches == "split" else nsgan.OBJECTIVE.updates(c.d_steps),
-    "minimax": lambda c: minimax.OBJECTIVE.updates(c.d_steps),
-    "lsgan": lambda c: lsgan.OBJECTIVE.updates(c.d_steps),
-    "hinge": lambda c: hinge.OBJECTIVE.updates(c.d_steps),
-    "wgan_gp": lambda c: wgan_gp.updates(weight=c.gp or wgan_gp.WEIGHT, d_steps=c.d_steps),
-    "r3gan": lambda c: r3gan.updates(gamma=c.gamma, d_steps=c.d_steps),
+# What a configuration and, for semi-supervised learning, the labelled images decide.
+Make = Callable[[Config, sgan.Labelled | None], tuple[Update, ...]]
+
+
+def _sgan(config: Config, labelled: sgan.Labelled | None) -> tuple[Update, ...]:
+    if labelled is None:
+        raise ValueError("sgan needs the labelled images; pass labelled=.")
+    return sgan.updates(labelled, weight=config.unlabelled_weight)
+
+
+OBJECTIVES: Mapping[str, Make] = {
+    "nsgan": lambda c, _: nsgan.split_updates() if c.d_batches == "split" else nsgan.OBJECTIVE.updates(c.d_steps),
+    "minimax": lambda c, _: minimax.OBJECTIVE.updates(c.d_steps),
+    "lsgan": lambda c, _: lsgan.OBJECTIVE.updates(c.d_steps),
+    "hinge": lambda c, _: hinge.OBJECTIVE.updates(c.d_steps),
+    "wgan_gp": lambda c, _: wgan_gp.updates(weight=c.gp or wgan_gp.WEIGHT, d_steps=c.d_steps),
+    "r3gan": lambda c, _: r3gan.updates(gamma=c.gamma, d_steps=c.d_steps),
+    "sgan": _sgan,
+    "vae": lambda c, _: vae.updates(sigma=c.sigma),
+    "autoencoder": lambda c, _: vae.autoencoder_updates(),
 }
 
 
-def updates(config: Config) -> tuple[Update, ...]:
-    """Returns the updates of one training step, in order."""
-    added = Penalties(config.r1, config.r2, 0.0 if config.objective == "wgan_gp" else config.gp, config.penalty_every)
-    return added.add_to(OBJECTIVES[config.objective](config))
+def updates(config: Config, labelled: sgan.Labelled | None = None) -> tuple[Update, ...]:
+    """Returns the updates of one training step, in order.
+
+    Args:
+      config: the run's configuration.
+      labelled: for `sgan`, the images whose labels may be used.
+    """
+    chosen = OBJECTIVES[config.objective](config, labelled)
+    gp = 0.0 if config.objective == "wgan_gp" else config.gp  # which has it already
+    chosen = Penalties(config.r1, config.r2, gp, config.penalty_every).add_to(chosen)
+    if config.conditional and "acgan" in config.conditionings():
+        chosen = acgan.add_to(chosen, config.class_weight)
+    if config.categories or config.codes:
+        chosen = infogan.add_to(chosen, config.categories, config.codes, config.info_weight)
+    kinds = config.augmentations()
+    return augment.add_to(chosen, kinds) if kinds else chosen

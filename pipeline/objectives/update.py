@@ -2,14 +2,16 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import tensorflow as tf
 
 # A network by name, as a function of its input and the labels, in training mode:
 #   generator:      z [n, latent_dim], labels [n] -> images [n, H, W, C]
-#   discriminator:  images [n, H, W, C], labels [n] -> logits [n]
+#   discriminator:  images [n, H, W, C], labels [n] -> logits [n]; or a dictionary, see `with_head`
+#   encoder:        images [n, H, W, C], labels [n] -> codes
 # Labels are ignored by unconditional networks.
-Networks = Mapping[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]
+Networks = Mapping[str, Callable[[tf.Tensor, tf.Tensor], Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +25,9 @@ class Batch:
       z: latents, float32 [n, latent_dim], standard normal.
       u: float32 [n], uniform in [0, 1), for updates that ask for it; otherwise zeros.
       step: int64 scalar, number of the training step.
+      augmentation: float32 [n, 2, `augment.NUMBERS`], uniform in [0, 1): for each real and each generated image,
+        for updates that ask for it; otherwise [n, 2, 0].
+      p: float32 scalar, probability of augmentation.
     """
 
     images: tf.Tensor
@@ -30,6 +35,8 @@ class Batch:
     z: tf.Tensor
     u: tf.Tensor
     step: tf.Tensor
+    augmentation: tf.Tensor
+    p: tf.Tensor
 
 
 Losses = tuple[tf.Tensor, dict[str, tf.Tensor]]
@@ -44,13 +51,14 @@ class Update:
     """One optimiser update.
 
     Attributes:
-      network: name of the network whose weights move.
+      network: name of the network whose weights move, or several joined by `+`.
       loss: the loss to minimise.
       metrics: names of what the loss reports.
       batch_divisor: the update uses the global batch divided by this number.
       new_images: whether the update takes new training images; otherwise it is given the
         images of the update before it.
       needs_u: whether the loss uses `Batch.u`.
+      needs_augmentation: whether it uses `Batch.augmentation`.
     """
 
     network: str
@@ -59,6 +67,7 @@ class Update:
     batch_divisor: int = 1
     new_images: bool = True
     needs_u: bool = False
+    needs_augmentation: bool = False
 
 
 def is_positive(x: tf.Tensor) -> tf.Tensor:
@@ -77,6 +86,27 @@ def real_and_generated(batch: Batch, generated: tf.Tensor) -> tuple[tf.Tensor, t
       (images [2n, H, W, C], labels [2n]), the real ones first.
     """
     return tf.concat([batch.images, generated], 0), tf.concat([batch.labels, batch.labels], 0)
+
+
+def with_head(networks: Networks, name: str) -> tuple[Networks, list[tf.Tensor]]:
+    """Lets an objective that knows logits alone train a discriminator with more heads.
+
+    Args:
+      networks: with a "discriminator" that returns a dictionary.
+      name: the head to take out.
+
+    Returns:
+      (networks whose discriminator returns what is left, or the logits alone; a list that receives the head's
+      output, float32 [n, ...], of each call).
+    """
+    outputs: list[tf.Tensor] = []
+
+    def discriminator(images: tf.Tensor, labels: tf.Tensor) -> Any:
+        heads = dict(networks["discriminator"](images, labels))
+        outputs.append(heads.pop(name))
+        return heads if len(heads) > 1 else heads["logits"]
+
+    return {**networks, "discriminator": discriminator}, outputs
 
 
 @dataclasses.dataclass(frozen=True)

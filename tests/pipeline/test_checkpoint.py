@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from pipeline import checkpoint
 from pipeline.checkpoint import Checkpoints, load_sampler
 from pipeline.checkpoint_files import DamagedCheckpointError, read_checkpoint, write_checkpoint
-from pipeline.config import Config, DataSpec, MirageError
+from pipeline.config import Config
+from pipeline.data_spec import DataSpec
+from pipeline.errors import MirageError
 from pipeline.run_file import write_run
 from pipeline.trainee import build_trainee
 

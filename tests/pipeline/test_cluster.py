@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.cluster import Cluster, expand_counts, expand_hostlist, find_cluster
-from pipeline.config import MirageError
+from pipeline.errors import MirageError
 
 
 def tf_config(cluster, kind="worker", index=0, **more):

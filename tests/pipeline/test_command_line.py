@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.checkpoint_files import read_checkpoint
-from pipeline.config import PREEMPTED
+from pipeline.errors import PREEMPTED
 
 ROOT = Path(__file__).parent.parent.parent
 # One thread each, so that bits can be compared whatever the number of cores.

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import Config, DataSpec, MirageError
+from pipeline.config import Config
+from pipeline.data_spec import DataSpec
+from pipeline.errors import MirageError
 from pipeline.run_file import read_run, write_run
 
 DATA = DataSpec("shapes", "1.0.0", (16, 16, 1), ("round", "square"), 20)
@@ -39,6 +41,29 @@ def test_defaults_are_valid():
         ({"strategy": "one_device", "virtual_devices": 2}, "--virtual_devices=2"),
         ({"model": "dcgan", "image_size": 8}, "--image_size=8"),
         ({"model": "dcgan", "image_size": 256}, "--image_size=256"),
+        ({"keep_best": True}, "--keep_best"),
+        ({"objective": "nsgan", "d_batches": "split", "d_steps": 2}, "--d_steps=2"),
+        ({"objective": "nsgan", "d_batches": "split", "gp": 1.0}, "--gp=1.0"),
+        ({"objective": "vae", "r1": 1.0}, "--r1=1.0"),
+        ({"objective": "autoencoder", "d_steps": 2}, "--d_steps=2"),
+        ({"objective": "vae", "conditional": True, "conditioning": "acgan"}, "--conditioning=acgan"),
+        ({"objective": "sgan", "conditional": True}, "--conditional"),
+        ({"objective": "sgan", "r2": 1.0}, "--r2=1.0"),
+        ({"conditioning": "projection"}, "--conditioning=projection"),
+        ({"conditional": True, "conditioning": "projection,film"}, "--conditioning=projection,film"),
+        ({"conditional": True, "conditioning": ""}, "--conditioning="),
+        ({"objective": "r3gan", "r1": 1.0}, "--r1"),
+        ({"augment": "blur"}, "--augment=blur"),
+        ({"augment": "color", "objective": "vae"}, "--augment=color"),
+        ({"augment_adaptive": True}, "--augment_adaptive"),
+        ({"augment_adaptive": True, "augment": "color"}, "--augment_adaptive"),  # r3gan's logits have no sign
+        ({"codes": 2, "objective": "vae"}, "--codes=2"),
+        ({"categories": 10, "objective": "sgan"}, "--categories=10"),
+        ({"categories": 3, "objective": "nsgan", "d_batches": "split"}, "--categories=3"),
+        ({"categories": 1}, "--categories=1"),
+        ({"categories": 10, "codes": 2, "latent_dim": 11}, "--categories=10 and --codes=2"),
+        ({"spectral_norm": True, "model": "resnet"}, "--spectral_norm"),
+        ({"spectral_norm": True, "objective": "autoencoder"}, "--spectral_norm"),
     ],
 )
 def test_refuses_what_cannot_work_naming_the_flag(changes, named):

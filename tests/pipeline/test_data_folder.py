@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config import Config, MirageError
+from pipeline.config import Config
 from pipeline.data import describe, load
 from pipeline.data.pixels import fit_array, to_grey_or_rgb
+from pipeline.errors import MirageError
 
 
 def config(root, **changes):

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from pipeline.config import Config, MirageError
+from pipeline.config import Config
 from pipeline.data import describe, load
+from pipeline.errors import MirageError
 
 
 def builder(name, feature_dict, examples):

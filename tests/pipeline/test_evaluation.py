@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from pipeline import evaluation
-from pipeline.config import Config, DataSpec, MirageError
+from pipeline.config import Config
 from pipeline.data import Dataset
+from pipeline.data_spec import DataSpec
+from pipeline.errors import MirageError
 from pipeline.evaluation import make_judge
 from pipeline.metrics import classifier as classifiers
 from pipeline.metrics.classifier import classifier
@@ -128,6 +130,7 @@ def test_inception_weights_that_are_missing_or_unfit_are_named(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's, where it saves weights
 def test_inception_with_weights_from_a_file(tmp_path):
     import keras
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pipeline.checkpoint_files import list_checkpoints, read_checkpoint
-from pipeline.config import MISTAKE, PREEMPTED, WORKER_LOST
+from pipeline.errors import MISTAKE, PREEMPTED, WORKER_LOST
 from pipeline.launch import worker_environments
 
 ROOT = Path(__file__).parent.parent.parent

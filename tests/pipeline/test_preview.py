@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config import Config, DataSpec
+from pipeline.config import Config
+from pipeline.data_spec import DataSpec
 from pipeline.preview import Preview, grid, grid_labels, to_pixels, write_png
 
 

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from pipeline.cluster import Cluster
-from pipeline.config import MirageError, WorkerLostError
+from pipeline.errors import MirageError, WorkerLostError
 from pipeline.rendezvous import meet
 
 

@@ -4,6 +4,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 
+from pipeline import run_log
 from pipeline.run_log import RunLog, format_duration, format_metrics
 
 
@@ -29,6 +30,25 @@ def test_writes_means_over_the_steps_since_the_last_line(tmp_path):
     assert (first["d_loss"], first["g_loss"]) == (2.5, 7.0)
     assert (second["step"], second["d_loss"], second["g_loss"]) == (10, 7.0, 9.0)
     assert first["images_per_s"] > 0
+
+
+def test_seconds_of_training_leave_evaluations_out_and_go_on_in_a_resumed_run(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(run_log.time, "perf_counter", lambda: now[0])
+    with closing(make(tmp_path)) as log:
+        log.add(np.zeros(2), 5)
+        now[0] += 20
+        log.evaluation({"frechet_distance": 3.0}, seconds=12)
+        now[0] += 2
+        log.write()
+    assert records(tmp_path)[0]["seconds"] == 10  # 20 - 12 + 2
+    (evaluation,) = run_log.read_records(tmp_path / "evaluations.jsonl")
+    assert evaluation == {"step": 5, "images": 20, "seconds": 8, "frechet_distance": 3.0}
+    with closing(make(tmp_path, start_step=5)) as log:
+        log.add(np.zeros(2), 5)
+        now[0] += 7
+        log.write()
+    assert records(tmp_path)[1]["seconds"] == 17
 
 
 def test_scalars_and_pictures_reach_tensorboard(tmp_path):

@@ -1,12 +1,15 @@
 """The distributed step against plain loops of Keras and NumPy."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from pipeline import objectives
-from pipeline.config import Config, DataSpec
+from pipeline.config import Config
+from pipeline.data_spec import DataSpec
 from pipeline.feed import Layout, ResidentFeed
 from pipeline.randomness import data_order, latents
 from pipeline.step import TrainStep
@@ -24,7 +27,7 @@ def make(config, strategy, *, trainee=None, jit=False):
     if trainee is None:
         with strategy.scope():
             trainee = build_trainee(config, DATA)
-    updates = objectives.updates(config)
+    updates = objectives.updates(config, (IMAGES[:6], LABELS[:6]))
     layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
     feed = ResidentFeed(strategy, layout, IMAGES, LABELS, config.seed)
     train_step = TrainStep(config, strategy, trainee, updates, feed, jit=jit)
@@ -72,6 +75,22 @@ def test_one_step_equals_a_plain_keras_loop():
 TRAJECTORIES = {
     "mlp-nsgan-split": Config(model="mlp", objective="nsgan", d_batches="split", batch_size=16, beta_1=0.5, flip=True),
     "dcgan-r3gan-conditional": Config(model="dcgan", objective="r3gan", conditional=True, batch_size=16),
+    "mlp-wgan_gp-projection": Config(
+        model="mlp", objective="wgan_gp", d_steps=2, conditional=True, conditioning="projection", batch_size=16
+    ),
+    "mlp-hinge-acgan-lazy": Config(
+        model="mlp", objective="hinge", conditional=True, conditioning="acgan", r1=1.0, penalty_every=4, batch_size=16
+    ),
+    "mlp-nsgan-adaptive": Config(
+        model="mlp", objective="nsgan", augment="translation,cutout,color", augment_adaptive=True, batch_size=16
+    ),
+    "mlp-sgan": Config(model="mlp", objective="sgan", batch_size=16, lr_decay_images=400),
+    "mlp-infogan-spectral": Config(
+        model="mlp", objective="nsgan", categories=3, codes=2, spectral_norm=True, batch_size=16
+    ),
+    "resnet-r3gan": Config(model="resnet", objective="r3gan", batch_size=16),
+    "mlp-vae": Config(model="mlp", objective="vae", batch_size=16, lr_warmup_images=100),
+    "mlp-autoencoder": Config(model="mlp", objective="autoencoder", batch_size=16),
 }
 
 
@@ -154,6 +173,20 @@ def test_accumulated_gradients_are_those_of_the_larger_batch(objective, replicas
         _, train = make(config, strategy, trainee=trainee)
         runs.append(([train(4)], weights(trainee)))
     assert_same_trajectory(*runs, start)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(objective="hinge", conditional=True, conditioning="acgan", codes=2, augment="translation", gp=1.0),
+        Config(objective="sgan"),
+        Config(objective="vae"),
+    ],
+    ids=lambda config: config.objective,
+)
+def test_every_kind_of_loss_can_be_accumulated(config):
+    _, train = make(dataclasses.replace(config, model="mlp", batch_size=4, accumulate=2), make_strategy("one_device"))
+    assert np.all(np.isfinite(train(2)))
 
 
 def test_batch_norm_sees_one_micro_batch_at_a_time():

@@ -15,7 +15,8 @@ from PIL import Image
 
 from pipeline import checkpoint, recorder, trainer
 from pipeline.checkpoint import load_sampler
-from pipeline.config import Config, MirageError
+from pipeline.config import Config
+from pipeline.errors import MirageError
 from pipeline.preview import Preview
 from pipeline.recorder import lock_run
 from pipeline.run_file import read_decided_jit

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import WORKER_LOST
+from pipeline.errors import WORKER_LOST
 
 ROOT = Path(__file__).parent.parent.parent
 

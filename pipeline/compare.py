@@ -1,0 +1,186 @@
+"""Compares runs: a table of scores, their samples side by side, and how they learned.
+
+  python -m pipeline.compare runs/gan runs/vae runs/autoencoder --out=comparisons/three
+
+Writes table.md, scores.json, samples.png (for autoencoders also images and what becomes of them), and, for
+runs with --eval_every, curves.png: the Fréchet distance over images and over time.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from pipeline import command_line, evaluate
+from pipeline.errors import MISTAKE, MirageError
+from pipeline.run_file import read_run
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_COLUMNS = 10
+_ROWS = 2
+_TITLE_HEIGHT = 14
+_SHOWN = (
+    "step",
+    "frechet_distance",
+    "frechet_floor",
+    "precision",
+    "recall",
+    "label_accuracy",
+    "sharpness",
+    "sharpness_of_reference",
+    "reconstruction_error",
+    "classification_error",
+    "modes",
+    "kl_to_uniform",
+)
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Adds the command's flags to `values`: those of `pipeline.evaluate` that are of use, and `--out`."""
+    evaluate.define_flags(values)
+    for name in ("run_dir", "bundle"):
+        delattr(values, name)
+    flags.DEFINE_string("out", "comparisons/default", "folder to write; files there are replaced.", flag_values=values)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Writes scores as a Markdown table, a line for each run."""
+    columns = [name for name in _SHOWN if any(name in row for row in rows)]
+
+    def cell(row: Mapping[str, Any], name: str) -> str:
+        value = row.get(name, "")
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    lines = [f"| run | {' | '.join(name.replace('_', ' ') for name in columns)} |", "|" + " --- |" * (len(columns) + 1)]
+    lines += [f"| {row['source']} | {' | '.join(cell(row, name) for name in columns)} |" for row in rows]
+    first = rows[0]
+    lines += ["", f"Extractor {first['extractor']}, {first['num_samples']:,} samples, reference {first['reference']}."]
+    return "\n".join(lines) + "\n"
+
+
+def _strips(run_dir: Path, reference: Any) -> list[tuple[str, "np.ndarray"]]:
+    """Pictures of a run, each with its title: uint8 [n, H, W, C]."""
+    import numpy as np
+
+    from serving.latents import latents
+
+    config, data = read_run(run_dir)
+    count = _ROWS * _COLUMNS
+    labels = np.arange(count, dtype=np.int32) % max(1, len(data.class_names))
+    samples = evaluate.sample_run(run_dir)(latents(np.arange(count), config.latent_dim), labels)
+    strips = [(f"{run_dir.name}: samples", samples)]
+    if config.one_loss:
+        chosen = reference.some(_COLUMNS)
+        strips.append((f"{run_dir.name}: images", chosen.pixels))
+        strips.append((f"{run_dir.name}: reconstructed", evaluate.reconstruct(run_dir, chosen)))
+    return strips
+
+
+def picture(strips: Sequence[tuple[str, "np.ndarray"]]) -> "np.ndarray":
+    """Stacks titled strips of images of one size, ten a row; returns uint8 [height, width, C]."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+
+    from pipeline.preview import grid
+
+    parts = []
+    for title, images in strips:
+        rows = grid(images, _COLUMNS)
+        head = Image.new("L", (rows.shape[1], _TITLE_HEIGHT), 255)
+        ImageDraw.Draw(head).text((2, 1), title, fill=0)
+        parts += [np.repeat(np.asarray(head)[..., None], rows.shape[2], axis=2), rows]
+    return np.concatenate(parts)
+
+
+def draw_curves(run_dirs: Sequence[Path], path: Path) -> bool:
+    """Draws Fréchet distances over images and over training time; returns whether any run has them."""
+    import matplotlib as mpl
+
+    from pipeline.run_log import EVALUATIONS_FILE, read_records
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    histories = {run_dir.name: read_records(run_dir / EVALUATIONS_FILE) for run_dir in run_dirs}
+    if not any(histories.values()):
+        return False
+    figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
+    for panel, column, label in zip(panels, ("images", "seconds"), ("images", "seconds of training"), strict=True):
+        for name, history in histories.items():
+            panel.plot([each[column] for each in history], [each["frechet_distance"] for each in history], label=name)
+        panel.set_xlabel(label)
+        panel.set_yscale("log")
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("Fréchet distance")
+    panels[1].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+    return True
+
+
+def compare(run_dirs: Sequence[Path], out: Path, values: flags.FlagValues) -> str:
+    """Evaluates runs and writes all files.
+
+    Args:
+      run_dirs: run directories.
+      out: folder to write.
+      values: the flags of `pipeline.evaluate`.
+
+    Returns:
+      The table.
+
+    Raises:
+      MirageError: if runs can't be compared: other image shapes, or something can't be read or written.
+    """
+    shapes = {run_dir: read_run(run_dir)[1].image_shape for run_dir in run_dirs}
+    if len(set(shapes.values())) > 1:
+        listing = ", ".join(f"{run_dir} {shape}" for run_dir, shape in shapes.items())
+        raise MirageError(f"runs with images of different shapes can't stand side by side: {listing}.")
+    rows, strips = [], []
+    for run_dir in run_dirs:
+        print(f"evaluating {run_dir} ...", flush=True)
+        scores, judge = evaluate.evaluate(values, run_dir, "")
+        rows.append(scores)
+        strips += _strips(run_dir, judge.reference)
+    from pipeline.preview import write_png
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_png(out / "samples.png", picture(strips))
+        draw_curves(run_dirs, out / "curves.png")
+        (out / "scores.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        (out / "table.md").write_text(table(rows), encoding="utf-8")
+    except OSError as error:
+        raise MirageError(f"--out={out} can't be written ({error.strerror or error}); choose another folder.") from None
+    return table(rows)
+
+
+def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
+    """Runs the command line; returns its exit status."""
+    try:
+        if len(argv) < 2:
+            raise MirageError(
+                "no run was given; name run directories, such as: python -m pipeline.compare runs/a runs/b."
+            )
+        out = Path(values.out)
+        print(compare([Path(each) for each in argv[1:]], out, values))
+    except MirageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return MISTAKE
+    print(f"Done: {out}/table.md, samples.png, scores.json, and curves.png if the runs were evaluated on the way")
+    return 0
+
+
+def run() -> None:
+    """Entry point of `python -m pipeline.compare` and of `mirage-compare`."""
+    command_line.run(__doc__, define_flags, main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,42 @@
+"""The auxiliary classifier of AC-GAN (Odena et al. 2016, arXiv 1610.09585), beside any adversarial loss.
+
+D names the class of real and of generated images; the cross-entropy of that, L_C, is added to D's loss, and
+that of generated images to G's, so that G makes images of which the class can be told.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update, with_head
+
+
+def add_to(updates: tuple[Update, ...], weight: float) -> tuple[Update, ...]:
+    """Adds the class losses to each update.
+
+    Args:
+      updates: of an objective, which itself sees the logits alone.
+      weight: of the class losses.
+    """
+    return tuple(
+        dataclasses.replace(update, loss=_with_classes(update, weight), metrics=(*update.metrics, _name(update)))
+        for update in updates
+    )
+
+
+def _name(update: Update) -> str:
+    return f"{update.network[0]}_class_loss"
+
+
+def _with_classes(update: Update, weight: float) -> Loss:
+    def loss(networks: Networks, batch: Batch) -> Losses:
+        networks, named = with_head(networks, "classes")
+        value, metrics = update.loss(networks, batch)
+        # D judges real and generated images together first; G's generated images come last.
+        count = batch.labels.shape[0]
+        halves = tf.split(named[0], named[0].shape[0] // count) if update.network == "discriminator" else named[-1:]
+        losses = [tf.nn.sparse_softmax_cross_entropy_with_logits(batch.labels, half) for half in halves]
+        classes = tf.add_n(losses) / len(losses)
+        return value + weight * classes, {**metrics, _name(update): classes}
+
+    return loss

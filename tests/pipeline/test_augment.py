@@ -1,0 +1,104 @@
+"""Augmentations against plain NumPy, and the heuristic that adapts their probability."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline import objectives
+from pipeline.config import AUGMENTATIONS, Config
+from pipeline.objectives.augment import NUMBERS, adapted, augment
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.uniform(-1, 1, (6, 16, 16, 3)).astype(np.float32)
+NUMBERS_OF = RNG.uniform(size=(6, NUMBERS)).astype(np.float32)
+ONE = tf.constant(1.0)
+
+
+def test_translation_shifts_by_whole_pixels_and_fills_with_zero():
+    numbers = np.full((6, NUMBERS), 0.5, np.float32)
+    numbers[:, 1], numbers[:, 2] = 0.999, 0.0  # two pixels up, two to the right
+    moved = augment(IMAGES, numbers, ONE, ("translation",)).numpy()
+    np.testing.assert_array_equal(moved[:, :-2, 2:], IMAGES[:, 2:, :-2])
+    assert not moved[:, -2:].any()
+    assert not moved[:, :, :2].any()
+    numbers[:, 1:3] = 0.5
+    np.testing.assert_array_equal(augment(IMAGES, numbers, ONE, ("translation",)), IMAGES)
+
+
+def test_cutout_covers_a_square_of_half_the_side():
+    numbers = np.full((6, NUMBERS), 0.5, np.float32)
+    cut = augment(IMAGES, numbers, ONE, ("cutout",)).numpy()
+    expected = IMAGES.copy()
+    expected[:, 4:12, 4:12] = 0
+    np.testing.assert_array_equal(cut, expected)
+
+
+def test_color_against_numpy():
+    u = NUMBERS_OF[:, 9:12].T[:, :, None, None, None]
+    expected = IMAGES + u[0] - 0.5
+    grey = expected.mean(axis=3, keepdims=True)
+    expected = grey + (expected - grey) * 2 * u[1]
+    mean = expected.mean(axis=(1, 2, 3), keepdims=True)
+    expected = mean + (expected - mean) * (0.5 + u[2])
+    np.testing.assert_allclose(augment(IMAGES, NUMBERS_OF, ONE, ("color",)), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", AUGMENTATIONS)
+def test_probability_decides_for_each_image(kind):
+    np.testing.assert_array_equal(augment(IMAGES, NUMBERS_OF, tf.constant(0.0), (kind,)), IMAGES)
+    column = 4 * AUGMENTATIONS.index(kind)
+    p = float(np.median(NUMBERS_OF[:, column]))
+    partly = augment(IMAGES, NUMBERS_OF, tf.constant(p), (kind,)).numpy()
+    always = augment(IMAGES, NUMBERS_OF, ONE, (kind,)).numpy()
+    for index, decide in enumerate(NUMBERS_OF[:, column]):
+        np.testing.assert_array_equal(partly[index], always[index] if decide < p else IMAGES[index])
+
+
+def test_gradients_pass_through_everything_that_is_still_seen():
+    x = tf.constant(IMAGES)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        total = tf.reduce_sum(augment(x, np.full((6, NUMBERS), 0.5, np.float32), ONE, ("cutout",)))
+    gradient = tape.gradient(total, x).numpy()
+    assert not gradient[:, 4:12, 4:12].any()
+    assert gradient.sum() == 6 * 3 * (16 * 16 - 8 * 8)
+
+
+def test_p_follows_the_overfitting_heuristic():
+    p = tf.constant(0.5)
+    # r = 0.6 is D being right about 80 % of real images.
+    assert float(adapted(p, tf.constant(0.95), 500)) == pytest.approx(0.501)
+    assert float(adapted(p, tf.constant(0.7), 500)) == pytest.approx(0.499)
+    assert float(adapted(tf.constant(0.0), tf.constant(0.5), 500)) == 0
+    assert float(adapted(tf.constant(1.0), tf.constant(1.0), 500)) == 1
+    for _ in range(100):  # 500,000 images lead from 0 to 1
+        p = adapted(p, tf.constant(1.0), 5000)
+    assert float(p) == 1
+
+
+def test_real_and_generated_images_are_augmented_each_in_its_own_way():
+    seen = []
+
+    def discriminator(images, labels):
+        seen.append(images.numpy())
+        return tf.reduce_mean(images, axis=[1, 2, 3])
+
+    networks = {"generator": lambda z, labels: tf.constant(IMAGES[3:]), "discriminator": discriminator}
+    empty = tf.zeros([3])
+    numbers = tf.constant(RNG.uniform(size=(3, 2, NUMBERS)), tf.float32)
+    batch = objectives.Batch(tf.constant(IMAGES[:3]), empty, empty, empty, tf.constant(0), numbers, ONE)
+    config = Config(objective="nsgan", augment="translation,cutout")
+    d, g = objectives.updates(config)
+    assert d.needs_augmentation
+    assert g.needs_augmentation
+    d.loss(networks, batch)
+    for half, rows in enumerate((IMAGES[:3], IMAGES[3:])):
+        expected = augment(rows, numbers[:, half], ONE, ("translation", "cutout"))
+        np.testing.assert_array_equal(seen[0][3 * half : 3 * half + 3], expected)
+    g.loss(networks, batch)
+    assert seen[1].shape == (3, 16, 16, 3)
+    never = dataclasses.replace(batch, p=tf.constant(0.0))
+    d.loss(networks, never)
+    np.testing.assert_array_equal(seen[2], IMAGES)

@@ -1,0 +1,120 @@
+"""Tiny runs of several kinds, scored and drawn side by side."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+
+from pipeline import compare
+from pipeline.config import Config
+from pipeline.errors import MISTAKE, MirageError
+from pipeline.trainer import train
+
+
+@pytest.fixture(scope="module")
+def stripes(tmp_path_factory):
+    """Sixty images with a bright bar, across or down, in a folder per class."""
+    root = tmp_path_factory.mktemp("stripes")
+    rng = np.random.default_rng(0)
+    for name in ("across", "down"):
+        (root / name).mkdir()
+        for index in range(30):
+            pixels = rng.integers(0, 60, (16, 16), dtype=np.uint8)
+            at = rng.integers(0, 16)
+            pixels[(at, slice(None)) if name == "across" else (slice(None), at)] = 250
+            Image.fromarray(pixels).save(root / name / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def runs(stripes, tmp_path_factory):
+    """Run directories of a GAN with evaluations, a VAE and a semi-supervised GAN."""
+    root = tmp_path_factory.mktemp("runs")
+    common = Config(
+        dataset=f"folder:{stripes}",
+        data_dir=str(root),
+        model="mlp",
+        batch_size=20,
+        latent_dim=4,
+        steps=20,
+        strategy="one_device",
+    ).to_dict()
+    made = {
+        "gan": {"objective": "nsgan", "eval_every": 10, "eval_samples": 20},
+        "vae": {"objective": "vae", "steps": 150, "learning_rate": 1e-3, "ema_images": 0},
+        "sgan": {"objective": "sgan", "labelled": 60, "unlabelled_weight": 0.0, "steps": 100, "learning_rate": 1e-3},
+    }
+    for name, changes in made.items():
+        train(Config(**{**common, **changes, "run_dir": str(root / name)}))
+    return {name: root / name for name in made}
+
+
+def call(*arguments):
+    values = flags.FlagValues()
+    compare.define_flags(values)
+    rest = values(["compare", "--num_samples=40", *map(str, arguments)])
+    return compare.main(values, rest)
+
+
+def test_a_comparison_of_three_runs(runs, tmp_path, capsys):
+    out = tmp_path / "three"
+    assert call(*runs.values(), f"--out={out}") == 0
+    assert sorted(path.name for path in out.iterdir()) == ["curves.png", "samples.png", "scores.json", "table.md"]
+    scores = dict(zip(runs, json.loads((out / "scores.json").read_text()), strict=True))
+    assert [row["step"] for row in scores.values()] == [20, 150, 100]
+    # What a grey image would get; the VAE has learned to do better.
+    grey = np.concatenate([np.full(15, 90.0), [-160]])  # of most pixels and of the bar's, roughly
+    assert scores["vae"]["reconstruction_error"] < 0.9 * np.sqrt(np.mean(grey**2))
+    assert "reconstruction_error" not in scores["gan"]
+    assert scores["sgan"]["classification_error"] < 0.1
+    assert "classification_error" not in scores["vae"]
+    table = (out / "table.md").read_text()
+    assert table in capsys.readouterr().out
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:5]] == [str(path) for path in runs.values()]
+    assert "Extractor classifier, 40 samples" in table
+    # Five strips of up to two rows of ten images and a title: samples of three, images and reconstructions of one.
+    with Image.open(out / "samples.png") as image:
+        picture = np.asarray(image)
+    assert picture.shape[0] > 5 * 14 + (3 * 2 + 2) * 16
+    assert picture.std() > 20
+    with Image.open(out / "curves.png") as image:
+        assert image.size == (1000, 400)
+
+
+def test_curves_need_evaluations(runs, tmp_path):
+    assert not compare.draw_curves([runs["vae"]], tmp_path / "curves.png")
+    assert not (tmp_path / "curves.png").exists()
+    assert compare.draw_curves([runs["vae"], runs["gan"]], tmp_path / "curves.png")
+
+
+def test_the_picture_shows_each_strip_below_its_title():
+    dark, bright = np.zeros((12, 5, 5, 1), np.uint8), np.full((3, 5, 5, 1), 200, np.uint8)
+    picture = compare.picture([("dark", dark), ("bright", bright)])
+    assert picture.shape[2] == 1
+    column = picture[:, 2, 0]  # through the first image of each row
+    runs = [int(column[0])] + [int(b) for a, b in itertools.pairwise(column) if a != b]
+    assert runs.index(0) < runs.index(200)
+
+
+@pytest.mark.parametrize("arguments", [[], ["nowhere"]])
+def test_mistakes_are_told_in_one_sentence(arguments, capsys, tmp_path):
+    assert call(*arguments, f"--out={tmp_path / 'out'}") == MISTAKE
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_with_other_image_shapes_are_refused(runs, tmp_path):
+    from pipeline.data_spec import DataSpec
+    from pipeline.run_file import write_run
+
+    write_run(tmp_path, Config(run_dir=str(tmp_path)), DataSpec("other", "", (8, 8, 1), (), 10))
+    values = flags.FlagValues()
+    compare.define_flags(values)
+    values(["compare"])
+    with pytest.raises(MirageError, match="different shapes"):
+        compare.compare([runs["gan"], tmp_path], tmp_path / "out", values)
