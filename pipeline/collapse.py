@@ -1,6 +1,7 @@
 """Watches evaluations for a generator that collapses: warns once for each sign, with the step at which it began."""
 
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Mapping
 
 # How many evaluations in a row must show a sign, since single ones scatter.
 _PATIENCE = 2
@@ -69,11 +70,9 @@ class CollapseWatch:
         return True
 
 
-_HIGHER: Callable[[float, float], bool] = lambda a, b: a > b  # noqa: E731
-_LOWER: Callable[[float, float], bool] = lambda a, b: a < b  # noqa: E731
 # Name, whether the first argument is better than the second, and from the best value to what counts as fallen.
 _FALLS = (
-    ("recall", _HIGHER, lambda best: 0.5 * best),
-    ("class_entropy", _HIGHER, lambda best: best - 0.1),
-    ("frechet_distance", _LOWER, lambda best: 2 * best),
+    ("recall", operator.gt, lambda best: 0.5 * best),
+    ("class_entropy", operator.gt, lambda best: best - 0.1),
+    ("frechet_distance", operator.lt, lambda best: 2 * best),
 )

@@ -150,15 +150,16 @@ def compare(run_dirs: Sequence[Path], out: Path, values: flags.FlagValues) -> st
         strips += _strips(run_dir, judge.reference)
     from pipeline.preview import write_png
 
+    text = table(rows)
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_png(out / "samples.png", picture(strips))
         draw_curves(run_dirs, out / "curves.png")
         (out / "scores.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-        (out / "table.md").write_text(table(rows), encoding="utf-8")
+        (out / "table.md").write_text(text, encoding="utf-8")
     except OSError as error:
         raise MirageError(f"--out={out} can't be written ({error.strerror or error}); choose another folder.") from None
-    return table(rows)
+    return text
 
 
 def main(values: flags.FlagValues, argv: Sequence[str]) -> int:

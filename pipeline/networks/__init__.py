@@ -4,8 +4,6 @@ To add an architecture, write one file with a `build_generator` and a `build_fea
 as `mlp.py`, and enter it in `_ARCHITECTURES`.
 """
 
-from typing import Any
-
 import keras
 from keras import layers
 
@@ -14,7 +12,7 @@ from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
 from pipeline.networks import dcgan, mlp, resnet
 from pipeline.networks.batch_norm import BatchNormalization
-from pipeline.networks.conditioning import Projection
+from pipeline.networks.conditioning import Projection, model_of
 from pipeline.networks.pyramid import IMAGE_SIZES
 from pipeline.networks.spectral_norm import normalised
 
@@ -64,7 +62,7 @@ def build_discriminator(config: Config, data: DataSpec) -> keras.Model:
         outputs = {"logits": logits, "classes": classes, "features": features}
     else:
         inputs, outputs = _heads(config, _num_classes(config, data), inputs, features)
-    model = keras.Model(_unwrapped(inputs), outputs if len(outputs) > 1 else outputs["logits"], name="discriminator")
+    model = model_of(inputs, outputs if len(outputs) > 1 else outputs["logits"], "discriminator")
     return normalised(model) if config.spectral_norm else model
 
 
@@ -103,7 +101,7 @@ def build_encoder(config: Config, data: DataSpec) -> keras.Model:
         code = layers.Dense(2 * config.latent_dim)(features)
     else:
         code = BatchNormalization(momentum=0.9, center=False, scale=False)(layers.Dense(config.latent_dim)(features))
-    return keras.Model(_unwrapped(inputs), code, name="encoder")
+    return model_of(inputs, code, "encoder")
 
 
 def build_features(
@@ -129,14 +127,9 @@ def build_features(
 
 def build_networks(config: Config, data: DataSpec) -> dict[str, keras.Model]:
     """Builds the networks that an objective trains, by name."""
-    other = build_encoder if config.objective in ("autoencoder", "vae") else build_discriminator
+    other = build_encoder if config.one_loss else build_discriminator
     models = (build_generator(config, data), other(config, data))
     return {model.name: model for model in models}
-
-
-def _unwrapped(inputs: list[keras.KerasTensor]) -> Any:
-    """A single input by itself, since Keras wants a model called as it was built."""
-    return inputs if len(inputs) > 1 else inputs[0]
 
 
 def _num_classes(config: Config, data: DataSpec) -> int:

@@ -8,6 +8,8 @@
 The discriminator may use several at once; the generator takes them by concatenation.
 """
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import layers
@@ -24,6 +26,28 @@ def one_hot_input(num_classes: int) -> tuple[keras.KerasTensor, keras.KerasTenso
     """
     label = keras.Input([], dtype="int32", name="label")
     return label, keras.ops.one_hot(label, num_classes)
+
+
+def latent_inputs(latent_dim: int, num_classes: int) -> tuple[list[keras.KerasTensor], keras.KerasTensor]:
+    """Makes the inputs of a generator.
+
+    Args:
+      latent_dim: components of `z`.
+      num_classes: number of labels to take; 0 for none.
+
+    Returns:
+      ([`z`] or [`z`, `label`], `z` with the one-hot label behind it, [N, latent_dim + num_classes]).
+    """
+    z = keras.Input([latent_dim], name="z")
+    if not num_classes:
+        return [z], z
+    label, one_hot = one_hot_input(num_classes)
+    return [z, label], layers.Concatenate()([z, one_hot])
+
+
+def model_of(inputs: list[keras.KerasTensor], outputs: Any, name: str) -> keras.Model:
+    """Makes a model; a single input stands by itself, since Keras wants a model called as it was built."""
+    return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=name)
 
 
 def image_inputs(
@@ -43,6 +67,17 @@ def image_inputs(
         return [image], None
     label, one_hot = one_hot_input(num_classes)
     return [image, label], one_hot
+
+
+def image_planes(
+    image_shape: tuple[int, int, int], num_classes: int
+) -> tuple[list[keras.KerasTensor], keras.KerasTensor]:
+    """As `image_inputs`, but with the labels joined to the image as constant planes, [N, H, W, C + num_classes]."""
+    inputs, one_hot = image_inputs(image_shape, num_classes)
+    if one_hot is None:
+        return inputs, inputs[0]
+    height, width, _ = image_shape
+    return inputs, layers.Concatenate()([inputs[0], label_planes(one_hot, height, width)])
 
 
 def label_planes(one_hot: keras.KerasTensor, height: int, width: int) -> keras.KerasTensor:

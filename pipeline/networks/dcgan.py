@@ -13,7 +13,7 @@ import keras
 from keras import layers
 
 from pipeline.networks.batch_norm import BatchNormalization
-from pipeline.networks.conditioning import image_inputs, label_planes, one_hot_input
+from pipeline.networks.conditioning import image_planes, latent_inputs, model_of
 from pipeline.networks.pyramid import base, crop, doublings, width
 
 
@@ -30,11 +30,7 @@ def build_generator(latent_dim: int, image_shape: tuple[int, int, int], num_clas
     """
     size, _, channels = image_shape
     levels = doublings(size)
-    z = keras.Input([latent_dim], name="z")
-    inputs, x = [z], z
-    if num_classes:
-        label, one_hot = one_hot_input(num_classes)
-        inputs, x = [z, label], layers.Concatenate()([z, one_hot])
+    inputs, x = latent_inputs(latent_dim, num_classes)
     x = layers.Dense(base(size) ** 2 * width(levels), use_bias=False)(x)
     x = layers.ReLU()(_batch_norm()(x))
     x = layers.Reshape([base(size), base(size), width(levels)])(x)
@@ -42,7 +38,7 @@ def build_generator(latent_dim: int, image_shape: tuple[int, int, int], num_clas
         x = layers.Conv2DTranspose(width(level), 4, strides=2, padding="same", use_bias=False)(x)
         x = layers.ReLU()(_batch_norm()(x))
     image = layers.Conv2D(channels, 3, padding="same", activation="tanh")(crop(x, size))
-    return keras.Model(inputs if num_classes else z, image, name="generator")
+    return model_of(inputs, image, "generator")
 
 
 def build_features(
@@ -58,10 +54,7 @@ def build_features(
       See `pipeline.networks.build_features`.
     """
     size, _, _ = image_shape
-    inputs, one_hot = image_inputs(image_shape, num_classes)
-    x = inputs[0]
-    if one_hot is not None:
-        x = layers.Concatenate()([x, label_planes(one_hot, size, size)])
+    inputs, x = image_planes(image_shape, num_classes)
     level = 0
     while size > 4:
         # An even kernel on an odd size would look at one side more than at the other.

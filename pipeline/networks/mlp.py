@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from pipeline.networks.batch_norm import BatchNormalization
-from pipeline.networks.conditioning import image_inputs, one_hot_input
+from pipeline.networks.conditioning import image_inputs, latent_inputs, model_of
 
 
 def build_generator(latent_dim: int, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
@@ -25,18 +25,14 @@ def build_generator(latent_dim: int, image_shape: tuple[int, int, int], num_clas
     Returns:
       See `pipeline.networks.build_generator`.
     """
-    z = keras.Input([latent_dim], name="z")
-    inputs, x = [z], z
-    if num_classes:
-        label, one_hot = one_hot_input(num_classes)
-        inputs, x = [z, label], layers.Concatenate()([z, one_hot])
+    inputs, x = latent_inputs(latent_dim, num_classes)
     for units in (256, 512, 1024):
         x = layers.Dense(units)(x)
         x = layers.LeakyReLU(negative_slope=0.2)(x)
         x = BatchNormalization(momentum=0.8)(x)
     x = layers.Dense(math.prod(image_shape), activation="tanh")(x)
     image = layers.Reshape(image_shape)(x)
-    return keras.Model(inputs if num_classes else z, image, name="generator")
+    return model_of(inputs, image, "generator")
 
 
 def build_features(

@@ -9,11 +9,13 @@ narrows to half its width instead of widening it in groups, and the generator en
 import keras
 from keras import layers
 
-from pipeline.networks.conditioning import image_inputs, label_planes, one_hot_input
+from pipeline.networks.conditioning import image_planes, latent_inputs, model_of
 from pipeline.networks.pyramid import base, crop, doublings, width
 
 _BLOCKS = 2  # at each size
 _SLOPE = 0.2
+# Variance that a layer must gain to make up for the LeakyReLU after it (He et al. 2015, arXiv 1502.01852).
+_GAIN = 2 / (1 + _SLOPE**2)
 
 
 def build_generator(latent_dim: int, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
@@ -29,11 +31,7 @@ def build_generator(latent_dim: int, image_shape: tuple[int, int, int], num_clas
     """
     size, _, channels = image_shape
     levels = doublings(size)
-    z = keras.Input([latent_dim], name="z")
-    inputs, x = [z], z
-    if num_classes:
-        label, one_hot = one_hot_input(num_classes)
-        inputs, x = [z, label], layers.Concatenate()([z, one_hot])
+    inputs, x = latent_inputs(latent_dim, num_classes)
     x = layers.Dense(base(size) ** 2 * width(levels), kernel_initializer=_initializer(1.0))(x)
     x = layers.Reshape([base(size), base(size), width(levels)])(x)
     blocks = _BLOCKS * (levels + 1)
@@ -42,7 +40,7 @@ def build_generator(latent_dim: int, image_shape: tuple[int, int, int], num_clas
         x = layers.UpSampling2D(2, interpolation="bilinear")(_fit(x, width(level)))
         x = _stage(x, blocks)
     image = layers.Conv2D(channels, 3, padding="same", activation="tanh")(crop(x, size))
-    return keras.Model(inputs if num_classes else z, image, name="generator")
+    return model_of(inputs, image, "generator")
 
 
 def build_features(
@@ -58,10 +56,7 @@ def build_features(
       See `pipeline.networks.build_features`.
     """
     size, _, _ = image_shape
-    inputs, one_hot = image_inputs(image_shape, num_classes)
-    x = inputs[0]
-    if one_hot is not None:
-        x = layers.Concatenate()([x, label_planes(one_hot, size, size)])
+    inputs, x = image_planes(image_shape, num_classes)
     halvings = 0
     while size > 4:
         size, halvings = (size + 1) // 2, halvings + 1
@@ -77,7 +72,7 @@ def build_features(
 def _stage(x: keras.KerasTensor, blocks: int) -> keras.KerasTensor:
     """The blocks at one size: x + conv1x1(conv3x3(conv1x1(x))), activated in between."""
     outer = x.shape[-1]
-    scale = _activated_gain() * blocks**-0.5  # of variances: the standard deviations' blocks^(-1/4)
+    scale = _GAIN * blocks**-0.5  # of variances: the standard deviations' blocks^(-1/4)
     for _ in range(_BLOCKS):
         y = layers.Conv2D(outer // 2, 1, kernel_initializer=_initializer(scale))(x)
         y = layers.LeakyReLU(negative_slope=_SLOPE)(y)
@@ -93,11 +88,6 @@ def _fit(x: keras.KerasTensor, planes: int) -> keras.KerasTensor:
     if x.shape[-1] == planes:
         return x
     return layers.Conv2D(planes, 1, use_bias=False, kernel_initializer=_initializer(1.0))(x)
-
-
-def _activated_gain() -> float:
-    """Variance that a layer must gain to make up for the LeakyReLU after it (He et al. 2015, arXiv 1502.01852)."""
-    return 2 / (1 + _SLOPE**2)
 
 
 def _initializer(scale: float) -> keras.initializers.Initializer:
