@@ -81,7 +81,7 @@ class Config:
     model: str = _flag(
         "dcgan",
         "network pair: dcgan (convolutional, 16 to 128 pixels), resnet (residual, the same sizes, arXiv 2501.05441) or "
-        "mlp (fully connected, any size).",
+        "mlp (fully connected, any size); sgan's discriminator is one of its own (fully connected, with noise).",
         choices=("dcgan", "mlp", "resnet"),
     )
     conditional: bool = _flag(False, "train class-conditional networks, which need a labelled data set.")

@@ -92,12 +92,14 @@ def classification_error(run_dir: Path, images: "Images") -> float:
     import tensorflow as tf
 
     from pipeline.checkpoint import load_network
+    from pipeline.networks import noise_size
 
     discriminator = load_network(run_dir, "discriminator")
     wrong = []
     for start in range(0, len(images.pixels), _BATCH):
         x = tf.cast(images.pixels[start : start + _BATCH], tf.float32) / 127.5 - 1
-        named = discriminator(x, training=False)["classes"].numpy().argmax(axis=1)
+        silence = tf.zeros([len(x), noise_size(discriminator)])
+        named = discriminator([x, silence], training=False)["classes"].numpy().argmax(axis=1)
         wrong.append(named != images.labels[start : start + _BATCH])
     return float(np.concatenate(wrong).mean())
 

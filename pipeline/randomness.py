@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 # Streams of random numbers, told apart in the seed.
-_DATA_ORDER, _LATENTS, _FLIPS, _UNIFORM, _AUGMENTATION = 1, 2, 3, 4, 5
+_DATA_ORDER, _LATENTS, _FLIPS, _UNIFORM, _AUGMENTATION, _NOISE = 1, 2, 3, 4, 5, 6
 
 
 def data_order(positions: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:
@@ -56,6 +56,11 @@ def uniform(step: tf.Tensor, update: int, count: int, seed: int) -> tf.Tensor:
 def augmentation(step: tf.Tensor, update: int, count: int, numbers: int, seed: int) -> tf.Tensor:
     """Draws what decides how images are augmented, uniform in [0, 1), float32 [count, numbers]; see `latents`."""
     return tf.raw_ops.StatelessRandomUniformV2(shape=[count, numbers], **_philox(seed, _AUGMENTATION, step, update))
+
+
+def noise(step: tf.Tensor, update: int, count: int, numbers: int, seed: int) -> tf.Tensor:
+    """Draws what a noisy network adds to its layers, standard normal, float32 [count, numbers]; see `latents`."""
+    return tf.raw_ops.StatelessRandomNormalV2(shape=[count, numbers], **_philox(seed, _NOISE, step, update))
 
 
 def flips(step: tf.Tensor, block: int, count: int, seed: int) -> tf.Tensor:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
+from pipeline import randomness
 from pipeline.config import Config
 from pipeline.feed import Feed, Layout
 from pipeline.objectives import Batch, Update
 from pipeline.objectives.augment import NUMBERS, adapted
-from pipeline.randomness import augmentation, flips, latents, uniform
 from pipeline.schedule import ema_half_life, learning_rate
 from pipeline.trainee import Trainee
 
@@ -97,26 +97,35 @@ class TrainStep:
         config, layout = self._config, self._layout
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         # Drawn whole and then cut, so that a sample's noise does not depend on the number of replicas.
-        noise = []
+        drawn = []
         for index, update in enumerate(self._updates):
             count = layout.batch_size // update.batch_divisor
-            total = layout.accumulate * count
-            numbers = NUMBERS if update.needs_augmentation else 0
-            whole = {
-                "z": latents(step, index, total, config.latent_dim, config.seed),
-                "u": uniform(step, index, total, config.seed) if update.needs_u else tf.zeros([total]),
-                "augmentation": augmentation(step, index, total, 2 * numbers, config.seed)
-                if numbers
-                else tf.zeros([total, 0]),
-            }
-            shares = {name: layout.share(values, count, replica) for name, values in whole.items()}
-            shares["augmentation"] = tf.reshape(shares["augmentation"], [-1, 2, numbers])
-            noise.append(shares)
+            drawn.append(
+                {
+                    name: layout.share(values, count, replica)
+                    for name, values in self._draw_whole(step, index, update, layout.accumulate * count).items()
+                }
+            )
         mirrored = []
         for index, block in enumerate(layout.blocks if config.flip else ()):
-            whole_block = flips(step, index, layout.accumulate * block.count, config.seed)
+            whole_block = randomness.flips(step, index, layout.accumulate * block.count, config.seed)
             mirrored.append(layout.share(whole_block, block.count, replica))
-        return noise, mirrored
+        return drawn, mirrored
+
+    def _draw_whole(self, step: tf.Tensor, index: int, update: Update, total: int) -> dict[str, tf.Tensor]:
+        """Draws the noise of one update for all replicas and micro-batches, float32 [total, ...]."""
+        config, noise_size = self._config, self._trainee.noise_size
+        each = step, index, total
+        u, kinds, noise = tf.zeros([total]), tf.zeros([total, 2, 0]), tf.zeros([total, 0, noise_size])
+        if update.needs_u:
+            u = randomness.uniform(*each, config.seed)
+        if update.needs_augmentation:
+            kinds = tf.reshape(randomness.augmentation(*each, 2 * NUMBERS, config.seed), [total, 2, NUMBERS])
+        if update.needs_noise:
+            shape = [total, update.needs_noise, noise_size]
+            noise = tf.reshape(randomness.noise(*each, shape[1] * shape[2], config.seed), shape)
+        z = randomness.latents(*each, config.latent_dim, config.seed)
+        return {"z": z, "u": u, "augmentation": kinds, "noise": noise}
 
     def _replica_step(
         self,
@@ -198,10 +207,10 @@ class TrainStep:
         return [tf.reshape(part, each.shape) for part, each in zip(parts, gradients, strict=False)], parts[-1]
 
     def _as_function(self, model: keras.Model) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        takes_labels = len(model.inputs) > 1
+        takes_more = len(model.inputs) > 1
 
-        def call(x: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-            outputs = model([x, labels] if takes_labels else x, training=True)
+        def call(x: tf.Tensor, labels_or_noise: tf.Tensor) -> tf.Tensor:
+            outputs = model([x, labels_or_noise] if takes_more else x, training=True)
             return tf.nest.map_structure(lambda each: tf.cast(each, tf.float32), outputs)
 
         return call

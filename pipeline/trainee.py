@@ -47,6 +47,11 @@ class Trainee:
             ema.set_weights(models["generator"].get_weights())
 
     @property
+    def noise_size(self) -> int:
+        """Random numbers that the discriminator takes with each image."""
+        return networks.noise_size(self.networks["discriminator"]) if "discriminator" in self.networks else 0
+
+    @property
     def sampler(self) -> keras.Model:
         """The generator that previews, evaluation and export use."""
         return self.networks["generator"] if self.ema is None else self.ema

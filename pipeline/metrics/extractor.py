@@ -13,10 +13,14 @@ class Features:
     Attributes:
       features: float32 [n, d].
       probabilities: of the data set's classes, float32 [n, K]; None if the extractor does not know them.
+      modes: of data with countable modes, which one an image shows, int64 [n]; otherwise None.
+      num_modes: how many there are.
     """
 
     features: np.ndarray
     probabilities: np.ndarray | None
+    modes: np.ndarray | None = None
+    num_modes: int = 0
 
 
 class Extractor(Protocol):

@@ -9,7 +9,7 @@ from pipeline.metrics import classes
 from pipeline.metrics.extractor import Extractor, Features
 from pipeline.metrics.frechet import frechet_distance
 from pipeline.metrics.kernel import kernel_distance
-from pipeline.metrics.modes import Stacked
+from pipeline.metrics.modes import coverage
 from pipeline.metrics.neighbours import nearest
 from pipeline.metrics.precision_recall import precision_recall
 from pipeline.metrics.sharpness import sharpness
@@ -110,8 +110,6 @@ class Judge:
                 round(share, 4) for share in classes.histogram(described.probabilities).tolist()
             ]
         scores |= {"sharpness": sharpness(pixels), "sharpness_of_reference": sharpness(self.reference.pixels)}
-        if isinstance(self._extractor, Stacked):
-            scores["modes"], scores["kl_to_uniform"] = self._extractor.modes(pixels)
         _, copies = nearest(pixels[:_NEIGHBOUR_QUERIES], self._train.pixels)
         _, usual = nearest(self._halves[1].some(_NEIGHBOUR_QUERIES).pixels, self._halves[0].pixels)
         scores |= {
@@ -133,4 +131,6 @@ class Judge:
             scores["class_entropy"] = classes.entropy(classes.histogram(described.probabilities))
             if conditional:
                 scores["label_accuracy"] = classes.label_accuracy(described.probabilities, self.labels)
+        if described.modes is not None:
+            scores["modes"], scores["kl_to_uniform"] = coverage(described.modes, described.num_modes)
         return scores

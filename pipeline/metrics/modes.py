@@ -6,6 +6,20 @@ from pipeline.metrics.classes import kl_to_uniform
 from pipeline.metrics.extractor import Extractor, Features
 
 
+def coverage(modes: np.ndarray, num_modes: int) -> tuple[int, float]:
+    """Counts modes.
+
+    Args:
+      modes: which mode each image shows, int64 [n].
+      num_modes: how many there are.
+
+    Returns:
+      (number of modes that occur, KL divergence in nats of their frequencies from uniform).
+    """
+    counts = np.bincount(modes, minlength=num_modes)
+    return int((counts > 0).sum()), kl_to_uniform(counts)
+
+
 class Stacked:
     """Describes each channel by itself, see `pipeline.metrics.extractor.Extractor`.
 
@@ -21,26 +35,13 @@ class Stacked:
         self._channel = channel
 
     def __call__(self, images: np.ndarray) -> Features:
-        """Describes uint8 [n, H, W, C]: features of all channels side by side, no probabilities."""
-        return Features(np.concatenate([each.features for each in self._describe(images)], axis=1), None)
-
-    def modes(self, images: np.ndarray) -> tuple[int, float]:
-        """Counts combinations of classes.
-
-        Args:
-          images: uint8 [n, H, W, C].
-
-        Returns:
-          (number of combinations that occur, KL divergence in nats of their frequencies from uniform).
-        """
-        number, combinations = np.zeros(len(images), np.int64), 1
-        for described in self._describe(images):
+        """Describes uint8 [n, H, W, C]: features of all channels side by side, and combinations of classes as modes."""
+        features, number, combinations = [], np.zeros(len(images), np.int64), 1
+        for channel in range(images.shape[-1]):
+            described = self._channel(images[..., channel : channel + 1])
             assert described.probabilities is not None
+            features.append(described.features)
             classes = described.probabilities.shape[1]
             number = number * classes + described.probabilities.argmax(axis=1)
             combinations *= classes
-        counts = np.bincount(number, minlength=combinations)
-        return int((counts > 0).sum()), kl_to_uniform(counts)
-
-    def _describe(self, images: np.ndarray) -> list[Features]:
-        return [self._channel(images[..., channel : channel + 1]) for channel in range(images.shape[-1])]
+        return Features(np.concatenate(features, axis=1), None, number, combinations)

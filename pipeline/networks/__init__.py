@@ -10,11 +10,14 @@ from keras import layers
 from pipeline.config import Config
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
-from pipeline.networks import dcgan, mlp, resnet
+from pipeline.networks import dcgan, mlp, noisy_mlp, resnet
 from pipeline.networks.batch_norm import BatchNormalization
 from pipeline.networks.conditioning import Projection, model_of
+from pipeline.networks.noisy_mlp import noise_size
 from pipeline.networks.pyramid import IMAGE_SIZES
 from pipeline.networks.spectral_norm import normalised
+
+__all__ = ["build_discriminator", "build_encoder", "build_features", "build_generator", "build_networks", "noise_size"]
 
 _ARCHITECTURES = {"dcgan": dcgan, "mlp": mlp, "resnet": resnet}
 
@@ -50,17 +53,20 @@ def build_discriminator(config: Config, data: DataSpec) -> keras.Model:
       A model of `image` float32 [N, H, W, C] in [-1, 1] or, if it takes labels, of `[image, label]` with
       `label` int32 [N]. Its output is logits, float32 [N]; a positive logit says "real". With more heads it is a
       dictionary of `logits` and, for `--conditioning=acgan` and `--objective=sgan`, `classes` float32 [N, K]; for
-      the latter `features`; for `--categories` and `--codes`, `codes` float32 [N, categories + codes].
+      the latter `features`; for `--categories` and `--codes`, `codes` float32 [N, categories + codes]. That of
+      `--objective=sgan` is `noisy_mlp`, whatever the architecture of the generator; its second input is `noise`.
 
     Raises:
       MirageError: if the architecture can't judge images of this shape, or there are no labels.
     """
-    inputs, features = build_features(config, data, labels="concat" in config.conditionings())
     if config.objective == "sgan":
+        _check(config, data)
+        inputs, features = noisy_mlp.build_features(data.image_shape)
         classes = layers.Dense(len(data.class_names))(features)
         logits = keras.ops.logsumexp(classes, axis=-1)
         outputs = {"logits": logits, "classes": classes, "features": features}
     else:
+        inputs, features = build_features(config, data, labels="concat" in config.conditionings())
         inputs, outputs = _heads(config, _num_classes(config, data), inputs, features)
     model = model_of(inputs, outputs if len(outputs) > 1 else outputs["logits"], "discriminator")
     return normalised(model) if config.spectral_norm else model

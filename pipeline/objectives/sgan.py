@@ -6,7 +6,7 @@ its logit for "real" is log Z. D minimises
     L_D = -log softmax(l(x_labelled))_y  +  weight * 1/2 [ -log p(x) - log(1 - p(G(z))) ]
 
 over a few labelled images, and real and generated ones without labels. G matches features f, D's last layer
-before the logits, in the mean over the global batch: L_G = |E f(x) - E f(G(z))|^2.
+before the logits, in the mean over the global batch: L_G = |E f(x) - E f(G(z))|^2. D is a noisy network.
 """
 
 import functools
@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.objectives.nsgan import d_loss_fake, d_loss_real
-from pipeline.objectives.update import Batch, Losses, Networks, Update, is_positive, real_and_generated
+from pipeline.objectives.update import Batch, Losses, Networks, Update, is_positive
 
 # Images uint8 [m, H, W, C] and labels int32 [m].
 Labelled = tuple[np.ndarray, np.ndarray]
@@ -25,11 +25,12 @@ def _d(networks: Networks, batch: Batch, *, labelled: Labelled, weight: float) -
     chosen = tf.cast(batch.u * len(labelled[0]), tf.int32)
     images = tf.cast(tf.gather(tf.constant(labelled[0]), chosen), tf.float32) / 127.5 - 1
     marks = tf.gather(tf.constant(labelled[1]), chosen)
-    classes = networks["discriminator"](images, marks)["classes"]
+    for_labelled, for_others = batch.noise[:, 0], batch.noise[:, 1:]
+    classes = networks["discriminator"](images, for_labelled)["classes"]
     supervised = tf.nn.sparse_softmax_cross_entropy_with_logits(marks, classes)
     wrong = 1 - tf.cast(tf.equal(tf.argmax(classes, 1, tf.int32), marks), tf.float32)
     generated = networks["generator"](batch.z, batch.labels)
-    real, fake = tf.split(networks["discriminator"](*real_and_generated(batch, generated))["logits"], 2)
+    real, fake = _real_and_generated(networks, batch.images, generated, for_others, "logits")
     unsupervised = 0.5 * (d_loss_real(real) + d_loss_fake(fake))
     loss = supervised + weight * unsupervised
     accuracies = {"d_acc_real": is_positive(real), "d_acc_fake": is_positive(-fake)}
@@ -38,11 +39,19 @@ def _d(networks: Networks, batch: Batch, *, labelled: Labelled, weight: float) -
 
 def _g(networks: Networks, batch: Batch) -> Losses:
     generated = networks["generator"](batch.z, batch.labels)
-    both = networks["discriminator"](*real_and_generated(batch, generated))["features"]
-    real, fake = tf.split(both, 2)
+    real, fake = _real_and_generated(networks, batch.images, generated, batch.noise, "features")
     difference = global_mean(tf.stop_gradient(real)) - global_mean(fake)
     loss = tf.fill(tf.shape(batch.u), tf.reduce_sum(tf.square(difference)))
     return loss, {"g_loss": loss}
+
+
+def _real_and_generated(
+    networks: Networks, images: tf.Tensor, generated: tf.Tensor, noise: tf.Tensor, head: str
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns what a head of D says of real and of generated images; `noise` is [n, 2, M]."""
+    each = tf.concat(tf.unstack(noise, axis=1), 0)
+    real, fake = tf.split(networks["discriminator"](tf.concat([images, generated], 0), each)[head], 2)
+    return real, fake
 
 
 def global_mean(features: tf.Tensor) -> tf.Tensor:
@@ -66,5 +75,6 @@ def updates(labelled: Labelled, *, weight: float) -> tuple[Update, ...]:
         functools.partial(_d, labelled=labelled, weight=weight),
         ("d_loss", "d_acc_real", "d_acc_fake", "class_loss", "class_error"),
         needs_u=True,
+        needs_noise=3,
     )
-    return (d, Update("generator", _g, ("g_loss",), new_images=False))
+    return (d, Update("generator", _g, ("g_loss",), new_images=False, needs_noise=2))

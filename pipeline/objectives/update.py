@@ -8,7 +8,8 @@ import tensorflow as tf
 
 # A network by name, as a function of its input and the labels, in training mode:
 #   generator:      z [n, latent_dim], labels [n] -> images [n, H, W, C]
-#   discriminator:  images [n, H, W, C], labels [n] -> logits [n]; or a dictionary, see `with_head`
+#   discriminator:  images [n, H, W, C], labels [n] -> logits [n]; or a dictionary, see `with_head`;
+#                   in the place of labels it takes noise [n, M] if it is a noisy network
 #   encoder:        images [n, H, W, C], labels [n] -> codes
 # Labels are ignored by unconditional networks.
 Networks = Mapping[str, Callable[[tf.Tensor, tf.Tensor], Any]]
@@ -28,6 +29,8 @@ class Batch:
       augmentation: float32 [n, 2, `augment.NUMBERS`], uniform in [0, 1): for each real and each generated image,
         for updates that ask for it; otherwise [n, 2, 0].
       p: float32 scalar, probability of augmentation.
+      noise: float32 [n, k, M], standard normal: what a noisy discriminator takes with each of k images, for updates
+        that ask for it; otherwise [n, 0, M].
     """
 
     images: tf.Tensor
@@ -37,6 +40,7 @@ class Batch:
     step: tf.Tensor
     augmentation: tf.Tensor
     p: tf.Tensor
+    noise: tf.Tensor
 
 
 Losses = tuple[tf.Tensor, dict[str, tf.Tensor]]
@@ -59,6 +63,7 @@ class Update:
         images of the update before it.
       needs_u: whether the loss uses `Batch.u`.
       needs_augmentation: whether it uses `Batch.augmentation`.
+      needs_noise: for how many images per sample it uses `Batch.noise`.
     """
 
     network: str
@@ -68,6 +73,7 @@ class Update:
     new_images: bool = True
     needs_u: bool = False
     needs_augmentation: bool = False
+    needs_noise: int = 0
 
 
 def is_positive(x: tf.Tensor) -> tf.Tensor:

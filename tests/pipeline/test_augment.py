@@ -88,7 +88,7 @@ def test_real_and_generated_images_are_augmented_each_in_its_own_way():
     networks = {"generator": lambda z, labels: tf.constant(IMAGES[3:]), "discriminator": discriminator}
     empty = tf.zeros([3])
     numbers = tf.constant(RNG.uniform(size=(3, 2, NUMBERS)), tf.float32)
-    batch = objectives.Batch(tf.constant(IMAGES[:3]), empty, empty, empty, tf.constant(0), numbers, ONE)
+    batch = objectives.Batch(tf.constant(IMAGES[:3]), empty, empty, empty, tf.constant(0), numbers, ONE, empty)
     config = Config(objective="nsgan", augment="translation,cutout")
     d, g = objectives.updates(config)
     assert d.needs_augmentation

@@ -9,7 +9,7 @@ from pipeline.data.source import Source
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
 from pipeline.metrics.extractor import Features
-from pipeline.metrics.modes import Stacked
+from pipeline.metrics.modes import Stacked, coverage
 
 BASE = DataSpec("digits", "1", (2, 2, 1), ("a", "b", "c"), 12)
 IMAGES = np.arange(12, dtype=np.uint8)[:, None, None, None] + np.zeros((12, 2, 2, 1), np.uint8)
@@ -72,11 +72,11 @@ def test_modes_are_combinations_of_the_channels_classes():
     images = np.zeros((8, 2, 2, 3), np.uint8)
     for number, image in enumerate(images):
         image[..., :] = [255 * (number >> bit & 1) for bit in (2, 1, 0)]
-    modes, kl = extractor.modes(images)
-    assert (modes, kl) == (8, pytest.approx(0))
-    modes, kl = extractor.modes(images[[5, 5, 5]])
-    assert (modes, kl) == (1, pytest.approx(np.log(8)))
     described = extractor(images)
+    np.testing.assert_array_equal(described.modes, np.arange(8))
+    assert described.num_modes == 8
+    assert coverage(described.modes, 8) == (8, pytest.approx(0))
+    assert coverage(np.array([5, 5, 5]), 8) == (1, pytest.approx(np.log(8)))
     assert described.features.shape == (8, 12)
     assert described.probabilities is None
 

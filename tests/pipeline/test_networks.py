@@ -204,6 +204,22 @@ def test_gradients_pass_through_the_spectral_norm():
     assert np.sum(gradient * kernel.numpy()) == pytest.approx(0, abs=1e-4 * float(np.linalg.norm(gradient)))
 
 
+def test_the_semi_supervised_discriminator_adds_its_noise_to_pixels_and_layers():
+    model = networks.build_discriminator(Config(model="mlp", objective="sgan"), spec(16, 1, 3))
+    rng = np.random.default_rng(0)
+    image, noise = rng.uniform(-1, 1, (4, 16, 16, 1)), rng.standard_normal((4, 256 + 2250))
+    x, rest = image.reshape(4, 256) + 0.3 * noise[:, :256], noise[:, 256:]
+    for layer in (each for each in model.layers if isinstance(each, keras.layers.Dense) and each.units != 3):
+        x = np.maximum(x @ np.asarray(layer.kernel), 0) + 0.5 * rest[:, : layer.units]
+        rest = rest[:, layer.units :]
+    assert rest.shape[1] == 0
+    outputs = model([np.float32(image), np.float32(noise)])
+    np.testing.assert_allclose(outputs["features"], x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs["logits"], np.log(np.exp(outputs["classes"]).sum(axis=1)), rtol=1e-4, atol=1e-5)
+    assert networks.noise_size(model) == 256 + 2250
+    assert networks.noise_size(networks.build_generator(Config(conditional=True), spec(16, 1, 3))) == 0
+
+
 def test_a_head_guesses_categories_and_codes():
     config = Config(model="mlp", categories=4, codes=2, conditional=True, conditioning="acgan")
     outputs = networks.build_discriminator(config, spec(16, 1, 3))(np.zeros((5, 16, 16, 1), np.float32))

@@ -54,7 +54,14 @@ def batch():
     images = tf.constant(rng.uniform(-1, 1, (5, 4, 4, 2)), tf.float32)
     z, u = tf.constant(rng.standard_normal((5, 3)), tf.float32), tf.constant(rng.uniform(size=5), tf.float32)
     return Batch(
-        images, tf.constant([0, 1, 2, 0, 1]), z, u, tf.constant(0, tf.int64), tf.zeros([5, 2, 0]), tf.constant(1.0)
+        images,
+        tf.constant([0, 1, 2, 0, 1]),
+        z,
+        u,
+        step=tf.constant(0, tf.int64),
+        augmentation=tf.zeros([5, 2, 0]),
+        p=tf.constant(1.0),
+        noise=tf.constant(rng.standard_normal((5, 3, 32)), tf.float32),
     )
 
 
@@ -347,23 +354,28 @@ def test_sgan_against_numpy(batch):
     w = 0.2 * rng.standard_normal((32, 3)).astype(np.float32)
     labelled = rng.integers(0, 256, (7, 4, 4, 2), dtype=np.uint8), np.arange(7, dtype=np.int32) % 3
 
-    def discriminator(images, labels):
-        classes = tf.reshape(images, [-1, 32]) @ w
+    noise = batch.noise.numpy()
+
+    def discriminator(images, noise):
+        classes = (tf.reshape(images, [-1, 32]) + noise) @ w
         return {"classes": classes, "logits": tf.reduce_logsumexp(classes, 1), "features": 2 * classes}
 
     networks = {**networks_of(np.ones((4, 4, 2), np.float32)), "discriminator": discriminator}
     d, g = objectives.updates(Config(objective="sgan", unlabelled_weight=0.6), labelled)
     chosen = (batch.u.numpy() * 7).astype(int)
-    supervised = cross_entropy((labelled[0][chosen].reshape(5, 32) / np.float32(127.5) - 1) @ w, labelled[1][chosen])
+    seen = labelled[0][chosen].reshape(5, 32) / np.float32(127.5) - 1 + noise[:, 0]
+    supervised = cross_entropy(seen @ w, labelled[1][chosen])
+    real_images = batch.images.numpy().reshape(5, 32)
     fake_images = networks["generator"](batch.z, None).numpy().reshape(5, 32)
-    real, fake = (np.exp(each @ w).sum(axis=1) for each in (batch.images.numpy().reshape(5, 32), fake_images))
+    real, fake = (np.exp(each @ w).sum(axis=1) for each in (real_images + noise[:, 1], fake_images + noise[:, 2]))
     unsupervised = -0.5 * (np.log(real / (real + 1)) + np.log(1 - fake / (fake + 1)))
     loss, metrics = d.loss(networks, batch)
     np.testing.assert_allclose(loss, supervised + 0.6 * unsupervised, rtol=1e-4)
     np.testing.assert_array_equal(metrics["d_acc_real"], real > 1)
-    named = ((labelled[0][chosen].reshape(5, 32) / np.float32(127.5) - 1) @ w).argmax(axis=1)
-    np.testing.assert_array_equal(metrics["class_error"], named != labelled[1][chosen])
-    difference = 2 * (batch.images.numpy().reshape(5, 32).mean(axis=0) - fake_images.mean(axis=0)) @ w
+    np.testing.assert_array_equal(metrics["class_error"], (seen @ w).argmax(axis=1) != labelled[1][chosen])
+    assert (d.needs_noise, g.needs_noise) == (3, 2)
+    batch = dataclasses.replace(batch, noise=batch.noise[:, :2])
+    difference = 2 * np.mean(real_images + noise[:, 0] - fake_images - noise[:, 1], axis=0) @ w
     np.testing.assert_allclose(g.loss(networks, batch)[0], np.full(5, np.sum(difference**2)), rtol=1e-3)
     with pytest.raises(ValueError, match="labelled"):
         objectives.updates(Config(objective="sgan"))
