@@ -34,6 +34,14 @@ def define_flags(values: flags.FlagValues) -> None:
         "which checkpoint to export: newest, or best, which --keep_best kept.",
         flag_values=values,
     )
+    flags.DEFINE_enum(
+        "layout",
+        "portable",
+        ["portable", "measured"],
+        "which exact form of transposed convolutions the ONNX files take: portable, the one that is fastest on most "
+        "CPUs; or measured, which times all of them on this one.",
+        flag_values=values,
+    )
     flags.DEFINE_list("formats", "saved_model,onnx", "what to export: saved_model, onnx, or both.", flag_values=values)
 
 
@@ -46,7 +54,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
         print(f"Exporting {values.run_dir} to {out}", flush=True)
         from export.bundle import export_bundle
 
-        export_bundle(Path(values.run_dir), out, values.formats, values.checkpoint)
+        export_bundle(Path(values.run_dir), out, values.formats, values.checkpoint, values.layout)
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

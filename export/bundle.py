@@ -1,6 +1,7 @@
 """From a run directory to a bundle, all or nothing."""
 
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import shutil
@@ -14,9 +15,22 @@ from typing import Any
 import keras
 import numpy as np
 
+from export.golden import write_golden
+from export.layouts import LAYOUTS, optimise
 from export.model_card import model_card, public_name
-from export.onnx_export import OPSET, convert, signature_of, write_onnx
-from export.parity import Generate, check_parity, keras_generator, onnx_generator, saved_model_generator
+from export.onnx_export import OPSET, convert, example_feeds, explained, signature_of, write_onnx
+from export.parity import (
+    Generate,
+    Sample,
+    check_parity,
+    check_samplers,
+    keras_generator,
+    onnx_generator,
+    onnx_sampler,
+    saved_model_generator,
+    saved_model_sampler,
+)
+from export.sampler import sampler_of
 from export.saved_model import write_saved_model
 from pipeline.checkpoint import load_sampler
 from pipeline.config import Config
@@ -30,6 +44,7 @@ from serving.manifest import (
     FORMAT_VERSION,
     GENERATOR_FILE,
     MANIFEST_FILE,
+    SAMPLER_FILE,
     BundleError,
     ModelInfo,
     read_manifest,
@@ -42,7 +57,13 @@ _SHEET_CLASSES = 20
 _SHEET_SIDE = 5
 
 
-def export_bundle(run_dir: Path, out: Path, formats: Sequence[str] = FORMATS, checkpoint: str = "newest") -> None:
+def export_bundle(
+    run_dir: Path,
+    out: Path,
+    formats: Sequence[str] = FORMATS,
+    checkpoint: str = "newest",
+    layout: str = "portable",
+) -> None:
     """Exports a run's generator.
 
     Everything is built beside `out` and moved there at the end, so that `out` is either untouched or
@@ -53,6 +74,7 @@ def export_bundle(run_dir: Path, out: Path, formats: Sequence[str] = FORMATS, ch
       out: folder of the bundle; new, empty, or an older bundle.
       formats: some of `FORMATS`.
       checkpoint: "newest" or "best".
+      layout: one of `export.layouts.LAYOUTS`.
 
     Raises:
       MirageError: if the run can't be read, the exports disagree with the trained network, or `out`
@@ -61,6 +83,8 @@ def export_bundle(run_dir: Path, out: Path, formats: Sequence[str] = FORMATS, ch
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise MirageError(f"--formats={','.join(formats)} is not known; choose from {', '.join(FORMATS)}.")
+    if layout not in LAYOUTS:
+        raise MirageError(f"--layout={layout} is not known; choose from {', '.join(LAYOUTS)}.")
     _check_target(out)
     config, data, model, step = load_sampler(run_dir, checkpoint)
     try:
@@ -68,42 +92,69 @@ def export_bundle(run_dir: Path, out: Path, formats: Sequence[str] = FORMATS, ch
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as parent:
             folder = Path(parent) / "new"
             folder.mkdir()
-            _build(folder, config, data, model, step, formats)
+            _build(folder, config, data, model, step, formats, layout)
             _swap(folder, out, Path(parent) / "old")
     except OSError as error:
         raise MirageError(f"--out={out} can't be written ({error.strerror}); nothing was exported.") from None
 
 
-def _build(folder: Path, config: Config, data: DataSpec, model: keras.Model, step: int, formats: Sequence[str]) -> None:
+def _build(
+    folder: Path,
+    config: Config,
+    data: DataSpec,
+    model: keras.Model,
+    step: int,
+    formats: Sequence[str],
+    layout: str,
+) -> None:
     """Writes all files of a bundle into an empty folder."""
     names = data.class_names if config.conditional else ()
     info = ModelInfo(config.latent_dim, data.image_shape, config.conditional, names)
     started = time.perf_counter()
     exported: dict[str, Generate] = {}
+    samplers: dict[str, Sample] = {}
     onnx_section = None
     if "saved_model" in formats:
         write_saved_model(model, info, folder / "saved_model")
         exported["saved_model"] = saved_model_generator(folder / "saved_model", info)
+        samplers["saved_model"] = saved_model_sampler(folder / "saved_model", info)
         started = _report("SavedModel", started)
     if "onnx" in formats:
-        metadata = {
-            "producer": _producer(),
-            "dataset": f"{public_name(data)} {data.version}".strip(),
-            "step": str(step),
-        }
-        proto = convert(model, info, metadata)
-        write_onnx(proto, folder / GENERATOR_FILE)
-        onnx_section = {"file": GENERATOR_FILE, "opset": OPSET, **signature_of(proto)}
+        onnx_section = _write_onnx_files(folder, config, data, info, model, step, layout)
         exported["onnx"] = onnx_generator(folder / GENERATOR_FILE, info)
+        samplers["onnx"] = onnx_sampler(folder / SAMPLER_FILE, info)
         started = _report("ONNX", started)
     reference = keras_generator(model, info)
     parity = check_parity(reference, exported, info)
+    check_samplers(reference, samplers, info)
     started = _report("parity of Keras with " + " and ".join(parity), started)
     _write_sheet(folder, info, reference, "onnx" in formats)
     card = model_card(config, data, info, step=step, parameters=model.count_params(), parity=parity)
     (folder / "README.md").write_text(card, encoding="utf-8")
+    write_golden(folder, info, reference)
     _write_manifest(folder, info, onnx_section, parity, _provenance(config, data, step))
     _report("model card, sample sheet, manifest", started)
+
+
+def _write_onnx_files(
+    folder: Path, config: Config, data: DataSpec, info: ModelInfo, model: keras.Model, step: int, layout: str
+) -> dict[str, Any]:
+    """Writes generator and sampler; returns the manifest's section about them."""
+    settings = json.dumps(_public_config(config, data), sort_keys=True)
+    facts = {
+        "producer": _producer(),
+        "dataset": f"{public_name(data)} {data.version}".strip(),
+        "step": str(step),
+        "config_sha256": hashlib.sha256(settings.encode()).hexdigest(),
+        "code_revision": _code_revision() or "unknown",
+    }
+    generator, chosen = optimise(convert(model, info), example_feeds(info), layout)
+    models = {}
+    for name, proto in ((GENERATOR_FILE, generator), (SAMPLER_FILE, sampler_of(generator))):
+        proto = explained(proto, info, facts)
+        write_onnx(proto, folder / name)
+        models[name] = signature_of(proto)
+    return {"opset": OPSET, "layout": {"rule": layout, **chosen}, "models": models}
 
 
 def _report(what: str, started: float) -> float:
@@ -153,16 +204,21 @@ def _write_manifest(
 
 
 def _provenance(config: Config, data: DataSpec, step: int) -> dict[str, Any]:
-    private = {"data_dir", "manual_dir", "run_dir"}
-    settings = {name: value for name, value in config.to_dict().items() if name not in private}
     packages = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
     return {
-        "config": {**settings, "dataset": public_name(data)},
+        "config": _public_config(config, data),
         "data": {**data.to_dict(), "name": public_name(data)},
         "step": step,
         "code_revision": _code_revision(),
         "packages": {name: _version(name) for name in packages},
     }
+
+
+def _public_config(config: Config, data: DataSpec) -> dict[str, Any]:
+    """The configuration without paths of the training machine."""
+    private = {"data_dir", "manual_dir", "run_dir"}
+    settings = {name: value for name, value in config.to_dict().items() if name not in private}
+    return {**settings, "dataset": public_name(data)}
 
 
 def _version(package: str) -> str | None:

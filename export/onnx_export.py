@@ -1,27 +1,42 @@
-"""The ONNX generator: one file that explains itself and runs without TensorFlow."""
+"""The ONNX files: each explains itself and runs without TensorFlow."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import keras
+import numpy as np
 import onnx
 import tf2onnx
+from numpy.typing import NDArray
 
 from export.saved_model import generator_function
+from serving.latents import latents
 from serving.manifest import METADATA_KEY, ModelInfo
 
 OPSET = 18  # the highest that tf2onnx 1.17 writes
 BATCH_AXIS = "N"
 
+_DOCS = {
+    "z": "Latent, standard normal.",
+    "seed": "Any number; the same one gives the same picture everywhere.",
+    "label": "Class, a position in class_names.",
+    "truncation": "Factor of the latent; 1 if left out, less for more usual pictures.",
+    "image": "Pictures in [-1, 1].",
+    "pixels": "Pictures in 0 to 255.",
+}
+# ONNX's own vocabulary for pictures (its documents MetadataProps.md and TypeDenotation.md).
+_PIXEL_FORMATS = {1: "Gray8", 3: "Rgb8"}
+_RANGES = {"image": "Normalized_1_1", "pixels": "NominalRange_0_255"}
+_AXES = ("DATA_BATCH", "DATA_FEATURE", "DATA_FEATURE", "DATA_CHANNEL")
 
-def convert(model: keras.Model, info: ModelInfo, metadata: Mapping[str, str]) -> onnx.ModelProto:
+
+def convert(model: keras.Model, info: ModelInfo) -> onnx.ModelProto:
     """Converts a generator.
 
     Args:
       model: the generator.
-      info: its description, which becomes metadata.
-      metadata: further facts for the file's `metadata_props`.
+      info: its description.
 
     Returns:
       A checked model with inputs `z` float32 [N, latent_dim] and, if conditional, `label` int64 [N],
@@ -35,10 +50,51 @@ def convert(model: keras.Model, info: ModelInfo, metadata: Mapping[str, str]) ->
     )
     _name_batch_axis(proto)
     proto.graph.name = "generator"
-    facts = {METADATA_KEY: json.dumps(info.to_dict(), sort_keys=True), **metadata}
-    onnx.helper.set_model_props(proto, dict(sorted(facts.items())))
     onnx.checker.check_model(proto, full_check=True)
     return proto
+
+
+def explained(proto: onnx.ModelProto, info: ModelInfo, facts: Mapping[str, str]) -> onnx.ModelProto:
+    """Writes into a model what a program, or a person, needs to know of it.
+
+    Args:
+      proto: a generator or a sampler.
+      info: its description, which becomes metadata.
+      facts: further facts for the file's `metadata_props`.
+
+    Returns:
+      A checked copy.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(proto)
+    output = result.graph.output[0]
+    for value in [*result.graph.input, output]:
+        value.doc_string = _DOCS[value.name]
+    output.type.denotation = "IMAGE"
+    for dimension, meaning in zip(output.type.tensor_type.shape.dim, _AXES, strict=True):
+        dimension.denotation = meaning
+    props = {
+        METADATA_KEY: json.dumps(info.to_dict(), sort_keys=True),
+        "Image.BitmapPixelFormat": _PIXEL_FORMATS[info.image_shape[2]],
+        "Image.ColorSpaceGamma": "SRGB",
+        "Image.NominalPixelRange": _RANGES[output.name],
+        **facts,
+    }
+    result.producer_name, _, result.producer_version = facts["producer"].partition(" ")
+    result.graph.doc_string = f"Makes pictures like those of {facts['dataset']}."
+    onnx.helper.set_model_props(result, dict(sorted(props.items())))
+    onnx.checker.check_model(result, full_check=True)
+    return result
+
+
+def example_feeds(info: ModelInfo) -> Callable[[int], dict[str, NDArray]]:
+    """Returns a function that makes a generator's inputs for a batch size."""
+
+    def feeds(count: int) -> dict[str, NDArray]:
+        labels = {"label": np.arange(count) % len(info.class_names)} if info.conditional else {}
+        return {"z": latents(np.arange(count), info.latent_dim), **labels}
+
+    return feeds
 
 
 def write_onnx(proto: onnx.ModelProto, path: Path) -> None:

@@ -1,14 +1,16 @@
 """The SavedModel: for users who have TensorFlow."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from export.sampler import tensorflow_latents
 from serving.manifest import ModelInfo
 
 
-def generator_function(model: keras.Model, info: ModelInfo) -> tuple[object, list[tf.TensorSpec]]:
+def generator_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, list[tf.TensorSpec]]:
     """Makes the function that all exports share.
 
     Args:
@@ -31,16 +33,42 @@ def generator_function(model: keras.Model, info: ModelInfo) -> tuple[object, lis
     return generate, signature
 
 
+def _sampler_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, list[tf.TensorSpec]]:
+    """The same from seeds: seed int64 [N], perhaps label, truncation float32, to pixels uint8 [N, H, W, C]."""
+    generate, (_, *label_spec) = generator_function(model, info)
+
+    def pixels_of(seed: tf.Tensor, truncation: tf.Tensor, *label: tf.Tensor) -> dict[str, tf.Tensor]:
+        image = generate(truncation * tensorflow_latents(seed, info.latent_dim), *label)["image"]
+        return {"pixels": tf.cast(tf.round(tf.clip_by_value((image + 1) * 127.5, 0, 255)), tf.uint8)}
+
+    def sample(seed: tf.Tensor, truncation: tf.Tensor) -> dict[str, tf.Tensor]:
+        return pixels_of(seed, truncation)
+
+    def sample_of_class(seed: tf.Tensor, label: tf.Tensor, truncation: tf.Tensor) -> dict[str, tf.Tensor]:
+        return pixels_of(seed, truncation, label)
+
+    seed_spec, truncation_spec = tf.TensorSpec([None], tf.int64, "seed"), tf.TensorSpec([], tf.float32, "truncation")
+    return sample_of_class if label_spec else sample, [seed_spec, *label_spec, truncation_spec]
+
+
 def write_saved_model(model: keras.Model, info: ModelInfo, folder: Path) -> None:
-    """Writes a SavedModel whose signature `serving_default` maps `z` (and `label`) to `image`.
+    """Writes a SavedModel.
+
+    Its signature `serving_default` maps `z` (and `label`) to `image`, and `sample` maps `seed`, perhaps `label`, and
+    `truncation`, which is 1 for the plain law, to `pixels`.
 
     Args:
       model: the generator.
       info: its description.
       folder: where to write.
     """
-    generate, signature = generator_function(model, info)
     module = tf.Module()
     module.model = model  # so that its weights are saved
-    module.generate = tf.function(generate, input_signature=signature)
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.generate})
+    signatures = {}
+    for name, (function, signature) in {
+        "serving_default": generator_function(model, info),
+        "sample": _sampler_function(model, info),
+    }.items():
+        signatures[name] = tf.function(function, input_signature=signature)
+    module.generate, module.sample = signatures.values()
+    tf.saved_model.save(module, str(folder), signatures=signatures)

@@ -6,8 +6,8 @@ An image seed is an int64. Its latent of d components is computed so:
 2. For each pair j = 0 .. ceil(d / 2) - 1: (x0, x1) = Threefry-2x32-20(key, counter = (j, 0))
    (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", SC'11).
 3. u1 = (floor(x0 / 2^8) + 1/2) / 2^24, in (0, 1); u2 = floor(x1 / 2^8) / 2^24, in [0, 1).
-4. Box and Muller (1958): r = sqrt(-2 ln u1); z[2j] = r cos(2 pi u2); z[2j+1] = r sin(2 pi u2).
-   All in float64, rounded to float32 at the end. An odd d drops the last number.
+4. Box and Muller (1958): r = sqrt(-2 ln u1); z[2j] = r cos(2 pi u2) = r sin(2 pi (u2 + 1/4)); z[2j+1] =
+   r sin(2 pi u2). All in float64, rounded to float32 at the end. An odd d drops the last number.
 
 24 bits are kept so that the law can also be computed in float32 arithmetic, inside an ONNX graph.
 """
@@ -15,9 +15,9 @@ An image seed is an int64. Its latent of d components is computed so:
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
-_PARITY = np.uint32(0x1BD11BDA)
-_ROUNDS = 20
+ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
+PARITY = np.uint32(0x1BD11BDA)
+ROUNDS = 20
 
 
 def threefry2x32(
@@ -32,11 +32,11 @@ def threefry2x32(
     Returns:
       Two uint32 arrays of pseudo-random bits.
     """
-    keys = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
+    keys = (key[0], key[1], key[0] ^ key[1] ^ PARITY)
     x0 = counter[0] + keys[0]
     x1 = counter[1] + keys[1]
-    for number in range(_ROUNDS):
-        rotation = _ROTATIONS[number % 8]
+    for number in range(ROUNDS):
+        rotation = ROTATIONS[number % 8]
         x0 = x0 + x1
         x1 = ((x1 << np.uint32(rotation)) | (x1 >> np.uint32(32 - rotation))) ^ x0
         if number % 4 == 3:
@@ -63,5 +63,7 @@ def latents(seeds: ArrayLike, latent_dim: int) -> NDArray[np.float32]:
     u1 = ((x0 >> np.uint32(8)).astype(np.float64) + 0.5) * 2.0**-24
     u2 = (x1 >> np.uint32(8)).astype(np.float64) * 2.0**-24
     radius = np.sqrt(-2.0 * np.log(u1))
-    z = np.stack([radius * np.cos(2.0 * np.pi * u2), radius * np.sin(2.0 * np.pi * u2)], axis=-1)
+    # A sine for both, because onnxruntime before 1.24 has no cosine in float64.
+    angles = (u2[..., None] + np.array([0.25, 0.0])) * (2.0 * np.pi)
+    z = np.sin(angles) * radius[..., None]
     return z.reshape(len(bits), 2 * pairs.size)[:, :latent_dim].astype(np.float32)

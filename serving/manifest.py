@@ -13,6 +13,7 @@ from typing import Any
 
 MANIFEST_FILE = "manifest.json"
 GENERATOR_FILE = "generator.onnx"
+SAMPLER_FILE = "sampler.onnx"
 FORMAT = "mirage-bundle"
 FORMAT_VERSION = 1
 # Key of the ONNX file's metadata_props under which `ModelInfo` stands as JSON.

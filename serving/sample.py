@@ -32,6 +32,12 @@ def define_flags(values: flags.FlagValues) -> None:
         "label", None, "class of all images, as a number or a name; by default the classes in turn.", flag_values=values
     )
     flags.DEFINE_integer("seed", 0, "seed of the first image; image i has the seed --seed + i.", flag_values=values)
+    flags.DEFINE_float(
+        "truncation",
+        1.0,
+        "factor of the latents; less than 1 makes pictures more usual and more alike.",
+        flag_values=values,
+    )
     flags.DEFINE_string("out", "sample.png", "PNG file to write.", flag_values=values)
     flags.DEFINE_integer(
         "columns",
@@ -58,7 +64,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
         if label is not None and label not in generator.class_names and label.lstrip("-").isdigit():
             label = int(label)
         started = time.perf_counter()
-        images = generator.sample(values.n, seed=values.seed, labels=label)
+        images = generator.sample(values.n, seed=values.seed, labels=label, truncation=values.truncation)
         milliseconds = (time.perf_counter() - started) * 1e3
         in_turn = generator.info.conditional and label is None
         columns = values.columns or (len(generator.class_names) if in_turn else math.ceil(math.sqrt(values.n)))

@@ -1,0 +1,150 @@
+"""Seeds inside the model: `serving.latents` as an ONNX graph, and as TensorFlow operations.
+
+Integers and float64 as there, so that a seed gives the same latent, and the same picture, wherever the model runs.
+"""
+
+import math
+
+import numpy as np
+import onnx
+import tensorflow as tf
+from numpy.typing import ArrayLike
+from onnx import TensorProto, helper, numpy_helper
+
+from serving.latents import PARITY, ROTATIONS, ROUNDS
+
+_LOW = 0xFFFFFFFF
+
+
+class _Nodes:
+    """Nodes and constants in the making; a call adds a node and returns the name of its output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def __call__(self, operator: str, *inputs: str, **attributes: object) -> str:
+        name = f"sampler_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
+        return name
+
+    def constant(self, value: ArrayLike, dtype: type) -> str:
+        name = f"sampler_constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        return name
+
+
+def _key(op: _Nodes, seed: str) -> tuple[str, str]:
+    """The low and the high 32 bits of int64 [N], each uint32 [N, 1]."""
+    bits = op("Cast", op("Unsqueeze", seed, op.constant([1], np.int64)), to=TensorProto.UINT64)
+    low = op("BitwiseAnd", bits, op.constant(_LOW, np.uint64))
+    high = op("BitShift", bits, op.constant(32, np.uint64), direction="RIGHT")
+    return op("Cast", low, to=TensorProto.UINT32), op("Cast", high, to=TensorProto.UINT32)
+
+
+def _threefry(op: _Nodes, key: tuple[str, str], pairs: int) -> tuple[str, str]:
+    """Threefry-2x32-20 of counters (0 .. pairs - 1, 0); see `serving.latents.threefry2x32`."""
+    keys = [*key, op("BitwiseXor", op("BitwiseXor", *key), op.constant(PARITY, np.uint32))]
+    x0 = op("Add", op.constant(np.arange(pairs)[None, :], np.uint32), keys[0])
+    x1 = keys[1]
+    for number in range(ROUNDS):
+        x0 = op("Add", x0, x1)
+        bits = ROTATIONS[number % 8]
+        left = op("BitShift", x1, op.constant(bits, np.uint32), direction="LEFT")
+        right = op("BitShift", x1, op.constant(32 - bits, np.uint32), direction="RIGHT")
+        x1 = op("BitwiseXor", op("BitwiseOr", left, right), x0)
+        if number % 4 == 3:
+            injection = number // 4 + 1
+            x0 = op("Add", x0, keys[injection % 3])
+            x1 = op("Add", x1, op("Add", keys[(injection + 1) % 3], op.constant(injection, np.uint32)))
+    return x0, x1
+
+
+def _latents(op: _Nodes, seed: str, latent_dim: int) -> str:
+    """Latents, float32 [N, latent_dim], of seeds, int64 [N]."""
+    pairs = (latent_dim + 1) // 2
+    eight = op.constant(8, np.uint32)
+    u1, u2 = (
+        op("Cast", op("BitShift", x, eight, direction="RIGHT"), to=TensorProto.DOUBLE)
+        for x in _threefry(op, _key(op, seed), pairs)
+    )
+    unit = op.constant(2.0**-24, np.float64)
+    u1 = op("Mul", op("Add", u1, op.constant(0.5, np.float64)), unit)
+    radius = op("Sqrt", op("Mul", op("Log", u1), op.constant(-2.0, np.float64)))
+    turns = op("Unsqueeze", op("Mul", u2, unit), op.constant([2], np.int64))
+    angles = op("Mul", op("Add", turns, op.constant([0.25, 0.0], np.float64)), op.constant(2 * math.pi, np.float64))
+    both = op("Mul", op("Sin", angles), op("Unsqueeze", radius, op.constant([2], np.int64)))
+    z = op("Reshape", op("Cast", both, to=TensorProto.FLOAT), op.constant([-1, 2 * pairs], np.int64))
+    if latent_dim % 2:
+        z = op("Slice", z, *(op.constant([bound], np.int64) for bound in (0, latent_dim, 1)))
+    return z
+
+
+def sampler_of(generator: onnx.ModelProto) -> onnx.ModelProto:
+    """Puts seeds before a generator and pixels behind it.
+
+    Args:
+      generator: a model of `z` [N, latent_dim] and perhaps `label`, to `image` in [-1, 1].
+
+    Returns:
+      A model of `seed` int64 [N] and perhaps `label`, to `pixels` uint8 [N, H, W, C]. Latents are multiplied by
+      `truncation`, a float32 scalar that may be left out and then is 1: with less, pictures are more usual and more
+      alike.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(generator)
+    graph = model.graph
+    latent_dim = graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    op = _Nodes()
+    before = helper.make_node("Mul", [_latents(op, "seed", latent_dim), "truncation"], ["z"])
+    before_nodes, op.nodes = [*op.nodes, before], list(op.nodes)
+    count = len(op.nodes)
+    raised = op("Mul", op("Add", "image", op.constant(1, np.float32)), op.constant(127.5, np.float32))
+    rounded = op("Round", op("Clip", raised, op.constant(0, np.float32), op.constant(255, np.float32)))
+    after_nodes = [*op.nodes[count:], helper.make_node("Cast", [rounded], ["pixels"], to=TensorProto.UINT8)]
+    nodes = [*before_nodes, *graph.node, *after_nodes]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend([*op.constants, numpy_helper.from_array(np.float32(1), "truncation")])
+    batch, *shape = ((dim.dim_param or dim.dim_value) for dim in graph.output[0].type.tensor_type.shape.dim)
+    others = list(graph.input)[1:]
+    del graph.input[:], graph.output[:]
+    # An input that is also an initialiser may be left out.
+    truncation = helper.make_tensor_value_info("truncation", TensorProto.FLOAT, [])
+    graph.input.extend([helper.make_tensor_value_info("seed", TensorProto.INT64, [batch]), *others, truncation])
+    graph.output.append(helper.make_tensor_value_info("pixels", TensorProto.UINT8, [batch, *shape]))
+    graph.name = "sampler"
+    return model
+
+
+def tensorflow_latents(seeds: tf.Tensor, latent_dim: int) -> tf.Tensor:
+    """Latents of seeds, as `serving.latents.latents`.
+
+    Args:
+      seeds: int64 [N].
+      latent_dim: components of each latent.
+
+    Returns:
+      float32 [N, latent_dim].
+    """
+    pairs = (latent_dim + 1) // 2
+    bits = tf.bitcast(seeds, tf.uint64)[:, None]
+    key = tf.cast(bits & _LOW, tf.uint32), tf.cast(tf.bitwise.right_shift(bits, tf.constant(32, tf.uint64)), tf.uint32)
+    keys = [*key, key[0] ^ key[1] ^ tf.constant(int(PARITY), tf.uint32)]
+    x0 = tf.range(pairs, dtype=tf.int64)[None, :]
+    x0 = tf.cast(x0, tf.uint32) + keys[0]
+    x1 = tf.broadcast_to(keys[1], tf.shape(x0))
+    for number in range(ROUNDS):
+        x0 = x0 + x1
+        bits_left = ROTATIONS[number % 8]
+        left = tf.bitwise.left_shift(x1, tf.constant(bits_left, tf.uint32))
+        x1 = (left | tf.bitwise.right_shift(x1, tf.constant(32 - bits_left, tf.uint32))) ^ x0
+        if number % 4 == 3:
+            injection = number // 4 + 1
+            x0 = x0 + keys[injection % 3]
+            x1 = x1 + keys[(injection + 1) % 3] + tf.constant(injection, tf.uint32)
+    u1, u2 = (tf.cast(tf.bitwise.right_shift(x, tf.constant(8, tf.uint32)), tf.float64) for x in (x0, x1))
+    radius = tf.sqrt(-2.0 * tf.math.log((u1 + 0.5) * 2.0**-24))
+    angles = ((u2 * 2.0**-24)[..., None] + tf.constant([0.25, 0.0], tf.float64)) * (2 * math.pi)
+    z = tf.reshape(tf.sin(angles) * radius[..., None], [-1, 2 * pairs])
+    return tf.cast(z[:, :latent_dim], tf.float32)

@@ -1,0 +1,204 @@
+"""Each rewrite computes the same function, on graphs of all shapes that it takes."""
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from export.graph_rewrites import canonical, fold_affine, one_kernel_per_phase, one_padded_kernel, reorder_dense
+
+
+def model_of(nodes, constants, shape):
+    """A model of one input `x`, [N, *shape], and one output `y`."""
+    rank = 4 if any(node.op_type in ("Conv", "ConvTranspose", "Transpose") for node in nodes) else 2
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *shape])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * rank)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model
+
+
+def run(model, x):
+    onnx.checker.check_model(model)
+    options = ort.SessionOptions()
+    # What onnxruntime itself fuses shall not be what is tested.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(["y"], {"x": x})[0]
+
+
+def assert_same(before, after, x):
+    expected = run(before, x)
+    actual = run(after, x)
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
+
+
+def operators(model):
+    return [node.op_type for node in model.graph.node]
+
+
+def uniform(rng, *shape):
+    return rng.uniform(-1, 1, shape).astype(np.float32)
+
+
+@st.composite
+def transposed_convolutions(draw):
+    stride = draw(st.integers(1, 4))
+    kernel = [draw(st.integers(1, 7)) for _ in range(2)]
+    pads = [draw(st.integers(0, size - 1)) for size in kernel * 2]
+    more = [draw(st.integers(0, stride - 1)) for _ in range(2)]
+    sides = [draw(st.integers(1, 6)) for _ in range(2)]
+    for axis in (0, 1):  # the output must have a pixel
+        if (sides[axis] - 1) * stride + kernel[axis] - pads[axis] - pads[axis + 2] + more[axis] < 1:
+            pads[axis] = pads[axis + 2] = 0
+    channels = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    tail = draw(st.sampled_from(["none", "Relu", "LeakyRelu", "Tanh"]))
+    return stride, kernel, pads, more, sides, channels, draw(st.booleans()), tail, draw(st.integers(0, 2**31))
+
+
+@settings(max_examples=300, deadline=None)
+@given(transposed_convolutions(), st.sampled_from([one_padded_kernel, one_kernel_per_phase]))
+def test_transposed_convolutions_become_convolutions(case, rewrite):
+    stride, kernel, pads, more, sides, (inputs, outputs), bias, tail, seed = case
+    rng = np.random.default_rng(seed)
+    constants = {"w": uniform(rng, inputs, outputs, *kernel)}
+    if bias:
+        constants["b"] = uniform(rng, outputs)
+    last = "y" if tail == "none" else "t"
+    nodes = [
+        helper.make_node(
+            "ConvTranspose", ["x", *constants], [last], strides=[stride] * 2, pads=pads, output_padding=more
+        )
+    ]
+    if tail != "none":
+        nodes.append(helper.make_node(tail, ["t"], ["y"]))
+    before = model_of(nodes, constants, [inputs, *sides])
+    after = rewrite(before)
+    assert "ConvTranspose" not in operators(after)
+    assert operators(after).count("Conv") == (1 if rewrite is one_padded_kernel else stride**2)
+    assert_same(before, after, uniform(rng, 2, inputs, *sides))
+
+
+def test_a_stride_of_one_becomes_one_convolution():
+    rng = np.random.default_rng(0)
+    nodes = [helper.make_node("ConvTranspose", ["x", "w"], ["y"], pads=[1, 1, 1, 1])]
+    before = model_of(nodes, {"w": uniform(rng, 2, 3, 3, 3)}, [2, 5, 4])
+    after = one_kernel_per_phase(before)
+    assert operators(after) == ["Conv"]
+    assert_same(before, after, uniform(rng, 3, 2, 5, 4))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"group": 2}, {"dilations": [2, 2]}, {"strides": [1, 2]}, {"auto_pad": "SAME_UPPER", "strides": [2, 2]}],
+)
+def test_unusual_transposed_convolutions_are_left_alone(attributes):
+    nodes = [helper.make_node("ConvTranspose", ["x", "w"], ["y"], **attributes)]
+    before = model_of(nodes, {"w": np.ones((2, 1, 3, 3), np.float32)}, [2, 5, 4])
+    assert one_kernel_per_phase(before).graph == before.graph
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(["MatMul", "Conv", "ConvTranspose"]),
+    st.lists(st.sampled_from(["Mul", "Add"]), min_size=1, max_size=4),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 2**31),
+)
+def test_constants_behind_a_layer_are_folded(kind, chain, bias, swapped, seed):
+    rng = np.random.default_rng(seed)
+    if kind == "MatMul":
+        shape, constants, per_channel = [4], {"w": uniform(rng, 4, 3)}, (3,)
+    else:
+        size = (3, 2, 3, 3) if kind == "Conv" else (2, 3, 3, 3)
+        shape, constants, per_channel = [2, 5, 5], {"w": uniform(rng, *size)}, (1, 3, 1, 1)
+        if bias:
+            constants["b"] = uniform(rng, 3)
+    nodes = [helper.make_node(kind, ["x", *constants], ["v0"])]
+    for index, operation in enumerate(chain):
+        constants[f"c{index}"] = uniform(rng, *per_channel)
+        operands = [f"v{index}", f"c{index}"]
+        nodes.append(helper.make_node(operation, operands[::-1] if swapped else operands, [f"v{index + 1}"]))
+    nodes.append(helper.make_node("Relu", [f"v{len(chain)}"], ["y"]))
+    before = model_of(nodes, constants, shape)
+    after = fold_affine(before)
+    kept = ["Add"] if kind == "MatMul" and "Add" in chain else []
+    assert operators(after) == [kind, *kept, "Relu"]
+    assert_same(before, after, uniform(rng, 3, *shape))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from(["Mul", "Add"]), min_size=1, max_size=4), st.integers(0, 2**31))
+def test_constants_before_a_matrix_product_are_folded(chain, seed):
+    rng = np.random.default_rng(seed)
+    constants = {"w": uniform(rng, 4, 3), **{f"c{i}": uniform(rng, 4) for i in range(len(chain))}}
+    nodes = [helper.make_node("Relu", ["x"], ["v0"])]
+    nodes += [helper.make_node(kind, [f"v{i}", f"c{i}"], [f"v{i + 1}"]) for i, kind in enumerate(chain)]
+    nodes.append(helper.make_node("MatMul", [f"v{len(chain)}", "w"], ["y"]))
+    before = model_of(nodes, constants, [4])
+    after = fold_affine(before)
+    assert operators(after) == ["Relu", "MatMul", *(["Add"] if "Add" in chain else [])]
+    assert_same(before, after, uniform(rng, 5, 4))
+
+
+def test_what_is_used_twice_or_varies_over_pixels_is_not_folded():
+    rng = np.random.default_rng(1)
+    constants = {"w": uniform(rng, 3, 2, 1, 1), "c": uniform(rng, 1, 3, 4, 4)}
+    nodes = [helper.make_node("Conv", ["x", "w"], ["v"]), helper.make_node("Mul", ["v", "c"], ["y"])]
+    before = model_of(nodes, constants, [2, 4, 4])
+    assert fold_affine(before).graph == before.graph
+    constants["c"] = uniform(rng, 1, 3, 1, 1)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["v"]),
+        helper.make_node("Mul", ["v", "c"], ["u"]),
+        helper.make_node("Add", ["u", "v"], ["y"]),
+    ]
+    before = model_of(nodes, constants, [2, 4, 4])
+    assert fold_affine(before).graph == before.graph
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("activation", ["Relu", "LeakyRelu", None])
+def test_dense_layers_are_reordered(bias, activation):
+    rng = np.random.default_rng(2)
+    constants = {"w": uniform(rng, 5, 24), "s": np.array([-1, 2, 3, 4])}
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["v"])]
+    if bias:
+        constants["b"] = uniform(rng, 24)
+        nodes.append(helper.make_node("Add", ["v", "b"], ["vb"]))
+    if activation:
+        nodes.append(helper.make_node(activation, [nodes[-1].output[0]], ["va"]))
+    nodes += [
+        helper.make_node("Reshape", [nodes[-1].output[0], "s"], ["p"]),
+        helper.make_node("Transpose", ["p"], ["y"], perm=[0, 3, 1, 2]),
+    ]
+    before = model_of(nodes, constants, [5])
+    after = reorder_dense(before)
+    assert "Transpose" not in operators(after)
+    assert_same(before, after, uniform(rng, 3, 5))
+
+
+def test_names_do_not_depend_on_history():
+    rng = np.random.default_rng(3)
+    weights, shift = uniform(rng, 4, 3), uniform(rng, 3)
+    written = []
+    for a, b in (("layer_7/w", "c"), ("layer_12/w", "a")):
+        nodes = [
+            helper.make_node("MatMul", ["x", a], [f"{a}:0"], name=f"n{a}"),
+            helper.make_node("Add", [f"{a}:0", b], ["y"]),
+        ]
+        model = canonical(model_of(nodes, {a: weights, b: shift, "unused": shift}, [4]))
+        assert_same(model_of(nodes, {a: weights, b: shift}, [4]), model, uniform(rng, 2, 4))
+        written.append(model.SerializeToString(deterministic=True))
+    assert written[0] == written[1]

@@ -1,0 +1,64 @@
+"""Seeds inside the model give the latents of `serving.latents`, to the last bit."""
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from export.sampler import sampler_of, tensorflow_latents
+from serving.generator import to_pixels
+from serving.latents import latents
+
+SEEDS = st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20)
+
+
+def generator(latent_dim):
+    """A generator whose picture is its latent, a third as large."""
+    nodes = [
+        helper.make_node("Mul", ["z", "third"], ["small"]),
+        helper.make_node("Reshape", ["small", "shape"], ["image"]),
+    ]
+    constants = {"third": np.float32(1 / 3), "shape": np.array([-1, 1, latent_dim, 1])}
+    graph = helper.make_graph(
+        nodes,
+        "generator",
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", latent_dim])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, latent_dim, 1])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def sessions(latent_dim):
+    model = sampler_of(generator(latent_dim))
+    onnx.checker.check_model(model, full_check=True)
+    model.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", latent_dim]))
+    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+ODD, EVEN = sessions(7), sessions(100)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SEEDS)
+def test_latents_are_the_same_in_onnx_tensorflow_and_numpy(seeds):
+    seeds = np.array(seeds, np.int64)
+    for latent_dim, session in ((7, ODD), (100, EVEN)):
+        expected = latents(seeds, latent_dim)
+        np.testing.assert_array_equal(session.run(["z"], {"seed": seeds})[0], expected)
+        np.testing.assert_array_equal(tensorflow_latents(tf.constant(seeds), latent_dim), expected)
+
+
+@pytest.mark.parametrize("truncation", [None, 0.5, 0.0])
+def test_pixels_and_truncation(truncation):
+    seeds = np.arange(50)
+    feeds = {"seed": seeds} | ({} if truncation is None else {"truncation": np.array(truncation, np.float32)})
+    pixels, z = ODD.run(["pixels", "z"], feeds)
+    expected = latents(seeds, 7) * np.float32(1 if truncation is None else truncation)
+    np.testing.assert_array_equal(z, expected)
+    np.testing.assert_array_equal(pixels, to_pixels(expected * np.float32(1 / 3)).reshape(50, 1, 7, 1))
+    assert pixels.dtype == np.uint8
