@@ -9,10 +9,9 @@ import numpy as np
 from export.parity import Generate
 from serving.generator import to_pixels
 from serving.latents import latents
-from serving.manifest import ModelInfo
+from serving.manifest import GOLDEN_FILE, ModelInfo
 
 _SEEDS = (*range(12), -1, 2**31, 2**63 - 1, -(2**63))
-GOLDEN_FILE = "golden.npz"
 
 
 def write_golden(folder: Path, info: ModelInfo, reference: Generate) -> None:

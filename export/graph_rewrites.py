@@ -339,7 +339,7 @@ def _dense_picture(graph: Graph, node: onnx.NodeProto) -> tuple[tuple[int, int, 
 
 
 def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Names values by their place and nodes by their output, so that equal graphs are equal bytes."""
+    """Names values by their place, so that equal graphs are equal bytes, and drops operator sets that nothing uses."""
     graph = Graph(model).finish().graph
     fixed = {value.name for value in [*graph.input, *graph.output]}
     names: dict[str, str] = {name: name for name in fixed}
@@ -365,6 +365,10 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     result.CopyFrom(model)
     result.graph.CopyFrom(graph)
     del result.graph.value_info[:]
+    used = {node.domain for node in graph.node}
+    opsets = [each for each in model.opset_import if each.domain in used]
+    del result.opset_import[:]
+    result.opset_import.extend(opsets)
     return result
 
 

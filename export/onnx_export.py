@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from export.saved_model import generator_function
 from serving.latents import latents
 from serving.manifest import METADATA_KEY, ModelInfo
+from serving.onnx_file import seal
 
 OPSET = 18  # the highest that tf2onnx 1.17 writes
 BATCH_AXIS = "N"
@@ -98,8 +99,8 @@ def example_feeds(info: ModelInfo) -> Callable[[int], dict[str, NDArray]]:
 
 
 def write_onnx(proto: onnx.ModelProto, path: Path) -> None:
-    """Writes a model, the same bytes for the same model."""
-    path.write_bytes(proto.SerializeToString(deterministic=True))
+    """Writes a sealed model, the same bytes for the same model."""
+    path.write_bytes(seal(proto.SerializeToString(deterministic=True)))
 
 
 def signature_of(proto: onnx.ModelProto) -> dict[str, list[dict]]:

@@ -1,10 +1,12 @@
 """The SavedModel: for users who have TensorFlow."""
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import tensorflow as tf
+from tensorflow.core.protobuf import fingerprint_pb2
 
 from export.sampler import tensorflow_latents
 from serving.manifest import ModelInfo
@@ -72,3 +74,12 @@ def write_saved_model(model: keras.Model, info: ModelInfo, folder: Path) -> None
         signatures[name] = tf.function(function, input_signature=signature)
     module.generate, module.sample = signatures.values()
     tf.saved_model.save(module, str(folder), signatures=signatures)
+    _fix_fingerprint(folder / "fingerprint.pb")
+
+
+def _fix_fingerprint(path: Path) -> None:
+    """Replaces the random number in a SavedModel's fingerprint, so that the same model is the same bytes."""
+    fingerprint = fingerprint_pb2.FingerprintDef.FromString(path.read_bytes())
+    fingerprint.uuid = ""
+    fingerprint.uuid = str(uuid.uuid5(uuid.NAMESPACE_OID, fingerprint.SerializeToString(deterministic=True).hex()))
+    path.write_bytes(fingerprint.SerializeToString(deterministic=True))

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from serving.latents import latents
 from serving.manifest import (
     GENERATOR_FILE,
+    INT8_FILE,
     METADATA_KEY,
     BundleError,
     ModelInfo,
@@ -19,12 +20,14 @@ from serving.manifest import (
     read_manifest,
     verify_file,
 )
+from serving.onnx_file import check_onnx_file
 
 Labels = int | str | Sequence[int] | Sequence[str] | NDArray[np.integer] | None
 
 # Larger batches are cut: onnxruntime's transposed convolutions gain nothing from them, and fresh
 # large buffers cost more than the arithmetic.
 _CHUNK = 16
+_FILES = {"float32": GENERATOR_FILE, "int8": INT8_FILE}
 
 
 class Generator:
@@ -45,20 +48,23 @@ class Generator:
         self._session = session
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> Self:
+    def load(cls, path: str | os.PathLike[str], *, threads: int | None = None, precision: str = "float32") -> Self:
         """Loads a generator.
 
         Args:
           path: a bundle's folder, whose checksum is verified, or a single `.onnx` file of Mirage's.
           threads: CPU threads per call; by default all CPUs that this process may use.
+          precision: of a bundle, which of its generators: "float32", or "int8" where the export found it good.
 
         Returns:
           The generator.
 
         Raises:
           BundleError: if there is no usable generator at `path`.
-          ValueError: if `threads` is less than 1.
+          ValueError: if `threads` is less than 1, or the precision is another.
         """
+        if precision not in _FILES:
+            raise ValueError(f"precision is {precision!r}; expected one of {', '.join(_FILES)}.")
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}; expected at least 1, or None for all CPUs.")
         path = Path(path)
@@ -66,8 +72,8 @@ class Generator:
         if path.suffix != ".onnx":
             manifest = read_manifest(path)
             expected = manifest.model
-            path = verify_file(path, manifest, GENERATOR_FILE)
-        session = _open(path, threads or _available_cpus())
+            path = verify_file(path, manifest, _FILES[precision])
+        session = open_session(path, threads or _available_cpus())
         text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if text is None:
             raise BundleError(f"{path} has no metadata {METADATA_KEY!r}; it was not written by `python -m export`.")
@@ -228,7 +234,16 @@ def _available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _open(path: Path, threads: int) -> ort.InferenceSession:
+def open_session(path: Path, threads: int) -> ort.InferenceSession:
+    """Loads a sealed model into onnxruntime, on the CPU.
+
+    Args:
+      path: the file.
+      threads: CPU threads per call.
+
+    Raises:
+      BundleError: if it can't be read, is refused by `check_onnx_file`, or is no model that onnxruntime can run.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -238,7 +253,15 @@ def _open(path: Path, threads: int) -> ort.InferenceSession:
     if not path.is_file():
         raise BundleError(f"there is no file {path}; pass a bundle's folder or its {GENERATOR_FILE}.")
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} can't be read ({error.strerror}); export the bundle again.") from None
+    try:
+        check_onnx_file(data)
+    except BundleError as error:
+        raise BundleError(f"{path} can't be used: {error}") from None
+    try:
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no better base class
         line = str(error).strip().splitlines()[0][:200]
         raise BundleError(f"{path} is no model that onnxruntime can run ({line}); export the bundle again.") from None

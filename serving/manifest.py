@@ -14,6 +14,8 @@ from typing import Any
 MANIFEST_FILE = "manifest.json"
 GENERATOR_FILE = "generator.onnx"
 SAMPLER_FILE = "sampler.onnx"
+INT8_FILE = "generator.int8.onnx"
+GOLDEN_FILE = "golden.npz"
 FORMAT = "mirage-bundle"
 FORMAT_VERSION = 1
 # Key of the ONNX file's metadata_props under which `ModelInfo` stands as JSON.

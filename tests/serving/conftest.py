@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.manifest import METADATA_KEY, ModelInfo, sha256
+from serving.onnx_file import seal
 
 UNCONDITIONAL = ModelInfo(5, (8, 8, 3), False, ())
 CONDITIONAL = ModelInfo(6, (8, 8, 1), True, ("cat", "dog", "owl"))
@@ -56,7 +57,7 @@ def build(info: ModelInfo, *, fixed_batch: bool = False) -> onnx.ModelProto:
 
 def write(folder: Path, info: ModelInfo, model: onnx.ModelProto) -> Path:
     folder.mkdir(exist_ok=True)
-    onnx.save(model, folder / "generator.onnx")
+    (folder / "generator.onnx").write_bytes(seal(model.SerializeToString()))
     document = {
         "format": "mirage-bundle",
         "format_version": 1,
