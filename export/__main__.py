@@ -42,7 +42,14 @@ def define_flags(values: flags.FlagValues) -> None:
         "CPUs; or measured, which times all of them on this one.",
         flag_values=values,
     )
-    flags.DEFINE_list("formats", "saved_model,onnx", "what to export: saved_model, onnx, or both.", flag_values=values)
+    flags.DEFINE_list(
+        "formats",
+        "saved_model,onnx",
+        "what to export, separated by commas: saved_model; onnx; int8 (a quantised ONNX generator, shipped only if it "
+        "is as good and faster, which takes the training data and a minute or two to find out).",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("num_samples", 10000, "images by which int8 is judged.", lower_bound=20, flag_values=values)
 
 
 def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
@@ -54,7 +61,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
         print(f"Exporting {values.run_dir} to {out}", flush=True)
         from export.bundle import export_bundle
 
-        export_bundle(Path(values.run_dir), out, values.formats, values.checkpoint, values.layout)
+        export_bundle(Path(values.run_dir), out, values.formats, values.checkpoint, values.layout, values.num_samples)
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,24 +1,21 @@
 """From a run directory to a bundle, all or nothing."""
 
 import datetime
-import hashlib
-import importlib.metadata
 import json
+import os
 import shutil
-import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from export.golden import write_golden
-from export.layouts import LAYOUTS, optimise
-from export.model_card import model_card, public_name
-from export.onnx_export import OPSET, convert, example_feeds, explained, signature_of, write_onnx
+from export.layouts import LAYOUTS
+from export.model_card import model_card
+from export.onnx_export import write_onnx_files
 from export.parity import (
     Generate,
     Sample,
@@ -30,11 +27,9 @@ from export.parity import (
     saved_model_generator,
     saved_model_sampler,
 )
-from export.sampler import sampler_of
+from export.quantize import write_int8
 from export.saved_model import write_saved_model
-from pipeline.checkpoint import load_sampler
-from pipeline.config import Config
-from pipeline.data_spec import DataSpec
+from export.source import Source, producer
 from pipeline.errors import MirageError
 from serving import png
 from serving.generator import Generator, to_pixels
@@ -51,7 +46,7 @@ from serving.manifest import (
     sha256,
 )
 
-FORMATS = ("saved_model", "onnx")
+FORMATS = ("saved_model", "onnx", "int8")
 _SHEET_PER_CLASS = 8
 _SHEET_CLASSES = 20
 _SHEET_SIDE = 5
@@ -60,9 +55,10 @@ _SHEET_SIDE = 5
 def export_bundle(
     run_dir: Path,
     out: Path,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] = ("saved_model", "onnx"),
     checkpoint: str = "newest",
     layout: str = "portable",
+    num_samples: int = 10_000,
 ) -> None:
     """Exports a run's generator.
 
@@ -75,6 +71,7 @@ def export_bundle(
       formats: some of `FORMATS`.
       checkpoint: "newest" or "best".
       layout: one of `export.layouts.LAYOUTS`.
+      num_samples: number of images by which int8 is judged.
 
     Raises:
       MirageError: if the run can't be read, the exports disagree with the trained network, or `out`
@@ -83,78 +80,53 @@ def export_bundle(
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise MirageError(f"--formats={','.join(formats)} is not known; choose from {', '.join(FORMATS)}.")
+    if "int8" in formats and "onnx" not in formats:
+        raise MirageError("--formats with int8 needs onnx too, which it is compared with; add onnx.")
     if layout not in LAYOUTS:
         raise MirageError(f"--layout={layout} is not known; choose from {', '.join(LAYOUTS)}.")
     _check_target(out)
-    config, data, model, step = load_sampler(run_dir, checkpoint)
+    source = Source.load(run_dir, checkpoint)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as parent:
             folder = Path(parent) / "new"
             folder.mkdir()
-            _build(folder, config, data, model, step, formats, layout)
+            _build(folder, source, formats, layout, num_samples)
             _swap(folder, out, Path(parent) / "old")
     except OSError as error:
         raise MirageError(f"--out={out} can't be written ({error.strerror}); nothing was exported.") from None
 
 
-def _build(
-    folder: Path,
-    config: Config,
-    data: DataSpec,
-    model: keras.Model,
-    step: int,
-    formats: Sequence[str],
-    layout: str,
-) -> None:
+def _build(folder: Path, source: Source, formats: Sequence[str], layout: str, num_samples: int) -> None:
     """Writes all files of a bundle into an empty folder."""
-    names = data.class_names if config.conditional else ()
-    info = ModelInfo(config.latent_dim, data.image_shape, config.conditional, names)
+    info, model = source.info, source.model
     started = time.perf_counter()
     exported: dict[str, Generate] = {}
     samplers: dict[str, Sample] = {}
-    onnx_section = None
+    sections: dict[str, Any] = {"onnx": None, "scores": source.scores}
     if "saved_model" in formats:
         write_saved_model(model, info, folder / "saved_model")
         exported["saved_model"] = saved_model_generator(folder / "saved_model", info)
         samplers["saved_model"] = saved_model_sampler(folder / "saved_model", info)
         started = _report("SavedModel", started)
     if "onnx" in formats:
-        onnx_section = _write_onnx_files(folder, config, data, info, model, step, layout)
+        sections["onnx"], forms = write_onnx_files(folder, source, layout)
         exported["onnx"] = onnx_generator(folder / GENERATOR_FILE, info)
         samplers["onnx"] = onnx_sampler(folder / SAMPLER_FILE, info)
         started = _report("ONNX", started)
     reference = keras_generator(model, info)
-    parity = check_parity(reference, exported, info)
+    sections["parity"] = check_parity(reference, exported, info)
     check_samplers(reference, samplers, info)
-    started = _report("parity of Keras with " + " and ".join(parity), started)
+    started = _report("parity of Keras with " + " and ".join(exported), started)
+    if "int8" in formats:
+        sections["int8"] = write_int8(folder, source, forms, num_samples)
+        sections["scores"] = sections["int8"]["scores"]["float32"]
+        started = _report(f"int8 ({sections['int8']['verdict']})", started)
     _write_sheet(folder, info, reference, "onnx" in formats)
-    card = model_card(config, data, info, step=step, parameters=model.count_params(), parity=parity)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "README.md").write_text(model_card(source, sections), encoding="utf-8")
     write_golden(folder, info, reference)
-    _write_manifest(folder, info, onnx_section, parity, _provenance(config, data, step))
+    _write_manifest(folder, source, sections)
     _report("model card, sample sheet, manifest", started)
-
-
-def _write_onnx_files(
-    folder: Path, config: Config, data: DataSpec, info: ModelInfo, model: keras.Model, step: int, layout: str
-) -> dict[str, Any]:
-    """Writes generator and sampler; returns the manifest's section about them."""
-    settings = json.dumps(_public_config(config, data), sort_keys=True)
-    facts = {
-        "producer": _producer(),
-        "dataset": f"{public_name(data)} {data.version}".strip(),
-        "step": str(step),
-        "config_sha256": hashlib.sha256(settings.encode()).hexdigest(),
-        "code_revision": _code_revision() or "unknown",
-    }
-    generator, chosen = optimise(convert(model, info), example_feeds(info), layout)
-    models = {}
-    for name, proto in ((GENERATOR_FILE, generator), (SAMPLER_FILE, sampler_of(generator))):
-        proto = explained(proto, info, facts)
-        write_onnx(proto, folder / name)
-        models[name] = signature_of(proto)
-    return {"opset": OPSET, "layout": {"rule": layout, **chosen}, "models": models}
 
 
 def _report(what: str, started: float) -> float:
@@ -181,67 +153,28 @@ def _write_sheet(folder: Path, info: ModelInfo, reference: Generate, through_onn
     png.write(folder / "samples.png", png.grid(images, columns))
 
 
-def _write_manifest(
-    folder: Path, info: ModelInfo, onnx_section: dict | None, parity: dict, provenance: dict[str, Any]
-) -> None:
+def _write_manifest(folder: Path, source: Source, sections: Mapping[str, Any]) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     document = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "producer": _producer(),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "model": info.to_dict(),
-        "onnx": onnx_section,
+        "producer": producer(),
+        "created": _now().isoformat(timespec="seconds"),
+        "model": source.info.to_dict(),
         "files": {
             path.relative_to(folder).as_posix(): {"sha256": sha256(path), "bytes": path.stat().st_size}
             for path in files
         },
-        "parity": parity,
-        "scores": {},
-        "provenance": provenance,
+        **sections,
+        "provenance": source.provenance(),
     }
     (folder / MANIFEST_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def _provenance(config: Config, data: DataSpec, step: int) -> dict[str, Any]:
-    packages = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
-    return {
-        "config": _public_config(config, data),
-        "data": {**data.to_dict(), "name": public_name(data)},
-        "step": step,
-        "code_revision": _code_revision(),
-        "packages": {name: _version(name) for name in packages},
-    }
-
-
-def _public_config(config: Config, data: DataSpec) -> dict[str, Any]:
-    """The configuration without paths of the training machine."""
-    private = {"data_dir", "manual_dir", "run_dir"}
-    settings = {name: value for name, value in config.to_dict().items() if name not in private}
-    return {**settings, "dataset": public_name(data)}
-
-
-def _version(package: str) -> str | None:
-    # TensorFlow comes under several distribution names.
-    for name in (package, f"{package}-cpu"):
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
-
-
-def _producer() -> str:
-    return f"mirage-gan {_version('mirage-gan') or '0.1.0'}"
-
-
-def _code_revision() -> str | None:
-    """The commit of the checkout that this code runs from, if it does."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+def _now() -> datetime.datetime:
+    """The time; reproducible builds set it (reproducible-builds.org, SOURCE_DATE_EPOCH)."""
+    fixed = os.environ.get("SOURCE_DATE_EPOCH")
+    return datetime.datetime.fromtimestamp(int(fixed), datetime.UTC) if fixed else datetime.datetime.now(datetime.UTC)
 
 
 def _check_target(out: Path) -> None:

@@ -1,10 +1,11 @@
 """Which exact form of a generator's graph is the fastest on a CPU."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ _BATCH_SIZES = (1, 16)
 _ROUNDS = 30
 
 Form = Callable[[onnx.ModelProto], onnx.ModelProto]
+Feeds = Callable[[int], Mapping[str, NDArray]]
 _FORMS: Mapping[str, Form] = {
     "phases": one_kernel_per_phase,
     "padded": one_padded_kernel,
@@ -25,28 +27,52 @@ _FORMS: Mapping[str, Form] = {
 _PORTABLE = "phases"  # the fastest of most generators on most CPUs
 
 
-def optimise(
-    model: onnx.ModelProto, feeds: Callable[[int], Mapping[str, NDArray]], layout: str
-) -> tuple[onnx.ModelProto, dict[str, object]]:
-    """Rewrites a generator for CPUs.
+def forms_of(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
+    """Rewrites a generator for CPUs, in all forms that its transposed convolutions can take.
 
     Args:
       model: as tf2onnx converts it.
-      feeds: makes inputs for a batch size.
-      layout: "measured" times all forms of transposed convolutions here and takes the fastest; "portable" takes
-        the one that usually is, without timing, so that files don't depend on the machine.
 
     Returns:
-      (the rewritten model; what was chosen and, if measured, each form's milliseconds at each batch size).
+      Models that compute the same: one without transposed convolutions has only the form "phases".
     """
     plain = reorder_dense(fold_affine(model))
-    forms = {name: canonical(form(plain)) for name, form in _FORMS.items()}
-    if layout == "portable" or not any(node.op_type == "ConvTranspose" for node in plain.graph.node):
-        return forms[_PORTABLE], {"form": _PORTABLE}
-    milliseconds = {size: measure(forms, feeds(size)) for size in _BATCH_SIZES}
-    best = min(forms, key=lambda name: float(np.prod([times[name] for times in milliseconds.values()])))
-    table = {name: {str(size): round(times[name], 4) for size, times in milliseconds.items()} for name in forms}
-    return forms[best], {"form": best, "milliseconds": table}
+    several = any(node.op_type == "ConvTranspose" for node in plain.graph.node)
+    return {name: canonical(form(plain)) for name, form in _FORMS.items() if several or name == _PORTABLE}
+
+
+def choose(forms: Mapping[str, onnx.ModelProto], feeds: Feeds, layout: str) -> tuple[str, dict[str, Any]]:
+    """Chooses one of the forms.
+
+    Args:
+      forms: from `forms_of`.
+      feeds: makes inputs for a batch size.
+      layout: "measured" times all forms here and takes the fastest; "portable" takes the one that usually is, without
+        timing, so that files don't depend on the machine.
+
+    Returns:
+      (the form; what the manifest says of the choice).
+    """
+    if layout == "portable" or len(forms) == 1:
+        return _PORTABLE, {"rule": layout, "form": _PORTABLE}
+    milliseconds = fastest_first(forms, feeds)
+    best = next(iter(milliseconds))
+    return best, {"rule": layout, "form": best, "milliseconds": milliseconds}
+
+
+def fastest_first(models: Mapping[str, onnx.ModelProto], feeds: Feeds) -> dict[str, dict[str, float]]:
+    """Times models at the batch sizes that count.
+
+    Args:
+      models: models of the same signature, by name.
+      feeds: makes inputs for a batch size.
+
+    Returns:
+      Each one's milliseconds by batch size, in the order of their product.
+    """
+    times = {size: measure(models, feeds(size)) for size in _BATCH_SIZES}
+    order = sorted(models, key=lambda name: math.prod(each[name] for each in times.values()))
+    return {name: {str(size): round(each[name], 4) for size, each in times.items()} for name in order}
 
 
 def measure(models: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray]) -> dict[str, float]:

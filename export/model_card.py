@@ -1,14 +1,21 @@
-"""The bundle's README.md: what the model is, and how to use it."""
+"""The bundle's README.md: what the model is, how good, and how to use it."""
 
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Any
 
-from pipeline.config import Config
-from pipeline.data_spec import DataSpec
-from serving.manifest import ModelInfo
+from export.source import Source
+from serving.manifest import GENERATOR_FILE, INT8_FILE, SAMPLER_FILE
 
+# The head is what Hugging Face reads of a model card.
 _TEMPLATE = """\
+---
+library_name: onnx
+pipeline_tag: unconditional-image-generation
+tags: [gan, image-generation, onnx, mirage-gan]
+license: other
+license_name: that-of-the-training-data
+---
+
 # A {kind} generator of {dataset} images
 
 ![samples](samples.png)
@@ -24,7 +31,7 @@ _TEMPLATE = """\
 | objective | {objective} |
 | data | {dataset} {version}, {examples:,} training images |
 | training | {steps:,} steps of {batch_size} images; {weights} |
-| scores | none measured yet |
+{scores}
 
 ## Use it
 
@@ -37,13 +44,14 @@ images = generator.sample(16, seed=7{label})  # uint8 [16, {height}, {width}, {c
 
 ```sh
 python -m serving.sample --bundle=path/to/this/folder --n=25 --seed=1 --out=grid.png
+python -m export.verify path/to/this/folder
 ```
 
-Both need only numpy, onnxruntime and absl-py: `pip install mirage-gan`. In other languages, run
-`generator.onnx` with any ONNX runtime:
+The first two need only numpy, onnxruntime and absl-py: `pip install mirage-gan`. In other languages, run one of the
+ONNX files with any ONNX runtime; the same seed and label give the same picture everywhere:
 
-| tensor | type | shape | meaning |
-| --- | --- | --- | --- |
+| file | tensor | type | shape | meaning |
+| --- | --- | --- | --- | --- |
 {tensors}
 
 ## How far it was checked
@@ -53,44 +61,38 @@ Keras, {formats} agree on fixed latents in batches of 1, 3 and 64:
 | against Keras | largest difference in [-1, 1] | differing uint8 values |
 | --- | --- | --- |
 {parity}
+{int8}
+## Intended use and limits
 
-## Limits
-
-The images resemble the training data and nothing else. How good and how varied they are has not been
-measured; look at the sheet. A generator can reproduce training images: mind the data's licence.
+For pictures where nobody is deceived by them: demonstrations, tests, teaching, augmentation of data like its own.
+They resemble the training data and nothing else. {quality}
+A generator can reproduce training images: mind the data's licence.
 """
+_NAMES = {"saved_model": "the SavedModel", "onnx": "the ONNX file"}
+_SCORES = {
+    "frechet_distance": "Fréchet distance",
+    "frechet_floor": "the same of real images",
+    "precision": "precision",
+    "recall": "recall",
+    "label_accuracy": "label accuracy",
+}
 
 
-def public_name(data: DataSpec) -> str:
-    """Names a data set without the path that a folder has on the training machine."""
-    prefix, separator, path = data.name.partition(":")
-    return prefix + separator + PurePath(path).name if separator else data.name
-
-
-def model_card(
-    config: Config, data: DataSpec, info: ModelInfo, *, step: int, parameters: int, parity: Mapping[str, Any]
-) -> str:
+def model_card(source: Source, sections: Mapping[str, Any]) -> str:
     """Writes the model card.
 
     Args:
-      config: the run's configuration.
-      data: the training data's description.
-      info: the generator's description.
-      step: step of the exported checkpoint.
-      parameters: number of the generator's parameters.
-      parity: figures of `export.parity.check_parity`.
+      source: what is exported.
+      sections: `scores`, `parity` and perhaps `onnx` and `int8` of the manifest.
 
     Returns:
       Markdown.
     """
+    config, data, info = source.config, source.data, source.info
     height, width, channels = info.image_shape
-    tensors = [f"| `z` | float32 | N, {info.latent_dim} | latent, standard normal |"]
-    if info.conditional:
-        tensors.append(f"| `label` | int64 | N | class, 0 to {len(info.class_names) - 1} |")
-    tensors.append(f"| `image` | float32 | N, {height}, {width}, {channels} | output in [-1, 1] |")
     return _TEMPLATE.format(
         kind="class-conditional" if info.conditional else "unconditional",
-        dataset=public_name(data),
+        dataset=source.data_name,
         layout="Each row shows one class." if info.conditional else "Random samples.",
         height=height,
         width=width,
@@ -99,20 +101,75 @@ def model_card(
         latent_dim=info.latent_dim,
         classes=", ".join(info.class_names) or "none",
         model=config.model,
-        parameters=parameters,
+        parameters=source.model.count_params(),
         objective=config.objective,
         version=data.version,
         examples=data.num_examples,
-        steps=step,
+        steps=source.step,
         batch_size=config.batch_size,
         weights=f"weights averaged with a half life of {config.ema_images:,} images"
         if config.ema_images
         else "last weights",
+        scores=_score_rows(sections["scores"]),
         label=f', labels="{info.class_names[0]}"' if info.conditional else "",
-        tensors="\n".join(tensors),
-        formats=" and ".join({"saved_model": "the SavedModel", "onnx": "the ONNX file"}[name] for name in parity),
+        tensors=_tensors(source, sections["onnx"]),
+        formats=" and ".join(_NAMES[name] for name in sections["parity"]),
         parity="\n".join(
             f"| {name} | {figures['max_difference']:.1e} | {figures['pixel_share']:.3%} |"
-            for name, figures in parity.items()
+            for name, figures in sections["parity"].items()
         ),
+        int8=_int8(sections.get("int8")),
+        quality="How good and how varied they are is measured above; look at the sheet too."
+        if sections["scores"]
+        else "How good and how varied they are has not been measured; look at the sheet.",
     )
+
+
+def _score_rows(scores: Mapping[str, Any]) -> str:
+    if not scores:
+        return "| scores | none measured yet |"
+    rows = [f"| {text} | {scores[name]:.4g} |" for name, text in _SCORES.items() if name in scores]
+    how = [f"{scores['num_samples']:,} samples"]
+    if "extractor" in scores:
+        how.append(f"extractor `{scores['extractor']}`, reference {scores['reference']}")
+    return "\n".join([*rows, f"| scores are of | {', '.join(how)} |"])
+
+
+def _tensors(source: Source, section: Mapping[str, Any] | None) -> str:
+    if section is None:
+        return "| none exported | | | | |"
+    info = source.info
+    meanings = {
+        "z": "latent, standard normal",
+        "seed": "any number",
+        "label": f"class, 0 to {len(info.class_names) - 1}",
+        "truncation": "factor of the latent; may be left out",
+        "image": "output in [-1, 1]",
+        "pixels": "output in 0 to 255",
+    }
+    rows = []
+    for file in (GENERATOR_FILE, SAMPLER_FILE):
+        signature = section["models"][file]
+        for tensor in [*signature["inputs"], *signature["outputs"]]:
+            shape = ", ".join(str(size) for size in tensor["shape"]) or "none"
+            rows.append(f"| `{file}` | `{tensor['name']}` | {tensor['dtype']} | {shape} | {meanings[tensor['name']]} |")
+    return "\n".join(rows)
+
+
+def _int8(section: Mapping[str, Any] | None) -> str:
+    if section is None:
+        return ""
+    rows = []
+    for name in ("float32", "int8"):
+        scores, times = section["scores"][name], section["milliseconds"][name]
+        accuracy = f"{scores['label_accuracy']:.4f}" if "label_accuracy" in scores else ""
+        milliseconds = " | ".join(f"{each:.3f}" for each in times.values())
+        rows.append(f"| {name} | {scores['frechet_distance']:.3f} | {accuracy} | {milliseconds} |")
+    verdict = (
+        f'`{INT8_FILE}` is a quarter of the size: `Generator.load(..., precision="int8")`.'
+        if section["verdict"] == "shipped"
+        else f"There is no int8 file: {section['verdict'].removeprefix('not shipped: ')}."
+    )
+    batches = " | ".join(f"ms for a batch of {size}, one thread" for size in section["milliseconds"]["int8"])
+    head = f"| | Fréchet distance | label accuracy | {batches} |\n| --- | --- | --- | --- | --- |"
+    return "\n".join(["\n## int8\n", verdict, "", head, *rows, ""])

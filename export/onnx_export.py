@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,9 +11,12 @@ import onnx
 import tf2onnx
 from numpy.typing import NDArray
 
+from export.layouts import choose, forms_of
+from export.sampler import sampler_of
 from export.saved_model import generator_function
+from export.source import Source
 from serving.latents import latents
-from serving.manifest import METADATA_KEY, ModelInfo
+from serving.manifest import GENERATOR_FILE, METADATA_KEY, SAMPLER_FILE, ModelInfo
 from serving.onnx_file import seal
 
 OPSET = 18  # the highest that tf2onnx 1.17 writes
@@ -96,6 +100,31 @@ def example_feeds(info: ModelInfo) -> Callable[[int], dict[str, NDArray]]:
         return {"z": latents(np.arange(count), info.latent_dim), **labels}
 
     return feeds
+
+
+def write_onnx_files(folder: Path, source: Source, layout: str) -> tuple[dict[str, Any], dict[str, onnx.ModelProto]]:
+    """Writes a generator and its sampler.
+
+    Args:
+      folder: where to write.
+      source: what is exported.
+      layout: see `export.layouts.choose`.
+
+    Returns:
+      (the manifest's section about them; all forms of the generator).
+    """
+    info = source.info
+    facts = source.facts()
+    if source.scores:
+        facts["scores"] = json.dumps(source.scores, sort_keys=True)
+    forms = forms_of(convert(source.model, info))
+    form, chosen = choose(forms, example_feeds(info), layout)
+    models = {}
+    for name, proto in ((GENERATOR_FILE, forms[form]), (SAMPLER_FILE, sampler_of(forms[form]))):
+        proto = explained(proto, info, facts)
+        write_onnx(proto, folder / name)
+        models[name] = signature_of(proto)
+    return {"opset": OPSET, "layout": chosen, "models": models}, forms
 
 
 def write_onnx(proto: onnx.ModelProto, path: Path) -> None:

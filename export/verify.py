@@ -84,8 +84,8 @@ def _compare(actual: np.ndarray, expected: np.ndarray) -> str:
     share = float(np.mean(levels > 0))
     if levels.max() > 1 or np.sum(levels > 0) > max(1, _MAX_PIXEL_SHARE * levels.size):
         raise BundleError(
-            f"pictures differ from the trained network's by {levels.max()} levels in {share:.2%} of pixels (at most one, "
-            f"in {_MAX_PIXEL_SHARE:.1%})."
+            f"pictures differ from the trained network's by {levels.max()} levels in {share:.2%} of pixels (at most "
+            f"one, in {_MAX_PIXEL_SHARE:.1%})."
         )
     return "identical" if share == 0 else f"one level apart in {share:.4%} of pixels"
 

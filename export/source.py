@@ -1,0 +1,125 @@
+"""What is exported: a run's generator and what is known of it."""
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import json
+import subprocess
+from pathlib import Path, PurePath
+from typing import Any
+
+import keras
+
+from pipeline.checkpoint import load_sampler
+from pipeline.config import Config
+from pipeline.data_spec import DataSpec
+from pipeline.run_log import EVALUATIONS_FILE
+from serving.manifest import ModelInfo
+
+_PRIVATE = ("data_dir", "manual_dir", "run_dir")
+_PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A trained generator.
+
+    Attributes:
+      run_dir: the run directory.
+      config: the run's configuration.
+      data: the training data's description.
+      model: the generator.
+      step: step of the checkpoint.
+    """
+
+    run_dir: Path
+    config: Config
+    data: DataSpec
+    model: keras.Model
+    step: int
+
+    @classmethod
+    def load(cls, run_dir: Path, checkpoint: str) -> "Source":
+        """Loads a run's "newest" or "best" checkpoint.
+
+        Raises:
+          MirageError: if there is none that can be read.
+        """
+        return cls(run_dir, *load_sampler(run_dir, checkpoint))
+
+    @property
+    def info(self) -> ModelInfo:
+        """What a program needs to know of the generator."""
+        names = self.data.class_names if self.config.conditional else ()
+        return ModelInfo(self.config.latent_dim, self.data.image_shape, self.config.conditional, names)
+
+    @property
+    def data_name(self) -> str:
+        """The data set's name without the path that a folder has on the training machine."""
+        prefix, separator, path = self.data.name.partition(":")
+        # The name of stacked data has no path behind its colon.
+        return prefix + separator + PurePath(path).name if separator else self.data.name
+
+    @functools.cached_property
+    def public_config(self) -> dict[str, Any]:
+        """The configuration without paths of the training machine."""
+        settings = {name: value for name, value in self.config.to_dict().items() if name not in _PRIVATE}
+        return {**settings, "dataset": self.data_name}
+
+    @functools.cached_property
+    def scores(self) -> dict[str, float]:
+        """What `--eval_every` measured at this step; empty if nothing."""
+        try:
+            lines = (self.run_dir / EVALUATIONS_FILE).read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return {}
+        found = [document for document in map(json.loads, lines) if document["step"] == self.step]
+        return {**found[-1], "num_samples": self.config.eval_samples} if found else {}
+
+    def facts(self) -> dict[str, str]:
+        """What an ONNX file's metadata say of its origin."""
+        settings = json.dumps(self.public_config, sort_keys=True).encode()
+        return {
+            "producer": producer(),
+            "dataset": f"{self.data_name} {self.data.version}".strip(),
+            "step": str(self.step),
+            "config_sha256": hashlib.sha256(settings).hexdigest(),
+            "code_revision": code_revision() or "unknown",
+            "licence": "that of the training data; see the model card",
+        }
+
+    def provenance(self) -> dict[str, Any]:
+        """What the manifest says of the generator's origin."""
+        return {
+            "config": self.public_config,
+            "data": {**self.data.to_dict(), "name": self.data_name},
+            "step": self.step,
+            "code_revision": code_revision(),
+            "packages": {name: version(name) for name in _PACKAGES},
+        }
+
+
+def producer() -> str:
+    """Name and version of this program."""
+    return f"mirage-gan {version('mirage-gan') or '0.1.0'}"
+
+
+def version(package: str) -> str | None:
+    """Version of an installed package."""
+    # TensorFlow comes under several distribution names.
+    for name in (package, f"{package}-cpu"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def code_revision() -> str | None:
+    """The commit of the checkout that this code runs from, if it does."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,45 @@
+"""Runs of tiny untrained networks with the statistics of trained ones."""
+
+import numpy as np
+
+from pipeline.checkpoint import Checkpoints
+from pipeline.config import Config
+from pipeline.data_spec import DataSpec
+from pipeline.run_file import write_run
+from pipeline.trainee import build_trainee
+
+SPECS = {
+    "mlp": (
+        Config(model="mlp", latent_dim=7, ema_images=0),
+        DataSpec("shapes", "2.0.0", (8, 8, 1), (), 20),
+    ),
+    "dcgan": (
+        Config(model="dcgan", latent_dim=5, conditional=True, dataset="folder:/secret/place/pets"),
+        DataSpec("folder:/secret/place/pets", "", (16, 16, 3), ("cat", "dog"), 20),
+    ),
+    "resnet": (
+        Config(model="resnet", latent_dim=6),
+        DataSpec("shapes", "2.0.0", (18, 18, 3), (), 20),
+    ),
+}
+
+
+def make_run(run_dir, kind, seed=0):
+    """Writes a run whose batch norms have statistics that matter."""
+    config, data = SPECS[kind]
+    trainee = build_trainee(config, data)
+    rng = np.random.default_rng(seed)
+    for variable in trainee.sampler.variables:
+        if variable.name in ("gamma", "moving_variance"):
+            variable.assign(rng.uniform(0.5, 2, variable.shape))
+        elif variable.name in ("beta", "moving_mean"):
+            variable.assign(0.3 * rng.standard_normal(variable.shape))
+        elif variable.name == "kernel" and not np.any(variable):  # the end of a residual block
+            variable.assign(0.05 * rng.standard_normal(variable.shape))
+    trainee.step.assign(3)
+    run_dir.mkdir()
+    checkpoints = Checkpoints(run_dir, trainee, 1)
+    checkpoints.save()
+    checkpoints.wait()
+    write_run(run_dir, config, data)
+    return trainee
