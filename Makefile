@@ -1,10 +1,11 @@
 # Thin names for commands that also work alone.
-.PHONY: help setup demo test test-slow check bench peers bench-train
+.PHONY: help setup demo test test-slow test-browser check bench peers bench-train
 
 help:
 	@echo "make demo    train on digits, export, sample with onnxruntime (about 5 minutes on 2 CPU cores)"
 	@echo "make test    run the tests"
 	@echo "make test-slow  run those that take minutes"
+	@echo "make test-browser  run those that need Node.js, npm and Chromium"
 	@echo "make check   lint, types, architecture"
 	@echo "make bench   time the demo's bundle against TensorFlow"
 	@echo "make bench-train  time training against Keras, PyTorch and the classic tutorial (about 35 minutes)"
@@ -25,6 +26,9 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	.venv/bin/python -m pytest -q -m slow
+
+test-browser: .venv/installed
+	.venv/bin/python -m pytest -q -m browser
 
 check: .venv/installed
 	@sh scripts/check

@@ -46,7 +46,8 @@ def define_flags(values: flags.FlagValues) -> None:
         "formats",
         "saved_model,onnx",
         "what to export, separated by commas: saved_model; onnx; int8 (a quantised ONNX generator, shipped only if it "
-        "is as good and faster, which takes the training data and a minute or two to find out).",
+        "is as good and faster, which takes the training data and a minute or two to find out); litert (a .tflite "
+        "file); web (a page that runs the ONNX files in any browser); triton (a model repository).",
         flag_values=values,
     )
     flags.DEFINE_integer("num_samples", 10000, "images by which int8 is judged.", lower_bound=20, flag_values=values)

@@ -14,6 +14,7 @@ import numpy as np
 
 from export.golden import write_golden
 from export.layouts import LAYOUTS
+from export.litert import write_litert
 from export.model_card import model_card
 from export.onnx_export import write_onnx_files
 from export.parity import (
@@ -30,6 +31,8 @@ from export.parity import (
 from export.quantize import write_int8
 from export.saved_model import write_saved_model
 from export.source import Source, producer
+from export.triton import write_triton
+from export.web_page import write_web
 from pipeline.errors import MirageError
 from serving import png
 from serving.generator import Generator, to_pixels
@@ -46,7 +49,8 @@ from serving.manifest import (
     sha256,
 )
 
-FORMATS = ("saved_model", "onnx", "int8")
+FORMATS = ("saved_model", "onnx", "int8", "litert", "web", "triton")
+_OF_ONNX = ("int8", "web", "triton")  # which need the ONNX files
 _SHEET_PER_CLASS = 8
 _SHEET_CLASSES = 20
 _SHEET_SIDE = 5
@@ -80,8 +84,9 @@ def export_bundle(
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise MirageError(f"--formats={','.join(formats)} is not known; choose from {', '.join(FORMATS)}.")
-    if "int8" in formats and "onnx" not in formats:
-        raise MirageError("--formats with int8 needs onnx too, which it is compared with; add onnx.")
+    for name in formats:
+        if name in _OF_ONNX and "onnx" not in formats:
+            raise MirageError(f"--formats with {name} needs onnx too; add it.")
     if layout not in LAYOUTS:
         raise MirageError(f"--layout={layout} is not known; choose from {', '.join(LAYOUTS)}.")
     _check_target(out)
@@ -114,6 +119,9 @@ def _build(folder: Path, source: Source, formats: Sequence[str], layout: str, nu
         exported["onnx"] = onnx_generator(folder / GENERATOR_FILE, info)
         samplers["onnx"] = onnx_sampler(folder / SAMPLER_FILE, info)
         started = _report("ONNX", started)
+    if "litert" in formats:
+        exported["litert"] = write_litert(folder, source)
+        started = _report("LiteRT", started)
     reference = keras_generator(model, info)
     sections["parity"] = check_parity(reference, exported, info)
     check_samplers(reference, samplers, info)
@@ -122,6 +130,12 @@ def _build(folder: Path, source: Source, formats: Sequence[str], layout: str, nu
         sections["int8"] = write_int8(folder, source, forms, num_samples)
         sections["scores"] = sections["int8"]["scores"]["float32"]
         started = _report(f"int8 ({sections['int8']['verdict']})", started)
+    if "web" in formats:
+        write_web(folder, source)
+        started = _report("page for browsers", started)
+    if "triton" in formats:
+        write_triton(folder, sections["onnx"]["models"])
+        started = _report("Triton model repository", started)
     _write_sheet(folder, info, reference, "onnx" in formats)
     (folder / "README.md").write_text(model_card(source, sections), encoding="utf-8")
     write_golden(folder, info, reference)

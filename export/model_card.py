@@ -68,7 +68,7 @@ For pictures where nobody is deceived by them: demonstrations, tests, teaching, 
 They resemble the training data and nothing else. {quality}
 A generator can reproduce training images: mind the data's licence.
 """
-_NAMES = {"saved_model": "the SavedModel", "onnx": "the ONNX file"}
+_NAMES = {"saved_model": "the SavedModel", "onnx": "the ONNX file", "litert": "the LiteRT file"}
 _SCORES = {
     "frechet_distance": "Fréchet distance",
     "frechet_floor": "the same of real images",

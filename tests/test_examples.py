@@ -3,16 +3,20 @@
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import yaml
 from absl import flags
+from PIL import Image
 
 import pipeline.__main__
 from pipeline.config import Config
 from pipeline.errors import PREEMPTED, WORKER_LOST
+from tests.serving.conftest import UNCONDITIONAL, build, write
 
-CLUSTER = Path(__file__).parent.parent / "examples" / "cluster"
+EXAMPLES = Path(__file__).parent.parent / "examples"
+CLUSTER = EXAMPLES / "cluster"
 
 
 def config_of(arguments) -> Config:
@@ -59,3 +63,10 @@ def test_the_kubeflow_manifest():
     assert container["command"][:3] == ["python", "-m", "pipeline"]
     replicas = workers["replicas"] * container["resources"]["limits"]["nvidia.com/gpu"]
     assert config_of(container["command"][3:]).batch_size % replicas == 0
+
+
+def test_the_python_program(tmp_path):
+    bundle, sheet = write(tmp_path / "bundle", UNCONDITIONAL, build(UNCONDITIONAL)), tmp_path / "sheet.png"
+    subprocess.run([sys.executable, EXAMPLES / "python" / "sample.py", bundle, sheet], check=True)
+    with Image.open(sheet) as picture:
+        assert picture.size == (10 * 8, 6 * 8)

@@ -1,0 +1,69 @@
+// Makes a sheet of pictures with sampler.onnx, without Python.
+//
+//   npm install && node sample.mjs path/to/bundle sheet.png [seed] [class]
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { crc32, deflateSync } from "node:zlib";
+import ort from "onnxruntime-node";
+
+const COLUMNS = 10;
+const ROWS = 6;
+
+// Uint8 pictures, one after the other, of seeds and labels.
+export async function sample(session, model, seeds, labels, truncation = 1) {
+  const feeds = { seed: new ort.Tensor("int64", BigInt64Array.from(seeds, BigInt), [seeds.length]) };
+  if (model.conditional) feeds.label = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [labels.length]);
+  if (truncation !== 1) feeds.truncation = new ort.Tensor("float32", Float32Array.of(truncation), []);
+  return (await session.run(feeds)).pixels.data;
+}
+
+export async function load(bundle) {
+  const { model } = JSON.parse(readFileSync(join(bundle, "manifest.json"), "utf8"));
+  // Level 3: that truncation may be left out is meant so, and no warning is needed.
+  const session = await ort.InferenceSession.create(join(bundle, "sampler.onnx"), { logSeverityLevel: 3 });
+  return { model, session };
+}
+
+// Lays pictures out as a sheet, and encodes it as PNG (www.w3.org/TR/png).
+function png(pixels, [height, width, channels], columns) {
+  const rows = Math.ceil(pixels.length / (height * width * channels * columns));
+  const stride = columns * width * channels;
+  const lines = Buffer.alloc(rows * height * (stride + 1)); // a filter byte, 0, begins each line
+  for (let y = 0; y < rows * height; y++) {
+    for (let x = 0; x < columns; x++) {
+      const picture = Math.floor(y / height) * columns + x;
+      const from = (picture * height + (y % height)) * width * channels;
+      lines.set(pixels.subarray(from, from + width * channels), y * (stride + 1) + 1 + x * width * channels);
+    }
+  }
+  const chunk = (type, data) => {
+    const body = Buffer.concat([Buffer.from(type), data]);
+    const frame = Buffer.alloc(8);
+    frame.writeUInt32BE(data.length, 0);
+    frame.writeUInt32BE(crc32(body), 4);
+    return Buffer.concat([frame.subarray(0, 4), body, frame.subarray(4)]);
+  };
+  const header = Buffer.alloc(13);
+  header.writeUInt32BE(columns * width, 0);
+  header.writeUInt32BE(rows * height, 4);
+  header.set([8, channels === 1 ? 0 : 2, 0, 0, 0], 8);
+  const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
+  return Buffer.concat([signature, chunk("IHDR", header), chunk("IDAT", deflateSync(lines)), chunk("IEND", Buffer.alloc(0))]);
+}
+
+if (import.meta.filename === process.argv[1]) {
+  const [bundle, out, seed = "0", label] = process.argv.slice(2);
+  if (!out) {
+    console.error("error: expected a bundle and a .png file; as in node sample.mjs bundles/digits sheet.png 7 3");
+    process.exit(1);
+  }
+  const { model, session } = await load(bundle);
+  const seeds = Array.from({ length: COLUMNS * ROWS }, (_, i) => BigInt(seed) + BigInt(i));
+  const labels = seeds.map((_, i) => label ?? i % Math.max(1, model.class_names.length));
+  const started = performance.now();
+  const pixels = await sample(session, model, seeds, labels);
+  const milliseconds = (performance.now() - started) / seeds.length;
+  writeFileSync(out, png(pixels, model.image_shape, COLUMNS));
+  console.log(`${out}: ${seeds.length} pictures, ${milliseconds.toFixed(2)} ms each`);
+}

@@ -1,0 +1,16 @@
+"""Makes a sheet of pictures. Needs `pip install mirage-gan pillow`, and no TensorFlow.
+
+python sample.py path/to/bundle sheet.png
+"""
+
+import sys
+
+import numpy as np
+from PIL import Image
+
+from serving import Generator
+
+generator = Generator.load(sys.argv[1])
+rows = [generator.sample(10, seed=10 * row, truncation=0.9) for row in range(6)]
+sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
+Image.fromarray(sheet.squeeze()).save(sys.argv[2])

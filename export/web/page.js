@@ -1,0 +1,140 @@
+import * as ort from "./ort/ort.wasm.bundle.min.mjs";
+import { latent, slerp, toPixels } from "./latents.js";
+
+const COLUMNS = 10;
+const WALK_STEPS = 10;
+const $ = (id) => document.getElementById(id);
+
+window.addEventListener("unhandledrejection", (event) => {
+  $("status").textContent = `This page can't run here: ${event.reason?.message ?? event.reason}`;
+});
+
+ort.env.wasm.numThreads = 1; // more need headers that a plain file server does not send
+ort.env.wasm.wasmPaths = { wasm: new URL("./ort/ort-wasm-simd-threaded.wasm", import.meta.url).href };
+const OPTIONS = { logSeverityLevel: 3 }; // that truncation may be left out is meant so
+
+const { model } = await (await fetch("model.json")).json();
+const [height, width, channels] = model.image_shape;
+const sampler = await ort.InferenceSession.create("sampler.onnx", OPTIONS);
+const generator = await ort.InferenceSession.create("generator.onnx", OPTIONS);
+
+// Uint8 pictures, one after the other, of seeds (BigInts) and labels.
+export async function sample(seeds, labels, truncation = 1) {
+  const feeds = { seed: new ort.Tensor("int64", BigInt64Array.from(seeds), [seeds.length]) };
+  if (model.conditional) feeds.label = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [labels.length]);
+  if (truncation !== 1) feeds.truncation = new ort.Tensor("float32", [truncation], []);
+  return (await sampler.run(feeds)).pixels.data;
+}
+
+// The same of latents.
+async function decode(latents, labels) {
+  const z = new Float32Array(latents.length * model.latent_dim);
+  latents.forEach((each, i) => z.set(each, i * model.latent_dim));
+  const feeds = { z: new ort.Tensor("float32", z, [latents.length, model.latent_dim]) };
+  if (model.conditional) feeds.label = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [labels.length]);
+  return toPixels((await generator.run(feeds)).image.data);
+}
+
+function draw(canvas, pixels, columns) {
+  const size = height * width * channels;
+  const count = pixels.length / size;
+  canvas.width = columns * width;
+  canvas.height = Math.ceil(count / columns) * height;
+  const context = canvas.getContext("2d");
+  for (let i = 0; i < count; i++) {
+    const picture = context.createImageData(width, height);
+    for (let p = 0; p < height * width; p++) {
+      for (let c = 0; c < 3; c++) picture.data[4 * p + c] = pixels[i * size + p * channels + (channels === 3 ? c : 0)];
+      picture.data[4 * p + 3] = 255;
+    }
+    context.putImageData(picture, (i % columns) * width, Math.floor(i / columns) * height);
+  }
+}
+
+// The number in a field as a BigInt; anything else counts as 0.
+function seedIn(id) {
+  return /^-?\d+$/.test($(id).value) ? BigInt.asIntN(64, BigInt($(id).value)) : 0n;
+}
+
+function chosenClass() {
+  return Number($("class").value || -1);
+}
+
+async function drawSheet() {
+  const classes = model.class_names.length;
+  const chosen = chosenClass();
+  const inTurn = model.conditional && chosen < 0 && classes <= COLUMNS;
+  const columns = inTurn ? classes : COLUMNS;
+  const count = columns * (inTurn ? 5 : 4);
+  const seeds = Array.from({ length: count }, (_, i) => BigInt.asIntN(64, seedIn("seed") + BigInt(i)));
+  const labels = seeds.map((_, i) => (chosen < 0 ? i % Math.max(1, classes) : chosen));
+  const started = performance.now();
+  const pixels = await sample(seeds, labels, Number($("truncation").value));
+  const milliseconds = (performance.now() - started) / count;
+  draw($("sheet"), pixels, columns);
+  $("status").textContent = `${height}x${width} pixels, ${milliseconds.toFixed(2)} ms per picture`;
+}
+
+async function drawWalk() {
+  const ends = [latent(seedIn("first"), model.latent_dim), latent(seedIn("last"), model.latent_dim)];
+  const label = Math.max(0, chosenClass());
+  const at = (t) => slerp(ends[0], ends[1], t);
+  const places = Array.from({ length: WALK_STEPS }, (_, i) => at(i / (WALK_STEPS - 1)));
+  draw($("walk"), await decode(places, places.map(() => label)), WALK_STEPS);
+  draw($("step"), await decode([at(Number($("position").value))], [label]), 1);
+}
+
+// Draws at most once at a time, and once more if something changed meanwhile.
+function lazily(task) {
+  let running = false;
+  let again = false;
+  return async () => {
+    if (running) {
+      again = true;
+      return;
+    }
+    running = true;
+    do {
+      again = false;
+      await task();
+    } while (again);
+    running = false;
+  };
+}
+
+const updateSheet = lazily(drawSheet);
+const updateWalk = lazily(drawWalk);
+
+if (model.conditional) {
+  const names = ["each in turn", ...model.class_names];
+  $("class").append(...names.map((name, i) => new Option(name, String(i - 1))));
+} else {
+  $("class-field").hidden = true;
+}
+$("title").textContent = document.title = `Mirage: ${model.name}`;
+$("controls").addEventListener("input", () => {
+  $("truncation-value").textContent = $("truncation").value;
+  updateSheet();
+  updateWalk();
+});
+$("walk-controls").addEventListener("input", updateWalk);
+$("position").addEventListener("input", updateWalk);
+for (const form of document.forms) form.addEventListener("submit", (event) => event.preventDefault());
+$("surprise").addEventListener("click", () => {
+  $("seed").value = Math.floor(Math.random() * 1e9);
+  updateSheet();
+});
+$("download").addEventListener("click", () => {
+  $("sheet").toBlob((blob) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = `mirage-${$("seed").value}.png`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  });
+});
+
+await updateSheet();
+await updateWalk();
+document.body.dataset.ready = "true";
+window.mirage = { sample, model }; // for the browser's console, and for tests

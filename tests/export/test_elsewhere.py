@@ -1,0 +1,232 @@
+"""The same seeds give the same pictures in Node and in a browser; the page works; other formats are well-formed.
+
+What is marked `browser` needs Node.js with npm, and Chromium (its path in $MIRAGE_CHROMIUM, or `chromium`).
+"""
+
+import functools
+import http.server
+import io
+import json
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from PIL import Image
+
+from export import web_page
+from export.bundle import export_bundle
+from export.litert import litert_generator
+from pipeline.errors import MirageError
+from serving import Generator
+from serving.latents import latents
+from serving.manifest import read_manifest
+from tests.export.tiny_runs import SPECS, make_run
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("elsewhere")
+    for kind in SPECS:
+        make_run(root / kind, kind)
+    return root
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_litert_makes_the_same_pictures(runs, tmp_path, kind):
+    export_bundle(runs / kind, tmp_path / "out", ["onnx", "litert"])
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.document["parity"]["litert"]["max_difference"] <= 1e-5
+    generate = litert_generator(tmp_path / "out" / "generator.tflite", manifest.model)
+    expected = Generator.load(tmp_path / "out").sample(5, labels=None)
+    z, labels = latents(np.arange(5), manifest.model.latent_dim), np.arange(5) % 2
+    assert np.abs(np.rint((generate(z, labels) + 1) * 127.5) - expected).max() <= 1
+
+
+def test_a_triton_repository_follows_the_schema(runs, tmp_path):
+    from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
+
+    export_bundle(runs / "dcgan", tmp_path / "out", ["onnx", "triton"])
+    for name in ("generator", "sampler"):
+        folder = tmp_path / "out" / "triton" / name
+        config = text_format.Parse((folder / "config.pbtxt").read_text(), ModelConfig())
+        assert config.name == name
+        assert (folder / "1" / "model.onnx").read_bytes() == (tmp_path / "out" / f"{name}.onnx").read_bytes()
+        signature = read_manifest(tmp_path / "out").document["onnx"]["models"][f"{name}.onnx"]
+        for ours, theirs in ((signature["inputs"], config.input), (signature["outputs"], config.output)):
+            described = {
+                each.name: (DataType.Name(each.data_type), [] if each.HasField("reshape") else list(each.dims))
+                for each in theirs
+            }
+            kinds = {"float32": "TYPE_FP32", "int64": "TYPE_INT64", "uint8": "TYPE_UINT8"}
+            expected = {each["name"]: (kinds[each["dtype"]], each["shape"][1:]) for each in ours if each["shape"]}
+            assert described == expected
+        assert config.max_batch_size == 64
+
+
+def test_without_npm_a_page_is_refused(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(web_page, "_CACHE", tmp_path / "cache")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(MirageError, match="needs npm"):
+        export_bundle(runs / "mlp", tmp_path / "out", ["onnx", "web"])
+    assert not (tmp_path / "out").exists()
+
+
+def seeds_and_labels():
+    return np.arange(-50, 50), np.arange(100) % 2
+
+
+def share_of_different_pixels(pixels, expected):
+    difference = np.abs(np.asarray(pixels).reshape(expected.shape) - expected.astype(int))
+    assert difference.max() <= 1
+    return float(np.mean(difference > 0))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kind", SPECS)
+def test_node_makes_the_same_pictures(runs, tmp_path, kind, node_modules):
+    bundle = tmp_path / "bundle"
+    export_bundle(runs / kind, bundle, ["onnx"])
+    generator = Generator.load(bundle)
+    seeds, labels = seeds_and_labels()
+    program = f"""
+        import {{ load, sample }} from "{node_modules}/sample.mjs";
+        const {{ model, session }} = await load("{bundle}");
+        const pixels = await sample(session, model, {seeds.tolist()}, {labels.tolist()});
+        console.log(JSON.stringify(Array.from(pixels)));
+    """
+    command = ["node", "--input-type=module", "--eval", program]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    expected = generator.sample(100, seed=-50, labels=labels if generator.info.conditional else None)
+    assert share_of_different_pixels(json.loads(printed), expected) <= 0.001
+
+    command = ["node", f"{node_modules}/sample.mjs", str(bundle), str(tmp_path / "sheet.png"), "3"]
+    assert "60 pictures" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    height, width, channels = generator.image_shape
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        values = np.asarray(sheet).reshape(6, height, 10, width, channels).swapaxes(1, 2)
+    in_turn = np.arange(60) % 2 if generator.info.conditional else None
+    drawn = generator.sample(60, seed=3, labels=in_turn).reshape(6, 10, height, width, channels)
+    assert share_of_different_pixels(values, drawn) <= 0.001
+
+
+@pytest.fixture(scope="module")
+def node_modules(tmp_path_factory):
+    """A copy of the example with its dependency."""
+    folder = shutil.copytree(
+        EXAMPLES / "node", tmp_path_factory.mktemp("node") / "example", ignore=shutil.ignore_patterns("node_modules")
+    )
+    # Its install script fetches libraries for GPUs.
+    subprocess.run(["npm", "install", "--ignore-scripts", "--silent"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def serve():
+    """Starts plain file servers."""
+    servers = []
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    def serve(folder):
+        handler = functools.partial(Quiet, directory=str(folder))
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    path = os.environ.get("MIRAGE_CHROMIUM") or shutil.which("chromium")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+
+
+def canvas_of(page, name):
+    """What a canvas shows, uint8 [H, W, 3]."""
+    url = page.evaluate(f"document.getElementById('{name}').toDataURL()")
+    data = page.evaluate(
+        "async (url) => Array.from(new Uint8Array(await (await fetch(url)).arrayBuffer()))".replace(
+            "fetch(url)", "new Response(Uint8Array.from(atob(url.split(',')[1]), (c) => c.charCodeAt(0)))"
+        ),
+        url,
+    )
+    with Image.open(io.BytesIO(bytes(data))) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kind", SPECS)
+def test_the_page_in_a_browser(runs, tmp_path, kind, serve, browser):
+    bundle = tmp_path / "bundle"
+    export_bundle(runs / kind, bundle, ["onnx", "web"])
+    generator = Generator.load(bundle)
+    conditional = generator.info.conditional
+    page = browser.new_page()
+    complaints, requests = [], []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    address = serve(bundle / "web")
+    page.goto(address)
+    page.wait_for_selector("body[data-ready]", timeout=60_000)
+
+    seeds, labels = seeds_and_labels()
+    pixels = page.evaluate(
+        "async ([seeds, labels]) => Array.from(await mirage.sample(seeds.map(BigInt), labels))",
+        [seeds.tolist(), labels.tolist()],
+    )
+    expected = generator.sample(100, seed=-50, labels=labels if conditional else None)
+    assert share_of_different_pixels(pixels, expected) <= 0.001
+
+    height, width, channels = generator.image_shape
+    columns, rows = (2, 5) if conditional else (10, 4)
+    before = canvas_of(page, "sheet")
+    assert before.shape == (rows * height, columns * width, 3)
+    tiles = before.reshape(rows, height, columns, width, 3).swapaxes(1, 2).reshape(-1, height, width, 3)
+    drawn = generator.sample(rows * columns)
+    assert share_of_different_pixels(tiles[..., :channels], drawn) <= 0.001
+
+    assert page.is_visible("#class") == conditional
+    assert "ms per picture" in page.inner_text("#status")
+    page.click("#surprise")
+    page.wait_for_function("document.getElementById('seed').value != 0")
+    page.wait_for_timeout(1000)
+    assert not np.array_equal(canvas_of(page, "sheet"), before)
+    page.fill("#seed", "0")
+    if conditional:
+        page.select_option("#class", label="dog")
+        page.wait_for_timeout(1000)
+        sheet = canvas_of(page, "sheet")
+        one_class = sheet.reshape(4, height, 10, width, 3).swapaxes(1, 2).reshape(-1, height, width, 3)
+        assert share_of_different_pixels(one_class, generator.sample(40, labels="dog")) <= 0.001
+
+    page.fill("#first", "3")
+    page.fill("#last", "9")
+    page.wait_for_timeout(1000)
+    walk = canvas_of(page, "walk").reshape(height, 10, width, 3).swapaxes(0, 1)[..., :channels]
+    expected = generator.interpolate(3, 9, 10, labels="dog" if conditional else None)
+    assert share_of_different_pixels(walk, expected) <= 0.002
+
+    with page.expect_download() as download:
+        page.click("#download")
+    with Image.open(download.value.path()) as picture:
+        assert picture.width == 10 * width
+    assert complaints == []
+    assert all(url.startswith((address, "blob:", "data:")) for url in requests)
+    page.close()
