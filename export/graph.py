@@ -1,8 +1,21 @@
 """A small view of an ONNX graph for rewriting it: who makes a value, who uses it, what is constant."""
 
+from typing import Any
+
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
+
+# Operators of one value each, which commute with moving values around.
+ELEMENTWISE = ("Relu", "LeakyRelu", "Tanh", "Sigmoid")
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """Value of a node's attribute, or what it is if it is left out."""
+    for each in node.attribute:
+        if each.name == name:
+            return helper.get_attribute_value(each)
+    return default
 
 
 class Graph:

@@ -10,7 +10,8 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from export.graph_rewrites import canonical, fold_affine, one_kernel_per_phase, one_padded_kernel, reorder_dense
+from export.convolutions import conv_before_interleaving, one_kernel_per_phase, one_padded_kernel
+from export.graph_rewrites import canonical, fold_affine, reorder_dense
 
 LAYOUTS = ("portable", "measured")
 # What serving's Generator cuts larger batches into, and the batch of a single picture.
@@ -38,7 +39,11 @@ def forms_of(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
     """
     plain = reorder_dense(fold_affine(model))
     several = any(node.op_type == "ConvTranspose" for node in plain.graph.node)
-    return {name: canonical(form(plain)) for name, form in _FORMS.items() if several or name == _PORTABLE}
+    return {
+        name: canonical(conv_before_interleaving(form(plain)))
+        for name, form in _FORMS.items()
+        if several or name == _PORTABLE
+    }
 
 
 def choose(forms: Mapping[str, onnx.ModelProto], feeds: Feeds, layout: str) -> tuple[str, dict[str, Any]]:

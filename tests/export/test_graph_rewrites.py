@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from export.graph_rewrites import canonical, fold_affine, one_kernel_per_phase, one_padded_kernel, reorder_dense
+from export.convolutions import conv_before_interleaving, one_kernel_per_phase, one_padded_kernel
+from export.graph_rewrites import canonical, fold_affine, reorder_dense
 
 
 def model_of(nodes, constants, shape):
@@ -202,3 +203,50 @@ def test_names_do_not_depend_on_history():
         assert_same(model_of(nodes, {a: weights, b: shift}, [4]), model, uniform(rng, 2, 4))
         written.append(model.SerializeToString(deterministic=True))
     assert written[0] == written[1]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(1, 4),
+    st.tuples(st.sampled_from([1, 3, 5]), st.sampled_from([1, 3, 7])),
+    st.integers(1, 4),
+    st.booleans(),
+    st.sampled_from(["none", "Tanh", "LeakyRelu"]),
+    st.integers(0, 2**31),
+)
+def test_convolutions_move_before_the_interleaving(stride, size, outputs, bias, tail, seed):
+    rng = np.random.default_rng(seed)
+    constants = {"w": uniform(rng, outputs, 2, *size)}
+    if bias:
+        constants["b"] = uniform(rng, outputs)
+    last = "y" if tail == "none" else "t"
+    pads = [side // 2 for side in size] * 2
+    nodes = [
+        helper.make_node("DepthToSpace", ["x"], ["s"], blocksize=stride, mode="DCR"),
+        helper.make_node("Conv", ["s", *constants], [last], pads=pads),
+    ]
+    if tail != "none":
+        nodes.append(helper.make_node(tail, ["t"], ["y"]))
+    before = model_of(nodes, constants, [2 * stride**2, 3, 4])
+    after = conv_before_interleaving(before)
+    assert operators(after)[0] == "Conv"
+    assert operators(after)[-1] == "DepthToSpace"
+    assert_same(before, after, uniform(rng, 2, 2 * stride**2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("space", "conv", "outputs"),
+    [
+        ({"mode": "CRD"}, {"pads": [1, 1, 1, 1]}, 3),
+        ({"mode": "DCR"}, {"pads": [0, 0, 0, 0]}, 3),
+        ({"mode": "DCR"}, {"pads": [1, 1, 1, 1], "strides": [2, 2]}, 3),
+        ({"mode": "DCR"}, {"pads": [1, 1, 1, 1]}, 5),
+    ],
+)
+def test_other_convolutions_stay_behind_the_interleaving(space, conv, outputs):
+    nodes = [
+        helper.make_node("DepthToSpace", ["x"], ["s"], blocksize=2, **space),
+        helper.make_node("Conv", ["s", "w"], ["y"], **conv),
+    ]
+    before = model_of(nodes, {"w": np.ones((outputs, 2, 3, 3), np.float32)}, [8, 3, 4])
+    assert conv_before_interleaving(before).graph == before.graph
