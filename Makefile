@@ -7,7 +7,7 @@ help:
 	@echo "make test-slow  run those that take minutes"
 	@echo "make test-browser  run those that need Node.js, npm and Chromium"
 	@echo "make check   lint, types, architecture"
-	@echo "make bench   time the demo's bundle against TensorFlow"
+	@echo "make bench   time exported generators against TensorFlow, tf2onnx, Keras, PyTorch (about 10 minutes)"
 	@echo "make bench-train  time training against Keras, PyTorch and the classic tutorial (about 35 minutes)"
 	@echo "make setup   create .venv and install into it; the others do so first where needed"
 
@@ -33,7 +33,7 @@ test-browser: .venv/installed
 check: .venv/installed
 	@sh scripts/check
 
-bench: .venv/installed
+bench: .venv/installed peers
 	.venv/bin/python -m benchmarks.edge
 
 peers: .venv-peers/installed

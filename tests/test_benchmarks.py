@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import growth, train
+from benchmarks import edge, growth, train
 from benchmarks.worker import Work, Worker, WorkerError
 
 
@@ -90,3 +90,39 @@ def test_the_machine_is_described():
     facts = train.machine()
     assert facts["cores"] >= 1
     assert json.dumps(facts)
+
+
+# Keras's ONNX export calls tf2onnx in a way that makes NumPy warn.
+@pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
+def test_all_sides_of_the_edge_benchmark_make_the_same_pictures():
+    from benchmarks.edge_sides import sides, untrained
+
+    built = sides(untrained("mlp"), 1)
+    pictures = {name: make(5)() for name, make in built.makers.items()}
+    assert set(pictures) == {"Mirage", "Mirage int8", "tf2onnx", "Keras export", "TensorFlow"}
+    for name, each in pictures.items():
+        assert each.shape == (5, 28, 28, 1)
+        assert np.abs(each.astype(int) - pictures["TensorFlow"]).mean() < (8 if "int8" in name else 0.01)
+    assert built.bytes["int8"] < 0.35 * built.bytes["tf2onnx"]
+
+
+def test_sides_are_timed_in_turn():
+    order = []
+
+    def side(name, *values):
+        iterator = iter(values)
+        return lambda: (order.append(name), next(iterator))[1]
+
+    medians = edge.in_turn({"a": side("a", 9, 9, 1, 5, 2), "b": side("b", 9, 9, 3, 4, 8)}, rounds=3)
+    assert medians == {"a": 2, "b": 4}
+    assert order == ["a", "b"] * 5
+
+
+def test_the_edge_report_shows_every_figure():
+    row = {"network": "dcgan", "threads": 1, "batch": 16, "ms": {"Mirage": 2.0, "TensorFlow": 7.0}}
+    row["bytes"] = {"float32": 400, "int8": 100, "tf2onnx": 410, "keras": 420}
+    start = {"Generator": {"seconds": 0.345, "MiB": 70.0}, "TensorFlow": {"seconds": 7.0, "MiB": 700.0}}
+    call = [{"batch": 1, "Generator.sample": 512.5, "run": 500.5}]
+    text = edge.report({"machine": {"cpu": "x"}, "speed": [row], "start": start, "call": call})
+    for figure in ("2.000", "7.000", "3.50", "| 400 | 100 | 410 | 420 |", "0.345", "700.0", "512.5", "500.5"):
+        assert figure in text

@@ -1,0 +1,121 @@
+"""Ways to run one generator on a CPU, all of which make the same uint8 pictures from the same latents."""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime as ort
+import tensorflow as tf
+
+from export.layouts import choose, forms_of
+from export.onnx_export import convert, example_feeds, explained, write_onnx
+from export.quantize import quantize
+from export.saved_model import write_saved_model
+from export.source import Source
+from pipeline.config import Config
+from pipeline.data_spec import DataSpec
+from pipeline.networks import build_generator
+from serving.generator import Generator, to_pixels
+
+NETWORKS = ("mlp", "dcgan", "dcgan64", "resnet")
+_SHAPES = {"dcgan64": (64, 64, 3)}
+Call = Callable[[], np.ndarray]
+
+
+def untrained(network: str) -> Source:
+    """A generator of digits, or of 64-pixel colour pictures, whose batch norms have statistics that matter."""
+    config = Config(model=network.rstrip("0123456789"), conditional=True)
+    names = tuple(str(digit) for digit in range(10))
+    data = DataSpec(network, "", _SHAPES.get(network, (28, 28, 1)), names, 1)
+    keras.utils.set_random_seed(0)
+    model = build_generator(config, data)
+    rng = np.random.default_rng(0)
+    for variable in model.variables:
+        if variable.name in ("gamma", "moving_variance"):
+            variable.assign(rng.uniform(0.5, 2, variable.shape))
+        elif variable.name in ("beta", "moving_mean"):
+            variable.assign(0.3 * rng.standard_normal(variable.shape))
+        elif variable.name == "kernel" and not np.any(variable):  # the end of a residual block
+            variable.assign(0.05 * rng.standard_normal(variable.shape))
+    return Source(Path(), config, data, model, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sides:
+    """Functions by name that take a batch size and return a call to time.
+
+    Attributes:
+      makers: the sides.
+      bytes: sizes of the ONNX files.
+    """
+
+    makers: Mapping[str, Callable[[int], Call]]
+    bytes: Mapping[str, int]
+
+
+def sides(source: Source, threads: int) -> Sides:
+    """Builds all sides that live in this environment; TensorFlow's threads must have been set before.
+
+    Args:
+      source: the generator.
+      threads: CPU threads of each.
+    """
+    info = source.info
+    feeds = example_feeds(info)
+    folder = Path(tempfile.mkdtemp(prefix="mirage-edge-"))
+    plain = convert(source.model, info)
+    forms = forms_of(plain)
+    form, _ = choose(forms, feeds, "measured")
+    facts = {"producer": "benchmark", "dataset": "none"}
+    for name, model in (("float32", forms[form]), ("int8", quantize(forms["phases"], feeds))):
+        write_onnx(explained(model, info, facts), folder / f"{name}.onnx")
+    onnx.save(plain, folder / "tf2onnx.onnx")
+    source.model.export(folder / "keras.onnx", format="onnx", verbose=False)
+    write_saved_model(source.model, info, folder / "saved_model")
+    loaded = tf.saved_model.load(str(folder / "saved_model"))
+
+    def of_generator(name: str) -> Callable[[int], Call]:
+        generator = Generator.load(folder / f"{name}.onnx", threads=threads)
+
+        def make(count: int) -> Call:
+            inputs = feeds(count)
+            return lambda: generator.decode(inputs["z"], inputs["label"])
+
+        return make
+
+    def of_session(name: str) -> Callable[[int], Call]:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = ort.InferenceSession(folder / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
+        names = [value.name for value in session.get_inputs()]
+        kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
+        types = [kinds[value.type] for value in session.get_inputs()]
+
+        def make(count: int) -> Call:
+            values = feeds(count)
+            given = {
+                name: (values["z"] if kind is np.float32 else values["label"]).astype(kind)
+                for name, kind in zip(names, types, strict=True)
+            }
+            return lambda: to_pixels(session.run(None, given)[0])
+
+        return make
+
+    def of_tensorflow(count: int) -> Call:
+        signature = loaded.signatures["serving_default"]
+        given = {name: tf.constant(values) for name, values in feeds(count).items()}
+        return lambda: to_pixels(signature(**given)["image"].numpy())
+
+    makers = {
+        "Mirage": of_generator("float32"),
+        "Mirage int8": of_generator("int8"),
+        "tf2onnx": of_session("tf2onnx"),
+        "Keras export": of_session("keras"),
+        "TensorFlow": of_tensorflow,
+    }
+    sizes = {name: (folder / f"{name}.onnx").stat().st_size for name in ("float32", "int8", "tf2onnx", "keras")}
+    return Sides(makers, sizes)
