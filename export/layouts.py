@@ -10,7 +10,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from export.convolutions import conv_before_interleaving, one_kernel_per_phase, one_padded_kernel
+from export.convolutions import conv_before_interleaving, one_kernel_per_phase, one_padded_kernel, stacked
 from export.graph_rewrites import canonical, fold_affine, reorder_dense
 
 LAYOUTS = ("portable", "measured")
@@ -21,11 +21,14 @@ _ROUNDS = 30
 Form = Callable[[onnx.ModelProto], onnx.ModelProto]
 Feeds = Callable[[int], Mapping[str, NDArray]]
 _FORMS: Mapping[str, Form] = {
-    "phases": one_kernel_per_phase,
-    "padded": one_padded_kernel,
+    "stacked phases": lambda model: stacked(conv_before_interleaving(one_kernel_per_phase(model))),
+    "phases": lambda model: conv_before_interleaving(one_kernel_per_phase(model)),
+    "padded": lambda model: conv_before_interleaving(one_padded_kernel(model)),
     "transposed": lambda model: model,
 }
-_PORTABLE = "phases"  # the fastest of most generators on most CPUs
+# Of which int8 is made: onnxruntime moves bytes by DepthToSpace well, and transposes no convolution of them.
+BYTE_FORMS = ("phases", "padded")
+_PORTABLE = "stacked phases"  # the fastest of most generators on most CPUs
 
 
 def forms_of(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
@@ -35,15 +38,11 @@ def forms_of(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
       model: as tf2onnx converts it.
 
     Returns:
-      Models that compute the same: one without transposed convolutions has only the form "phases".
+      Models that compute the same: one without transposed convolutions has only one form.
     """
     plain = reorder_dense(fold_affine(model))
     several = any(node.op_type == "ConvTranspose" for node in plain.graph.node)
-    return {
-        name: canonical(conv_before_interleaving(form(plain)))
-        for name, form in _FORMS.items()
-        if several or name == _PORTABLE
-    }
+    return {name: canonical(form(plain)) for name, form in _FORMS.items() if several or name == _PORTABLE}
 
 
 def choose(forms: Mapping[str, onnx.ModelProto], feeds: Feeds, layout: str) -> tuple[str, dict[str, Any]]:

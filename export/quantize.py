@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from export.graph_rewrites import canonical
-from export.layouts import Feeds, fastest_first, session_of
+from export.layouts import BYTE_FORMS, Feeds, fastest_first, session_of
 from export.onnx_export import example_feeds, explained, write_onnx
 from export.source import Source
 from pipeline.data import load
@@ -136,7 +136,9 @@ def write_int8(folder: Path, source: Source, forms: Mapping[str, onnx.ModelProto
       MirageError: if the data set can't be loaded.
     """
     feeds = example_feeds(source.info)
-    quantised = {f"int8 {name}": quantize(forms[name], feeds) for name in forms if name != "transposed"}
+    quantised = {
+        f"int8 {name}": quantize(forms[name], feeds) for name in forms if name in BYTE_FORMS or len(forms) == 1
+    }
     table = fastest_first({**forms, **quantised}, feeds)
     best32, best8 = (next(name for name in table if name in kind) for kind in (forms, quantised))
     milliseconds = {"float32": table[best32], "int8": table[best8]}

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from export.convolutions import conv_before_interleaving, one_kernel_per_phase, one_padded_kernel
+from export.convolutions import conv_before_interleaving, one_kernel_per_phase, one_padded_kernel, stacked
 from export.graph_rewrites import canonical, fold_affine, reorder_dense
 
 
 def model_of(nodes, constants, shape):
     """A model of one input `x`, [N, *shape], and one output `y`."""
-    rank = 4 if any(node.op_type in ("Conv", "ConvTranspose", "Transpose") for node in nodes) else 2
+    rank = 4 if any(node.op_type in ("Conv", "ConvTranspose", "Transpose", "DepthToSpace") for node in nodes) else 2
     graph = helper.make_graph(
         nodes,
         "test",
@@ -250,3 +250,32 @@ def test_other_convolutions_stay_behind_the_interleaving(space, conv, outputs):
     ]
     before = model_of(nodes, {"w": np.ones((outputs, 2, 3, 3), np.float32)}, [8, 3, 4])
     assert conv_before_interleaving(before).graph == before.graph
+
+
+@settings(max_examples=150, deadline=None)
+@given(transposed_convolutions())
+def test_phases_can_be_stacked(case):
+    stride, kernel, pads, more, sides, (inputs, outputs), _, _, seed = case
+    rng = np.random.default_rng(seed)
+    attributes = {"strides": [stride] * 2, "pads": pads, "output_padding": more}
+    nodes = [helper.make_node("ConvTranspose", ["x", "w"], ["y"], **attributes)]
+    before = model_of(nodes, {"w": uniform(rng, inputs, outputs, *kernel)}, [inputs, *sides])
+    phases = one_kernel_per_phase(before)
+    after = stacked(phases)
+    assert "DepthToSpace" not in operators(after)
+    assert ("Unsqueeze" in operators(after)) == (stride > 1)
+    assert_same(before, after, uniform(rng, 2, inputs, *sides))
+
+
+def test_what_is_no_row_of_phases_is_not_stacked():
+    join = helper.make_node("Concat", ["x", "x", "x", "x"], ["j"], axis=1)
+    for nodes in (
+        [join, helper.make_node("DepthToSpace", ["j"], ["y"], blocksize=2, mode="CRD")],
+        [helper.make_node("Relu", ["x"], ["j"]), helper.make_node("DepthToSpace", ["j"], ["y"], blocksize=2)],
+        [
+            helper.make_node("Concat", ["x", "x"], ["j"], axis=1),
+            helper.make_node("DepthToSpace", ["j"], ["y"], blocksize=2),
+        ],
+    ):
+        before = model_of(nodes, {}, [4, 3, 3])
+        assert stacked(before).graph == before.graph
