@@ -90,6 +90,8 @@ def sides(source: Source, threads: int) -> Sides:
     def of_session(name: str) -> Callable[[int], Call]:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
+        # As Generator does; threads that spin after a call would take the CPU from the side whose turn is next.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         session = ort.InferenceSession(folder / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_inputs()]
         kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}

@@ -16,7 +16,7 @@ from export.sampler import sampler_of
 from export.saved_model import generator_function
 from export.source import Source
 from serving.latents import latents
-from serving.manifest import GENERATOR_FILE, METADATA_KEY, SAMPLER_FILE, ModelInfo
+from serving.manifest import CHUNK_KEY, GENERATOR_FILE, METADATA_KEY, SAMPLER_FILE, ModelInfo
 from serving.onnx_file import seal
 
 OPSET = 18  # the highest that tf2onnx 1.17 writes
@@ -33,6 +33,8 @@ _DOCS = {
 # ONNX's own vocabulary for pictures (its documents MetadataProps.md and TypeDenotation.md).
 _PIXEL_FORMATS = {1: "Gray8", 3: "Rgb8"}
 _RANGES = {"image": "Normalized_1_1", "pixels": "NominalRange_0_255"}
+# Batches worth running at once, as measured by benchmarks/edge.py: see serving.generator.
+_CHUNK_OF_CONVOLUTIONS, _CHUNK_OF_MATRICES = 16, 256
 _AXES = ("DATA_BATCH", "DATA_FEATURE", "DATA_FEATURE", "DATA_CHANNEL")
 
 
@@ -78,7 +80,9 @@ def explained(proto: onnx.ModelProto, info: ModelInfo, facts: Mapping[str, str])
     output.type.denotation = "IMAGE"
     for dimension, meaning in zip(output.type.tensor_type.shape.dim, _AXES, strict=True):
         dimension.denotation = meaning
+    convolutions = any(node.op_type == "Conv" for node in proto.graph.node)
     props = {
+        CHUNK_KEY: str(_CHUNK_OF_CONVOLUTIONS if convolutions else _CHUNK_OF_MATRICES),
         METADATA_KEY: json.dumps(info.to_dict(), sort_keys=True),
         "Image.BitmapPixelFormat": _PIXEL_FORMATS[info.image_shape[2]],
         "Image.ColorSpaceGamma": "SRGB",

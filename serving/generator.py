@@ -11,11 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from serving.latents import latents
 from serving.manifest import (
+    CHUNK_KEY,
     GENERATOR_FILE,
     INT8_FILE,
     METADATA_KEY,
     BundleError,
     ModelInfo,
+    parse_chunk,
     parse_model_info,
     read_manifest,
     verify_file,
@@ -24,8 +26,8 @@ from serving.onnx_file import check_onnx_file
 
 Labels = int | str | Sequence[int] | Sequence[str] | NDArray[np.integer] | None
 
-# Larger batches are cut: onnxruntime's transposed convolutions gain nothing from them, and fresh
-# large buffers cost more than the arithmetic.
+# Larger batches are cut: convolutions gain nothing from them, and fresh large buffers cost more than the arithmetic.
+# A file may say otherwise, as fully connected ones do, which would read all their weights again for each part.
 _CHUNK = 16
 _FILES = {"float32": GENERATOR_FILE, "int8": INT8_FILE}
 
@@ -42,10 +44,11 @@ class Generator:
       info: latent size, image shape and classes.
     """
 
-    def __init__(self, session: ort.InferenceSession, info: ModelInfo) -> None:
+    def __init__(self, session: ort.InferenceSession, info: ModelInfo, chunk: int = _CHUNK) -> None:
         """Wraps a session; use `Generator.load`."""
         self.info = info
         self._session = session
+        self._chunk = chunk
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, threads: int | None = None, precision: str = "float32") -> Self:
@@ -74,17 +77,19 @@ class Generator:
             expected = manifest.model
             path = verify_file(path, manifest, _FILES[precision])
         session = open_session(path, threads or _available_cpus())
-        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        metadata = session.get_modelmeta().custom_metadata_map
+        text = metadata.get(METADATA_KEY)
         if text is None:
             raise BundleError(f"{path} has no metadata {METADATA_KEY!r}; it was not written by `python -m export`.")
         try:
             info = parse_model_info(text)
+            chunk = parse_chunk(metadata.get(CHUNK_KEY, str(_CHUNK)))
             _check_signature(session, info)
         except BundleError as error:
             raise BundleError(f"{path} can't be used: {error}") from None
         if expected is not None and info != expected:
             raise BundleError(f"{path} and its manifest describe different models; export the bundle again.")
-        return cls(session, info)
+        return cls(session, info, chunk)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -181,10 +186,15 @@ class Generator:
             return None
         if labels is None:
             return np.arange(n, dtype=np.int64) % len(names)
-        given = [labels] * n if isinstance(labels, (int, np.integer, str)) else list(labels)
-        if len(given) != n:
-            raise ValueError(f"{len(given)} labels were passed for {n} images; expected one, or one for each.")
-        return np.array([self._label(label) for label in given], np.int64)
+        if isinstance(labels, (int, np.integer, str)):
+            return np.full(n, self._label(labels), np.int64)
+        if len(labels) != n:
+            raise ValueError(f"{len(labels)} labels were passed for {n} images; expected one, or one for each.")
+        if n and isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.ndim == 1:
+            self._label(labels.min())
+            self._label(labels.max())
+            return labels.astype(np.int64)
+        return np.array([self._label(label) for label in labels], np.int64)
 
     def _label(self, label: object) -> int:
         names = self.class_names
@@ -196,8 +206,8 @@ class Generator:
 
     def _run(self, z: NDArray[np.float32], labels: NDArray[np.int64] | None) -> NDArray[np.uint8]:
         pixels = np.empty((len(z), *self.image_shape), np.uint8)
-        for start in range(0, len(z), _CHUNK):
-            part = slice(start, start + _CHUNK)
+        for start in range(0, len(z), self._chunk):
+            part = slice(start, start + self._chunk)
             feeds = {"z": z[part]} if labels is None else {"z": z[part], "label": labels[part]}
             (images,) = self._session.run(["image"], feeds)
             pixels[part] = to_pixels(images)
@@ -206,7 +216,11 @@ class Generator:
 
 def to_pixels(images: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Converts images in [-1, 1] to uint8 0..255, rounding half to even and clipping."""
-    return np.rint(np.clip((images + np.float32(1)) * np.float32(127.5), 0, 255)).astype(np.uint8)
+    scaled = images + np.float32(1)
+    scaled *= np.float32(127.5)
+    np.maximum(scaled, 0, out=scaled)
+    np.minimum(scaled, 255, out=scaled)
+    return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def slerp(a: NDArray[np.float32], b: NDArray[np.float32], t: NDArray[np.float64]) -> NDArray[np.float32]:

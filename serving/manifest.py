@@ -20,11 +20,14 @@ FORMAT = "mirage-bundle"
 FORMAT_VERSION = 1
 # Key of the ONNX file's metadata_props under which `ModelInfo` stands as JSON.
 METADATA_KEY = "mirage.model"
+# Key under which the largest batch stands that is worth running at once.
+CHUNK_KEY = "mirage.chunk"
 
 LATENT_DISTRIBUTION = "standard_normal"
 SEED_LAW = "threefry2x32-20+box-muller"
 VALUE_RANGE = (-1.0, 1.0)
 _MAX_IMAGE_VALUES = 2**28
+_MAX_CHUNK = 4096
 
 
 class BundleError(Exception):
@@ -118,6 +121,17 @@ def parse_model_info(text: str) -> ModelInfo:
       BundleError: if it is not the description of a model.
     """
     return ModelInfo.from_dict(_parse_json(text, "the model's description"))
+
+
+def parse_chunk(text: str) -> int:
+    """Parses the text under `CHUNK_KEY`.
+
+    Raises:
+      BundleError: if it is no number of pictures.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_CHUNK)) and 1 <= int(text) <= _MAX_CHUNK):
+        raise BundleError(f"{CHUNK_KEY} is {text[:20]!r}; expected 1 to {_MAX_CHUNK}.")
+    return int(text)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.manifest import BundleError, ModelInfo, parse_manifest, parse_model_info, read_manifest, verify_file
+from serving.manifest import (
+    BundleError,
+    ModelInfo,
+    parse_chunk,
+    parse_manifest,
+    parse_model_info,
+    read_manifest,
+    verify_file,
+)
 
 MODEL = ModelInfo(6, (8, 8, 1), True, ("cat", "dog"))
 DOCUMENT = {
@@ -101,3 +109,14 @@ def test_verify_file(tmp_path):
     (tmp_path / "generator.onnx").write_bytes(b"changed")
     with pytest.raises(BundleError, match="checksum"):
         verify_file(tmp_path, manifest, "generator.onnx")
+
+
+@pytest.mark.parametrize(("text", "expected"), [("1", 1), ("16", 16), ("4096", 4096)])
+def test_a_chunk_is_a_number(text, expected):
+    assert parse_chunk(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "4097", "1.5", "x", "9" * 5000, "\u0661"])
+def test_other_chunks_are_refused(text):
+    with pytest.raises(BundleError, match=r"mirage\.chunk"):
+        parse_chunk(text)
