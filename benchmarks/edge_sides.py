@@ -71,7 +71,7 @@ def sides(source: Source, threads: int) -> Sides:
     forms = forms_of(plain)
     form, _ = choose(forms, feeds, "measured")
     facts = {"producer": "benchmark", "dataset": "none"}
-    for name, model in (("float32", forms[form]), ("int8", quantize(forms.get("phases", forms[form]), feeds))):
+    for name, model in (("float32", forms[form]), ("int8", quantize(forms["phases"], feeds))):
         write_onnx(explained(model, info, facts), folder / f"{name}.onnx")
     onnx.save(plain, folder / "tf2onnx.onnx")
     source.model.export(folder / "keras.onnx", format="onnx", verbose=False)

@@ -11,7 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from export.convolutions import conv_before_interleaving, one_kernel_per_phase, one_padded_kernel, stacked
-from export.graph_rewrites import canonical, fold_affine, reorder_dense
+from export.graph_rewrites import canonical, fold_affine, labels_as_rows, reorder_dense
 
 LAYOUTS = ("portable", "measured")
 # What serving's Generator cuts larger batches into, and the batch of a single picture.
@@ -21,28 +21,28 @@ _ROUNDS = 30
 Form = Callable[[onnx.ModelProto], onnx.ModelProto]
 Feeds = Callable[[int], Mapping[str, NDArray]]
 _FORMS: Mapping[str, Form] = {
-    "stacked phases": lambda model: stacked(conv_before_interleaving(one_kernel_per_phase(model))),
+    "stacked phases": lambda model: labels_as_rows(stacked(conv_before_interleaving(one_kernel_per_phase(model)))),
     "phases": lambda model: conv_before_interleaving(one_kernel_per_phase(model)),
     "padded": lambda model: conv_before_interleaving(one_padded_kernel(model)),
-    "transposed": lambda model: model,
+    "transposed": labels_as_rows,
 }
-# Of which int8 is made: onnxruntime moves bytes by DepthToSpace well, and transposes no convolution of them.
+# Of which int8 is made: onnxruntime moves bytes by DepthToSpace well, and transposes no convolution of them; a one-hot
+# label costs less than a quantised addition.
 BYTE_FORMS = ("phases", "padded")
 _PORTABLE = "stacked phases"  # the fastest of most generators on most CPUs
 
 
 def forms_of(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
-    """Rewrites a generator for CPUs, in all forms that its transposed convolutions can take.
+    """Rewrites a generator for CPUs, in all forms that its transposed convolutions and labels can take.
 
     Args:
       model: as tf2onnx converts it.
 
     Returns:
-      Models that compute the same: one without transposed convolutions has only one form.
+      Models that compute the same, by name; "portable" and "measured" choose among them, see `choose`.
     """
     plain = reorder_dense(fold_affine(model))
-    several = any(node.op_type == "ConvTranspose" for node in plain.graph.node)
-    return {name: canonical(form(plain)) for name, form in _FORMS.items() if several or name == _PORTABLE}
+    return {name: canonical(form(plain)) for name, form in _FORMS.items()}
 
 
 def choose(forms: Mapping[str, onnx.ModelProto], feeds: Feeds, layout: str) -> tuple[str, dict[str, Any]]:
@@ -57,7 +57,7 @@ def choose(forms: Mapping[str, onnx.ModelProto], feeds: Feeds, layout: str) -> t
     Returns:
       (the form; what the manifest says of the choice).
     """
-    if layout == "portable" or len(forms) == 1:
+    if layout == "portable":
         return _PORTABLE, {"rule": layout, "form": _PORTABLE}
     milliseconds = fastest_first(forms, feeds)
     best = next(iter(milliseconds))

@@ -136,9 +136,7 @@ def write_int8(folder: Path, source: Source, forms: Mapping[str, onnx.ModelProto
       MirageError: if the data set can't be loaded.
     """
     feeds = example_feeds(source.info)
-    quantised = {
-        f"int8 {name}": quantize(forms[name], feeds) for name in forms if name in BYTE_FORMS or len(forms) == 1
-    }
+    quantised = {f"int8 {name}": quantize(forms[name], feeds) for name in forms if name in BYTE_FORMS}
     table = fastest_first({**forms, **quantised}, feeds)
     best32, best8 = (next(name for name in table if name in kind) for kind in (forms, quantised))
     milliseconds = {"float32": table[best32], "int8": table[best8]}

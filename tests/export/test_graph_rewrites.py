@@ -9,16 +9,19 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from export.convolutions import conv_before_interleaving, one_kernel_per_phase, one_padded_kernel, stacked
-from export.graph_rewrites import canonical, fold_affine, reorder_dense
+from export.graph_rewrites import canonical, fold_affine, labels_as_rows, reorder_dense
 
 
-def model_of(nodes, constants, shape):
-    """A model of one input `x`, [N, *shape], and one output `y`."""
+def model_of(nodes, constants, shape, *, label=False):
+    """A model of one input `x`, [N, *shape], perhaps `label`, [N], and one output `y`."""
     rank = 4 if any(node.op_type in ("Conv", "ConvTranspose", "Transpose", "DepthToSpace") for node in nodes) else 2
     graph = helper.make_graph(
         nodes,
         "test",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *shape])],
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *shape]),
+            *([helper.make_tensor_value_info("label", TensorProto.INT64, ["N"])] if label else []),
+        ],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * rank)],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
@@ -279,3 +282,36 @@ def test_what_is_no_row_of_phases_is_not_stacked():
     ):
         before = model_of(nodes, {}, [4, 3, 3])
         assert stacked(before).graph == before.graph
+
+
+def labelled_model(values=(0.0, 1.0), axis=-1, bias=True):
+    """One-hot labels joined to x, and a MatMul."""
+    rng = np.random.default_rng(4)
+    constants = {"depth": np.array([3]), "values": np.array(values, np.float32), "w": uniform(rng, 8, 6)}
+    nodes = [helper.make_node("Cast", ["label"], ["narrow"], to=TensorProto.INT32)]
+    nodes.append(helper.make_node("Cast", ["narrow"], ["wide"], to=TensorProto.INT64))
+    nodes.append(helper.make_node("OneHot", ["wide", "depth", "values"], ["hot"], axis=axis))
+    nodes.append(helper.make_node("Concat", ["x", "hot"], ["joined"], axis=1))
+    nodes.append(helper.make_node("MatMul", ["joined", "w"], ["p" if bias else "y"]))
+    if bias:
+        constants["b"] = uniform(rng, 6)
+        nodes.append(helper.make_node("Add", ["p", "b"], ["y"]))
+    return model_of(nodes, constants, [5], label=True)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_one_hot_labels_become_rows_of_weights(bias):
+    before = labelled_model(bias=bias)
+    after = labels_as_rows(before)
+    assert operators(after) == ["MatMul", "Gather", "Add"]
+    x, label = uniform(np.random.default_rng(0), 7, 5), np.array([0, 1, 2, 2, 1, 0, 2])
+    results = []
+    for model in (before, after):
+        session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        results.append(session.run(["y"], {"x": x, "label": label})[0])
+    np.testing.assert_allclose(*results, atol=1e-5)
+
+
+def test_other_codes_of_labels_are_left_alone():
+    for model in (labelled_model(values=(-1.0, 1.0)), labelled_model(axis=0)):
+        assert labels_as_rows(model).graph == model.graph
