@@ -4,7 +4,8 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { crc32, deflateSync } from "node:zlib";
+import { fileURLToPath } from "node:url";
+import { deflateSync } from "node:zlib";
 import ort from "onnxruntime-node";
 
 const COLUMNS = 10;
@@ -23,6 +24,16 @@ export async function load(bundle) {
   // Level 3: that truncation may be left out is meant so, and no warning is needed.
   const session = await ort.InferenceSession.create(join(bundle, "sampler.onnx"), { logSeverityLevel: 3 });
   return { model, session };
+}
+
+// The check that ends each part of a PNG (www.w3.org/TR/png, annex D).
+function crc32(bytes) {
+  let crc = ~0;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
+  }
+  return ~crc >>> 0;
 }
 
 // Lays pictures out as a sheet, and encodes it as PNG (www.w3.org/TR/png).
@@ -52,7 +63,7 @@ function png(pixels, [height, width, channels], columns) {
   return Buffer.concat([signature, chunk("IHDR", header), chunk("IDAT", deflateSync(lines)), chunk("IEND", Buffer.alloc(0))]);
 }
 
-if (import.meta.filename === process.argv[1]) {
+if (fileURLToPath(import.meta.url) === process.argv[1]) {
   const [bundle, out, seed = "0", label] = process.argv.slice(2);
   if (!out) {
     console.error("error: expected a bundle and a .png file; as in node sample.mjs bundles/digits sheet.png 7 3");
