@@ -22,7 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from absl import app, flags
 
 from benchmarks.train import machine
 from benchmarks.worker import Work, Worker, WorkerError
+from export.timing import in_turn, timed
 from serving.generator import Generator, open_session
 from serving.manifest import SAMPLER_FILE, BundleError
 
@@ -67,35 +68,6 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("json", "", "also write all figures into this file.", flag_values=values)
 
 
-def in_turn(calls: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Measures sides in turn.
-
-    Args:
-      calls: functions that work once and return how long it took, by name.
-      rounds: number of measurements of each, after two that warm up.
-
-    Returns:
-      Median of each.
-    """
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for round_number in range(rounds + 2):
-        for name, call in calls.items():
-            value = call()
-            if round_number >= 2:
-                times[name].append(value)
-    return {name: statistics.median(each) for name, each in times.items()}
-
-
-def _timed(work: Callable[[], object], repeat: int) -> Callable[[], float]:
-    def call() -> float:
-        start = time.perf_counter()
-        for _ in range(repeat):
-            work()
-        return (time.perf_counter() - start) / repeat
-
-    return call
-
-
 def speed(network: str, threads: int, rounds: int, peers_python: str) -> list[dict[str, Any]]:
     """Milliseconds per call of all sides, a row for each batch size; TensorFlow must not have started yet."""
     import tensorflow as tf
@@ -113,14 +85,14 @@ def speed(network: str, threads: int, rounds: int, peers_python: str) -> list[di
         for name, each in pictures.items():
             if np.abs(each.astype(int) - pictures["TensorFlow"]).mean() > (5 if "int8" in name else 0.01):
                 raise WorkerError(f"{name} makes other pictures than TensorFlow")
-        timed = {name: _timed(call, repeat) for name, call in calls.items()}
+        measured = {name: timed(call, repeat) for name, call in calls.items()}
         with contextlib.ExitStack() as stack:
             if peers_python:
                 work = Work(network, count, "", 0, options={"threads": threads})
                 worker = stack.enter_context(Worker("pytorch_generator", work, peers_python))
                 worker.parameters()
-                timed["PyTorch eager"] = lambda w=worker, n=repeat: w.seconds(n) / n
-            medians = in_turn(timed, rounds)
+                measured["PyTorch eager"] = lambda w=worker, n=repeat: w.seconds(n) / n
+            medians = in_turn(measured, rounds)
         milliseconds = {name: round(seconds * 1e3, 4) for name, seconds in medians.items()}
         rows.append(
             {"network": network, "threads": threads, "batch": count, "ms": milliseconds, "bytes": dict(built.bytes)}
@@ -170,7 +142,7 @@ def call_cost(bundle: str, rounds: int) -> list[dict[str, float]]:
         if generator.info.conditional:
             feeds["label"] = np.arange(count) % len(generator.class_names)
         sides = {"Generator.sample": lambda n=count: generator.sample(n), "run": lambda f=feeds: session.run(None, f)}
-        medians = in_turn({name: _timed(side, 32 // count) for name, side in sides.items()}, 5 * rounds)
+        medians = in_turn({name: timed(side, 32 // count) for name, side in sides.items()}, 5 * rounds)
         rows.append({"batch": count, **{name: round(seconds * 1e6, 1) for name, seconds in medians.items()}})
     return rows
 

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime as ort
 import tensorflow as tf
 
-from export.layouts import choose, forms_of
+from export.layouts import Feeds, choose, forms_of
 from export.onnx_export import convert, example_feeds, explained, write_onnx
 from export.quantize import quantize
 from export.saved_model import write_saved_model
@@ -21,19 +21,13 @@ from pipeline.data_spec import DataSpec
 from pipeline.networks import build_generator
 from serving.generator import Generator, to_pixels
 
-NETWORKS = ("mlp", "dcgan", "dcgan64", "resnet")
 _SHAPES = {"dcgan64": (64, 64, 3)}
 Call = Callable[[], np.ndarray]
 
 
-def untrained(network: str) -> Source:
-    """A generator of digits, or of 64-pixel colour pictures, whose batch norms have statistics that matter."""
-    config = Config(model=network.rstrip("0123456789"), conditional=True)
-    names = tuple(str(digit) for digit in range(10))
-    data = DataSpec(network, "", _SHAPES.get(network, (28, 28, 1)), names, 1)
-    keras.utils.set_random_seed(0)
-    model = build_generator(config, data)
-    rng = np.random.default_rng(0)
+def with_statistics(model: keras.Model, seed: int = 0) -> None:
+    """Gives an untrained generator batch norms whose statistics matter, and residual blocks that do something."""
+    rng = np.random.default_rng(seed)
     for variable in model.variables:
         if variable.name in ("gamma", "moving_variance"):
             variable.assign(rng.uniform(0.5, 2, variable.shape))
@@ -41,6 +35,16 @@ def untrained(network: str) -> Source:
             variable.assign(0.3 * rng.standard_normal(variable.shape))
         elif variable.name == "kernel" and not np.any(variable):  # the end of a residual block
             variable.assign(0.05 * rng.standard_normal(variable.shape))
+
+
+def untrained(network: str) -> Source:
+    """An untrained generator of digits, or of 64-pixel colour pictures."""
+    config = Config(model=network.rstrip("0123456789"), conditional=True)
+    names = tuple(str(digit) for digit in range(10))
+    data = DataSpec(network, "", _SHAPES.get(network, (28, 28, 1)), names, 1)
+    keras.utils.set_random_seed(0)
+    model = build_generator(config, data)
+    with_statistics(model)
     return Source(Path(), config, data, model, 0)
 
 
@@ -64,9 +68,23 @@ def sides(source: Source, threads: int) -> Sides:
       source: the generator.
       threads: CPU threads of each.
     """
+    feeds = example_feeds(source.info)
+    with tempfile.TemporaryDirectory(prefix="mirage-edge-") as parent:
+        folder = Path(parent)
+        _write_files(folder, source, feeds)
+        makers = {
+            "Mirage": _of_generator(folder / "float32.onnx", feeds, threads),
+            "Mirage int8": _of_generator(folder / "int8.onnx", feeds, threads),
+            "tf2onnx": _of_session(folder / "tf2onnx.onnx", feeds, threads),
+            "Keras export": _of_session(folder / "keras.onnx", feeds, threads),
+            "TensorFlow": _of_tensorflow(folder / "saved_model", feeds),
+        }
+        sizes = {name: (folder / f"{name}.onnx").stat().st_size for name in ("float32", "int8", "tf2onnx", "keras")}
+    return Sides(makers, sizes)
+
+
+def _write_files(folder: Path, source: Source, feeds: Feeds) -> None:
     info = source.info
-    feeds = example_feeds(info)
-    folder = Path(tempfile.mkdtemp(prefix="mirage-edge-"))
     plain = convert(source.model, info)
     forms = forms_of(plain)
     form, _ = choose(forms, feeds, "measured")
@@ -76,48 +94,43 @@ def sides(source: Source, threads: int) -> Sides:
     onnx.save(plain, folder / "tf2onnx.onnx")
     source.model.export(folder / "keras.onnx", format="onnx", verbose=False)
     write_saved_model(source.model, info, folder / "saved_model")
-    loaded = tf.saved_model.load(str(folder / "saved_model"))
 
-    def of_generator(name: str) -> Callable[[int], Call]:
-        generator = Generator.load(folder / f"{name}.onnx", threads=threads)
 
-        def make(count: int) -> Call:
-            inputs = feeds(count)
-            return lambda: generator.decode(inputs["z"], inputs["label"])
+def _of_generator(path: Path, feeds: Feeds, threads: int) -> Callable[[int], Call]:
+    generator = Generator.load(path, threads=threads)
 
-        return make
+    def make(count: int) -> Call:
+        inputs = feeds(count)
+        return lambda: generator.decode(inputs["z"], inputs["label"])
 
-    def of_session(name: str) -> Callable[[int], Call]:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        # As Generator does; threads that spin after a call would take the CPU from the side whose turn is next.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = ort.InferenceSession(folder / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
-        names = [value.name for value in session.get_inputs()]
-        kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
-        types = [kinds[value.type] for value in session.get_inputs()]
+    return make
 
-        def make(count: int) -> Call:
-            values = feeds(count)
-            given = {
-                name: (values["z"] if kind is np.float32 else values["label"]).astype(kind)
-                for name, kind in zip(names, types, strict=True)
-            }
-            return lambda: to_pixels(session.run(None, given)[0])
 
-        return make
+def _of_session(path: Path, feeds: Feeds, threads: int) -> Callable[[int], Call]:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    # As Generator does; threads that spin after a call would take the CPU from the side whose turn is next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
+    types = {value.name: kinds[value.type] for value in session.get_inputs()}
 
-    def of_tensorflow(count: int) -> Call:
+    def make(count: int) -> Call:
+        values = feeds(count)
+        given = {
+            name: (values["z"] if kind is np.float32 else values["label"]).astype(kind) for name, kind in types.items()
+        }
+        return lambda: to_pixels(session.run(None, given)[0])
+
+    return make
+
+
+def _of_tensorflow(folder: Path, feeds: Feeds) -> Callable[[int], Call]:
+    loaded = tf.saved_model.load(str(folder))
+
+    def make(count: int) -> Call:
         signature = loaded.signatures["serving_default"]
         given = {name: tf.constant(values) for name, values in feeds(count).items()}
         return lambda: to_pixels(signature(**given)["image"].numpy())
 
-    makers = {
-        "Mirage": of_generator("float32"),
-        "Mirage int8": of_generator("int8"),
-        "tf2onnx": of_session("tf2onnx"),
-        "Keras export": of_session("keras"),
-        "TensorFlow": of_tensorflow,
-    }
-    sizes = {name: (folder / f"{name}.onnx").stat().st_size for name in ("float32", "int8", "tf2onnx", "keras")}
-    return Sides(makers, sizes)
+    return make

@@ -25,8 +25,7 @@ from export.parity import (
     keras_generator,
     onnx_generator,
     onnx_sampler,
-    saved_model_generator,
-    saved_model_sampler,
+    saved_model_functions,
 )
 from export.quantize import write_int8
 from export.saved_model import write_saved_model
@@ -111,8 +110,7 @@ def _build(folder: Path, source: Source, formats: Sequence[str], layout: str, nu
     sections: dict[str, Any] = {"onnx": None, "scores": source.scores}
     if "saved_model" in formats:
         write_saved_model(model, info, folder / "saved_model")
-        exported["saved_model"] = saved_model_generator(folder / "saved_model", info)
-        samplers["saved_model"] = saved_model_sampler(folder / "saved_model", info)
+        exported["saved_model"], samplers["saved_model"] = saved_model_functions(folder / "saved_model", info)
         started = _report("SavedModel", started)
     if "onnx" in formats:
         sections["onnx"], forms = write_onnx_files(folder, source, layout)

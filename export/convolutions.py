@@ -69,16 +69,20 @@ def _without_conv_transpose(model: onnx.ModelProto, form: Callable) -> onnx.Mode
         extra = [-(-each // stride) for each in surplus]
         taps = [[_taps(size[axis], stride, pads[axis], extra[axis], r) for r in range(stride)] for axis in (0, 1)]
         bias = graph.constant(node.input[2]) if len(node.input) > 2 else None
-        activation = graph.only_user(node.output[0])
-        old = [node]
-        if activation is not None and activation.op_type in ELEMENTWISE:
-            old.append(activation)  # is computed along with a Conv
-        nodes, last = form(graph, node.input[0], weights, bias, taps, old[1:])
+        activation = _activation(graph, node)
+        nodes, last = form(graph, node.input[0], weights, bias, taps, activation)
+        old = [node, *activation]
         crop = [extra[axis] * stride - surplus[axis] for axis in (0, 1)]
         nodes += _finish_phases(graph, last, stride, crop)
         nodes[-1].output[0] = old[-1].output[0]
         graph.replace(old, nodes)
     return graph.finish()
+
+
+def _activation(graph: Graph, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """The activation behind a layer, which onnxruntime computes along with a Conv, or nothing."""
+    user = graph.only_user(node.output[0])
+    return [user] if user is not None and user.op_type in ELEMENTWISE else []
 
 
 def _is_plain(node: onnx.NodeProto) -> bool:
@@ -183,11 +187,9 @@ def conv_before_interleaving(model: onnx.ModelProto) -> onnx.ModelProto:
         kernel, pads = _on_phases(weights, stride)
         bias = graph.constant(node.input[2]) if len(node.input) > 2 else None
         bias = None if bias is None else np.tile(bias, stride**2)
-        old = [space, node]
-        activation = graph.only_user(node.output[0])
-        if activation is not None and activation.op_type in ELEMENTWISE:
-            old.append(activation)
-        nodes = _conv(graph, space.input[0], kernel, bias, pads, old[2:])
+        activation = _activation(graph, node)
+        nodes = _conv(graph, space.input[0], kernel, bias, pads, activation)
+        old = [space, node, *activation]
         nodes.append(
             helper.make_node("DepthToSpace", [nodes[-1].output[0]], [old[-1].output[0]], blocksize=stride, mode="DCR")
         )

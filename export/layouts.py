@@ -1,8 +1,7 @@
 """Which exact form of a generator's graph is the fastest on a CPU."""
 
+import functools
 import math
-import statistics
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from export.convolutions import conv_before_interleaving, one_kernel_per_phase, one_padded_kernel, stacked
 from export.graph_rewrites import canonical, fold_affine, labels_as_rows, reorder_dense
+from export.timing import in_turn, timed
 
 LAYOUTS = ("portable", "measured")
 # What serving's Generator cuts larger batches into, and the batch of a single picture.
@@ -81,15 +81,9 @@ def fastest_first(models: Mapping[str, onnx.ModelProto], feeds: Feeds) -> dict[s
 
 def measure(models: Mapping[str, onnx.ModelProto], feeds: Mapping[str, NDArray]) -> dict[str, float]:
     """Times models in turn; returns each one's median in milliseconds, on one thread."""
-    sessions = {name: session_of(model) for name, model in models.items()}
-    times: dict[str, list[float]] = {name: [] for name in models}
-    for round_number in range(_ROUNDS + 3):
-        for name, session in sessions.items():
-            start = time.perf_counter()
-            session.run(None, feeds)
-            if round_number >= 3:  # the first ones warm up
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(each) * 1e3 for name, each in times.items()}
+    runs = {name: functools.partial(session_of(model).run, None, feeds) for name, model in models.items()}
+    seconds = in_turn({name: timed(run) for name, run in runs.items()}, _ROUNDS, warm_up=3)
+    return {name: each * 1e3 for name, each in seconds.items()}
 
 
 def session_of(model: onnx.ModelProto, threads: int = 1) -> ort.InferenceSession:

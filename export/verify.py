@@ -6,16 +6,16 @@ Ends with 0 if all is well and with 1 if anything is not.
 """
 
 import functools
-import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from absl import app
 
+from export.closeness import closeness
+from export.timing import in_turn, timed
 from serving.generator import Generator, open_session
 from serving.latents import latents
 from serving.manifest import (
@@ -31,8 +31,6 @@ from serving.manifest import (
 
 _BATCH_SIZES = (1, 16, 64)
 _ROUNDS = 15
-# Of uint8 values, which another CPU's rounding may move by one level.
-_MAX_PIXEL_SHARE = 0.001
 
 
 def verify(bundle: Path) -> Iterator[tuple[str, str]]:
@@ -80,14 +78,10 @@ def _signature(generator: Generator) -> str:
 
 
 def _compare(actual: np.ndarray, expected: np.ndarray) -> str:
-    levels = np.abs(actual.astype(int) - expected)
-    share = float(np.mean(levels > 0))
-    if levels.max() > 1 or np.sum(levels > 0) > max(1, _MAX_PIXEL_SHARE * levels.size):
-        raise BundleError(
-            f"pictures differ from the trained network's by {levels.max()} levels in {share:.2%} of pixels (at most "
-            f"one, in {_MAX_PIXEL_SHARE:.1%})."
-        )
-    return "identical" if share == 0 else f"one level apart in {share:.4%} of pixels"
+    apart = closeness(actual, expected)
+    if not apart.same:
+        raise BundleError(f"pictures differ from the trained network's {apart}.")
+    return "identical" if apart.share == 0 else f"one level apart in {apart.share:.4%} of pixels"
 
 
 def _times(bundle: Path, manifest: Manifest, generator: Generator) -> Iterator[tuple[str, str]]:
@@ -96,21 +90,10 @@ def _times(bundle: Path, manifest: Manifest, generator: Generator) -> Iterator[t
     if INT8_FILE in manifest.files:
         sides["int8"] = Generator.load(bundle, precision="int8")
     for batch_size in _BATCH_SIZES:
-        calls = {name: functools.partial(each.sample, batch_size) for name, each in sides.items()}
-        medians = _medians(calls)
+        calls = {name: timed(functools.partial(each.sample, batch_size)) for name, each in sides.items()}
+        medians = in_turn(calls, _ROUNDS)
         text = ", ".join(f"{name} {seconds / batch_size * 1e3:.3f} ms" for name, seconds in medians.items())
         yield f"per picture, batch {batch_size}", text
-
-
-def _medians(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for round_number in range(_ROUNDS + 2):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if round_number >= 2:  # the first ones warm up
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(each) for name, each in times.items()}
 
 
 def main(argv: Sequence[str]) -> int:

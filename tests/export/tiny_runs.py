@@ -1,7 +1,6 @@
 """Runs of tiny untrained networks with the statistics of trained ones."""
 
-import numpy as np
-
+from benchmarks.edge_sides import with_statistics
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import Config
 from pipeline.data_spec import DataSpec
@@ -28,14 +27,7 @@ def make_run(run_dir, kind, seed=0):
     """Writes a run whose batch norms have statistics that matter."""
     config, data = SPECS[kind]
     trainee = build_trainee(config, data)
-    rng = np.random.default_rng(seed)
-    for variable in trainee.sampler.variables:
-        if variable.name in ("gamma", "moving_variance"):
-            variable.assign(rng.uniform(0.5, 2, variable.shape))
-        elif variable.name in ("beta", "moving_mean"):
-            variable.assign(0.3 * rng.standard_normal(variable.shape))
-        elif variable.name == "kernel" and not np.any(variable):  # the end of a residual block
-            variable.assign(0.05 * rng.standard_normal(variable.shape))
+    with_statistics(trainee.sampler, seed)
     trainee.step.assign(3)
     run_dir.mkdir()
     checkpoints = Checkpoints(run_dir, trainee, 1)

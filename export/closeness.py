@@ -1,0 +1,35 @@
+"""When pictures of two runtimes count as the same."""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_PIXEL_SHARE = 0.001  # of uint8 values that may differ, by one level
+
+
+@dataclasses.dataclass(frozen=True)
+class Closeness:
+    """How far uint8 pictures are apart.
+
+    Attributes:
+      levels: largest difference, of 255.
+      share: share of values that differ.
+      same: whether they count as the same: none by more than a level, no more than `MAX_PIXEL_SHARE` of them.
+    """
+
+    levels: int
+    share: float
+    same: bool
+
+    def __str__(self) -> str:
+        """Says it, with what is allowed."""
+        return f"by {self.levels} levels in {self.share:.2%} of pixels (at most one, in {MAX_PIXEL_SHARE:.1%})"
+
+
+def closeness(actual: NDArray[np.uint8], expected: NDArray[np.uint8]) -> Closeness:
+    """Compares uint8 pictures of the same shape."""
+    levels = np.abs(actual.astype(int) - expected)
+    # One pixel that lies on the edge between two levels is more than 0.1 % of a small image.
+    few = np.sum(levels > 0) <= max(1, MAX_PIXEL_SHARE * levels.size)
+    return Closeness(int(levels.max()), float(np.mean(levels > 0)), bool(levels.max() <= 1 and few))
