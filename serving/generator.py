@@ -29,7 +29,7 @@ Labels = int | str | Sequence[int] | Sequence[str] | NDArray[np.integer] | None
 # Larger batches are cut: convolutions gain nothing from them, and fresh large buffers cost more than the arithmetic.
 # A file may say otherwise, as fully connected ones do, which would read all their weights again for each part.
 _CHUNK = 16
-_FILES = {"float32": GENERATOR_FILE, "int8": INT8_FILE}
+GENERATOR_FILES = {"float32": GENERATOR_FILE, "int8": INT8_FILE}
 
 
 class Generator:
@@ -66,8 +66,8 @@ class Generator:
           BundleError: if there is no usable generator at `path`.
           ValueError: if `threads` is less than 1, or the precision is another.
         """
-        if precision not in _FILES:
-            raise ValueError(f"precision is {precision!r}; expected one of {', '.join(_FILES)}.")
+        if precision not in GENERATOR_FILES:
+            raise ValueError(f"precision is {precision!r}; expected one of {', '.join(GENERATOR_FILES)}.")
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}; expected at least 1, or None for all CPUs.")
         path = Path(path)
@@ -75,8 +75,8 @@ class Generator:
         if path.suffix != ".onnx":
             manifest = read_manifest(path)
             expected = manifest.model
-            path = verify_file(path, manifest, _FILES[precision])
-        session = open_session(path, threads or _available_cpus())
+            path = verify_file(path, manifest, GENERATOR_FILES[precision])
+        session = open_session(path, threads or available_cpus())
         metadata = session.get_modelmeta().custom_metadata_map
         text = metadata.get(METADATA_KEY)
         if text is None:
@@ -106,6 +106,11 @@ class Generator:
         """Number of components of a latent."""
         return self.info.latent_dim
 
+    @property
+    def chunk(self) -> int:
+        """Largest batch that is worth running at once; `sample` and `decode` cut what exceeds it."""
+        return self._chunk
+
     def sample(self, n: int, seed: int = 0, labels: Labels = None, *, truncation: float = 1.0) -> NDArray[np.uint8]:
         """Makes `n` images; image i has the seed `seed + i`.
 
@@ -132,7 +137,7 @@ class Generator:
         z = latents(seeds, self.latent_dim)
         if truncation != 1:
             z *= np.float32(truncation)
-        return self._run(z, self._labels(labels, n))
+        return self._run(z, self.check_labels(labels, n))
 
     def decode(self, z: ArrayLike, labels: Labels = None) -> NDArray[np.uint8]:
         """Makes an image of each latent.
@@ -152,7 +157,7 @@ class Generator:
             raise ValueError(f"z has the shape {list(array.shape)}; expected [n, {self.latent_dim}].")
         if not np.isfinite(array).all():
             raise ValueError("z has values that are NaN or infinite; expected finite numbers.")
-        return self._run(array, self._labels(labels, len(array)))
+        return self._run(array, self.check_labels(labels, len(array)))
 
     def interpolate(self, first: int, last: int, n: int, labels: Labels = None) -> NDArray[np.uint8]:
         """Walks from one seed's image to another's.
@@ -176,9 +181,35 @@ class Generator:
             raise ValueError(f"n is {n}; expected at least 2, the two ends.")
         ends = latents([first, last], self.latent_dim)
         labels = 0 if labels is None and self.info.conditional else labels
-        return self._run(slerp(ends[0], ends[1], np.linspace(0, 1, n)), self._labels(labels, n))
+        return self._run(slerp(ends[0], ends[1], np.linspace(0, 1, n)), self.check_labels(labels, n))
 
-    def _labels(self, labels: Labels, n: int) -> NDArray[np.int64] | None:
+    def images(self, z: NDArray[np.float32], labels: NDArray[np.int64] | None) -> NDArray[np.float32]:
+        """Runs the network once, on a batch as it is: for programs that form batches themselves.
+
+        Args:
+          z: float32 [n, latent_dim], finite.
+          labels: int64 [n], each that of a class, as `check_labels` returns them; None if unconditional.
+
+        Returns:
+          float32 [n, H, W, C] in [-1, 1]; `to_pixels` makes uint8 of them.
+        """
+        feeds = {"z": z} if labels is None else {"z": z, "label": labels}
+        (images,) = self._session.run(["image"], feeds)
+        return images
+
+    def check_labels(self, labels: Labels, n: int) -> NDArray[np.int64] | None:
+        """Makes an array of labels from what `sample` takes.
+
+        Args:
+          labels: as for `sample`.
+          n: number of images.
+
+        Returns:
+          int64 [n], or None if the generator is unconditional.
+
+        Raises:
+          ValueError: for labels that don't fit.
+        """
         names = self.class_names
         if not self.info.conditional:
             if labels is not None:
@@ -208,9 +239,7 @@ class Generator:
         pixels = np.empty((len(z), *self.image_shape), np.uint8)
         for start in range(0, len(z), self._chunk):
             part = slice(start, start + self._chunk)
-            feeds = {"z": z[part]} if labels is None else {"z": z[part], "label": labels[part]}
-            (images,) = self._session.run(["image"], feeds)
-            pixels[part] = to_pixels(images)
+            pixels[part] = to_pixels(self.images(z[part], None if labels is None else labels[part]))
         return pixels
 
 
@@ -243,7 +272,8 @@ def slerp(a: NDArray[np.float32], b: NDArray[np.float32], t: NDArray[np.float64]
     return ((np.sin((1 - t) * angle) * start + np.sin(t * angle) * end) / np.sin(angle)).astype(np.float32)
 
 
-def _available_cpus() -> int:
+def available_cpus() -> int:
+    """Returns the number of CPUs that this process may use."""
     # Not os.cpu_count(): containers and batch systems give a process fewer.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 PARITY = np.uint32(0x1BD11BDA)
 ROUNDS = 20
+_SHIFTS = tuple((np.uint32(rotation), np.uint32(32 - rotation)) for rotation in ROTATIONS)
 
 
 def threefry2x32(
@@ -34,15 +35,20 @@ def threefry2x32(
     """
     keys = (key[0], key[1], key[0] ^ key[1] ^ PARITY)
     x0 = counter[0] + keys[0]
-    x1 = counter[1] + keys[1]
+    x1 = np.broadcast_to(counter[1] + keys[1], x0.shape).copy()
+    spare = np.empty_like(x0)
+    # In place, since for few images making arrays takes longer than filling them.
     for number in range(ROUNDS):
-        rotation = ROTATIONS[number % 8]
-        x0 = x0 + x1
-        x1 = ((x1 << np.uint32(rotation)) | (x1 >> np.uint32(32 - rotation))) ^ x0
+        left, right = _SHIFTS[number % 8]
+        np.add(x0, x1, out=x0)
+        np.right_shift(x1, right, out=spare)
+        np.left_shift(x1, left, out=x1)
+        np.bitwise_or(x1, spare, out=x1)
+        np.bitwise_xor(x1, x0, out=x1)
         if number % 4 == 3:
             injection = number // 4 + 1
-            x0 = x0 + keys[injection % 3]
-            x1 = x1 + keys[(injection + 1) % 3] + np.uint32(injection)
+            np.add(x0, keys[injection % 3], out=x0)
+            np.add(x1, keys[(injection + 1) % 3] + np.uint32(injection), out=x1)
     return x0, x1
 
 
@@ -60,10 +66,15 @@ def latents(seeds: ArrayLike, latent_dim: int) -> NDArray[np.float32]:
     pairs = np.arange((latent_dim + 1) // 2, dtype=np.uint32)[None, :]
     key = ((bits & np.uint64(0xFFFFFFFF)).astype(np.uint32), (bits >> np.uint64(32)).astype(np.uint32))
     x0, x1 = threefry2x32(key, (pairs, np.zeros_like(pairs)))
-    u1 = ((x0 >> np.uint32(8)).astype(np.float64) + 0.5) * 2.0**-24
-    u2 = (x1 >> np.uint32(8)).astype(np.float64) * 2.0**-24
-    radius = np.sqrt(-2.0 * np.log(u1))
+    radius = (x0 >> np.uint32(8)) + 0.5
+    radius *= 2.0**-24
+    np.log(radius, out=radius)
+    radius *= -2.0
+    np.sqrt(radius, out=radius)
+    u2 = (x1 >> np.uint32(8)) * 2.0**-24
     # A sine for both, because onnxruntime before 1.24 has no cosine in float64.
-    angles = (u2[..., None] + np.array([0.25, 0.0])) * (2.0 * np.pi)
-    z = np.sin(angles) * radius[..., None]
+    z = u2[..., None] + np.array([0.25, 0.0])
+    z *= 2.0 * np.pi
+    np.sin(z, out=z)
+    z *= radius[..., None]
     return z.reshape(len(bits), 2 * pairs.size)[:, :latent_dim].astype(np.float32)

@@ -225,7 +225,8 @@ def verify_file(bundle: Path, manifest: Manifest, name: str) -> Path:
     """
     path = bundle / name
     if name not in manifest.files:
-        raise BundleError(f"{bundle} lists no {name}; export it again with --formats=onnx.")
+        formats = "onnx,int8" if name == INT8_FILE else "onnx"
+        raise BundleError(f"{bundle} lists no {name}; export it again with --formats={formats}.")
     try:
         actual = sha256(path)
     except OSError as error:

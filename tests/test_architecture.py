@@ -16,6 +16,7 @@ FLAG_FILES = {
     "pipeline/evaluate.py",
     "pipeline/launch.py",
     "export/__main__.py",
+    "serving/__main__.py",
     "serving/sample.py",
 }
 
@@ -137,6 +138,22 @@ def test_of_training_only_evaluation_knows_the_edge():
         for module, names in IMPORTS.items()
         if within(module, ("pipeline",)) and any(within(name, ("serving",)) for name in names)
     } == {"pipeline.compare", "pipeline.evaluate"}
+
+
+SERVER_LIBRARIES = ("starlette", "uvicorn", "httptools", "prometheus_client")
+
+
+def test_only_the_server_needs_the_libraries_of_the_server():
+    users = {m for m, names in IMPORTS.items() if any(within(name, SERVER_LIBRARIES) for name in names)}
+    assert users
+    assert all(within(module, ("serving.server",)) for module in users)
+
+
+def test_only_its_command_line_imports_the_server():
+    others = {m for m, names in IMPORTS.items() if any(within(name, ("serving.server",)) for name in names)}
+    assert {module for module in others if not within(module, ("serving.server",))} == {"serving.__main__"}
+    # Which reads settings, but imports the libraries only when it starts to serve.
+    assert not any(within(name, SERVER_LIBRARIES) for name in IMPORTS["serving.server.settings"])
 
 
 def test_serving_raises_errors_of_its_own():

@@ -95,3 +95,15 @@ def unconditional() -> ModelInfo:
 def conditional() -> ModelInfo:
     """A conditional generator of 8x8 grey images of three classes."""
     return CONDITIONAL
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A conditional bundle that all tests share and none changes."""
+    return write(tmp_path_factory.mktemp("session") / "digits", CONDITIONAL, build(CONDITIONAL))
+
+
+@pytest.fixture(scope="session")
+def flags_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unconditional bundle that all tests share and none changes."""
+    return write(tmp_path_factory.mktemp("session") / "flags", UNCONDITIONAL, build(UNCONDITIONAL))

@@ -1,0 +1,171 @@
+"""The models that are served: bundles, and from each of them two models of the protocol.
+
+    generator   z (and label) -> image, float32
+    sampler     seed (and label, truncation) -> pixels, uint8
+
+Both run the same session: the sampler's latents are computed here, by the law that `sampler.onnx` has inside. The
+first bundle's models are called `generator` and `sampler`; those of a bundle with a name are (also) called
+`NAME-generator` and `NAME-sampler`.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from serving.generator import GENERATOR_FILES, Generator
+from serving.manifest import BundleError, sha256
+from serving.server.protocol import TensorSpec
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bundle:
+    """A loaded bundle.
+
+    Attributes:
+      name: what it is called.
+      version: its version, a number; "1" outside repositories.
+      generator: its generator.
+      digest: the start of its generator file's SHA-256, which tells pictures of one file from those of another.
+    """
+
+    name: str
+    version: str
+    generator: Generator
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """A model of the protocol.
+
+    Attributes:
+      bundle: what makes its images.
+      inputs: what it takes.
+      outputs: what it makes.
+    """
+
+    bundle: Bundle
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Catalog:
+    """All that is served at one time; a reload makes another."""
+
+    def __init__(self, bundles: Sequence[Bundle]) -> None:
+        """Takes the bundles; the first is the default, of a name the one with the highest version is."""
+        self._bundles: dict[str, dict[str, Bundle]] = {}
+        for bundle in bundles:
+            self._bundles.setdefault(bundle.name, {})[bundle.version] = bundle
+        self.default = next(iter(self._bundles), "")
+        self._models: dict[str, dict[str, Model]] = {}
+        for name, versions in self._bundles.items():
+            for kind, make in (("generator", _generator_model), ("sampler", _sampler_model)):
+                models = {version: make(versions[version]) for version in sorted(versions, key=int)}
+                self._models[f"{name}-{kind}"] = models
+                if name == self.default:
+                    self._models = {kind: models, **self._models}
+
+    @property
+    def models(self) -> Mapping[str, Mapping[str, Model]]:
+        """Models by name and version, versions ascending."""
+        return self._models
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the bundles, the default first."""
+        return tuple(self._bundles)
+
+    def bundle(self, name: str | None = None) -> Bundle | None:
+        """Returns the newest version of a bundle, by default of the first; None if there is none."""
+        versions = self._bundles.get(self.default if name is None else name)
+        return versions[max(versions, key=int)] if versions else None
+
+    def model(self, name: str, version: str | None) -> Model | None:
+        """Returns a model, by default its newest version; None if there is none."""
+        versions = self._models.get(name)
+        if not versions:
+            return None
+        return versions.get(version) if version else versions[max(versions, key=int)]
+
+
+def load(bundles: Sequence[str], repository: Path | None, precision: str) -> Catalog:
+    """Loads and warms up all bundles.
+
+    Args:
+      bundles: each `PATH` or `NAME=PATH`; without a name the folder's counts.
+      repository: folder of folders of versions, or None.
+      precision: "float32" or "int8".
+
+    Returns:
+      The catalog.
+
+    Raises:
+      BundleError: if one can't be used, or two have the same name and version.
+    """
+    places = [_place(text) for text in bundles] + (_repository(repository) if repository else [])
+    if not places:
+        raise BundleError("there is nothing to serve; pass --bundle= or --repository=.")
+    seen: set[tuple[str, str]] = set()
+    loaded = []
+    for name, version, path in places:
+        if (name, version) in seen:
+            raise BundleError(f"two bundles are called {name}; pass --bundle=NAME={path} with another name.")
+        seen.add((name, version))
+        # Each inference thread runs a batch of its own: more throughput than several threads on one.
+        generator = Generator.load(path, threads=1, precision=precision)
+        for count in (generator.chunk, 1):  # the first runs allocate memory
+            generator.sample(count)
+        file = path if path.suffix == ".onnx" else path / GENERATOR_FILES[precision]
+        loaded.append(Bundle(name, version, generator, sha256(file)[:16]))
+    return Catalog(loaded)
+
+
+def _place(text: str) -> tuple[str, str, Path]:
+    """Splits NAME=PATH; a path may contain an equals sign itself, but then its name must be given."""
+    name, equals, path = text.partition("=")
+    if not equals:
+        path = text
+        resolved = Path(text).resolve()
+        name = re.sub(r"[^A-Za-z0-9_.-]", "_", resolved.stem if resolved.suffix == ".onnx" else resolved.name)
+    if not _NAME.fullmatch(name):
+        raise BundleError(f"--bundle={text} gives the name {name!r}; expected letters, digits, '_', '.' and '-'.")
+    return name, "1", Path(path)
+
+
+def _repository(folder: Path) -> list[tuple[str, str, Path]]:
+    if not folder.is_dir():
+        raise BundleError(f"--repository={folder} is no folder; expected one with a folder for each model.")
+    places = [
+        (name.name, version.name, version)
+        for name in sorted(folder.iterdir())
+        if _NAME.fullmatch(name.name) and name.is_dir()
+        for version in sorted(name.iterdir())
+        if version.name.isdigit() and version.name.isascii() and version.is_dir()
+    ]
+    if not places:
+        raise BundleError(f"--repository={folder} has no bundles; expected {folder}/NAME/1 and so on.")
+    return places
+
+
+def _labels(bundle: Bundle) -> tuple[TensorSpec, ...]:
+    return (TensorSpec("label", "INT64", (-1,)),) if bundle.generator.info.conditional else ()
+
+
+def _generator_model(bundle: Bundle) -> Model:
+    generator = bundle.generator
+    inputs = (TensorSpec("z", "FP32", (-1, generator.latent_dim)), *_labels(bundle))
+    return Model(bundle, inputs, (TensorSpec("image", "FP32", (-1, *generator.image_shape)),))
+
+
+def _sampler_model(bundle: Bundle) -> Model:
+    generator = bundle.generator
+    inputs = (
+        TensorSpec("seed", "INT64", (-1,)),
+        *_labels(bundle),
+        TensorSpec("truncation", "FP32", (), optional=True),
+    )
+    return Model(bundle, inputs, (TensorSpec("pixels", "UINT8", (-1, *generator.image_shape)),))

@@ -1,0 +1,136 @@
+"""HTTP connections that a client can't hold, or fill, for as long as it likes.
+
+uvicorn bounds neither the size of a request's head nor the time that a client takes for it or for its answer.
+"""
+
+import asyncio
+import json
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+MAX_HEAD = 16384
+# A client that has just connected is about to ask.
+_FRESH_S = 0.3
+
+
+class _Joined:
+    """A transport that sends together what is written together: uvicorn writes a head and its body one by one."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            self._transport.write(b"".join(self._parts))
+            self._parts.clear()
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's connection, with limits.
+
+    Attributes:
+      read_timeout_s: seconds for a request's head, and for a stalled client to take more of its answer.
+    """
+
+    read_timeout_s = 10.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """As uvicorn's."""
+        super().__init__(*args, **kwargs)
+        self._head_bytes = 0
+        self._in_head = True
+        self._fresh = True
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begins the time for the first request's head."""
+        super().connection_made(_Joined(transport, self.loop))  # type: ignore[arg-type]
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends all time limits."""
+        self._cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Counts the bytes of a head."""
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._timer is None:
+                self._expect_head()
+        super().data_received(data)
+        if self._in_head and self._head_bytes > MAX_HEAD:
+            self._refuse(431, f"the request's head is longer than {MAX_HEAD} bytes; send a shorter one.")
+
+    def on_headers_complete(self) -> None:
+        """Checks the head's size, and ends its time."""
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        self._in_head = self._fresh = False
+        self._cancel()
+        if size > MAX_HEAD:
+            self._refuse(431, f"the request's head is longer than {MAX_HEAD} bytes; send a shorter one.")
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """What comes next is another head."""
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """Ends the connection after its request, if it has one, or has just been made for one."""
+        if self._fresh:
+            self.loop.call_later(_FRESH_S, super().shutdown)
+        else:
+            super().shutdown()
+
+    def pause_writing(self) -> None:
+        """The client takes its answer slowly: begins its time."""
+        super().pause_writing()
+        self._cancel()
+        self._timer = self.loop.call_later(self.read_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client took a part of its answer."""
+        super().resume_writing()
+        self._cancel()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what is no HTTP, as JSON like all errors."""
+        self._refuse(400, msg)
+
+    def _expect_head(self) -> None:
+        self._timer = self.loop.call_later(self.read_timeout_s, self._too_slow)
+
+    def _too_slow(self) -> None:
+        if self._head_bytes:
+            self._refuse(408, "the request's head did not arrive in time; send it at once.")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, message: str) -> None:
+        if self.transport.is_closing():
+            return
+        body = json.dumps({"error": message}).encode()
+        head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()
+        self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,174 @@
+"""One server process, from its start over reloads to its end.
+
+- At its start it listens at once, and is ready when the models are loaded and warm.
+- SIGHUP loads the models anew beside the old ones, then exchanges them; if that fails, it keeps the old ones.
+- SIGTERM: it is not ready at once, tells clients to close their connections, finishes what it has accepted, and ends
+  with 0.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+
+import uvicorn
+from uvicorn.loops.auto import auto_loop_factory
+
+from serving.manifest import BundleError
+from serving.server.app import build
+from serving.server.batching import Batcher
+from serving.server.catalog import load
+from serving.server.connection import Connection
+from serving.server.service import Service
+from serving.server.settings import Settings
+from serving.server.telemetry import Telemetry
+
+# For so long requests on open connections are still answered after SIGTERM, each with "Connection: close", so that
+# clients and load balancers go elsewhere before connections are closed.
+_LEAVE_S = 0.3
+# Python lets a thread wait so long for another that computes; the default of 5 ms is many batches.
+_SWITCH_S = 0.0005
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which leaves signals to us."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accepts the connections that wait, which closing their socket would reset, then does as uvicorn."""
+        waiting = [connection for listener in sockets or () for connection in _accept(listener)]
+        for server in self.servers:
+            server.close()
+        for connection in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        factory: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return factory(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+
+def _accept(listener: socket.socket) -> Iterator[socket.socket]:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield listener.accept()[0]
+
+
+def serve(settings: Settings, sockets: Sequence[socket.socket]) -> int:
+    """Runs a server in this process until SIGTERM or SIGINT.
+
+    Args:
+      settings: what it is told.
+      sockets: bound sockets to listen at.
+
+    Returns:
+      The process's exit status: 0, or 1 if the models can't be loaded.
+    """
+    sys.setswitchinterval(_SWITCH_S)
+    # uvloop where there is one: some percent more requests.
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        return runner.run(_serve(settings, list(sockets)))
+
+
+async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
+    loop = asyncio.get_running_loop()
+    telemetry = Telemetry()
+    batcher = Batcher(
+        loop,
+        threads=settings.threads,
+        max_batch=settings.max_batch,
+        max_delay_s=settings.max_delay_ms / 1e3,
+        max_queue=settings.max_queue,
+        timeout_s=settings.timeout_s,
+        observer=telemetry,
+    )
+    service = Service(settings, telemetry, batcher)
+    app = build(service, sys.stdout if settings.access_log else None)
+    connection = type("Connection", (Connection,), {"read_timeout_s": settings.read_timeout_s})
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http=connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        )
+    )
+    lifecycle = _Lifecycle(settings, service, server, app)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lifecycle.stop)
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, lifecycle.reload)
+    lifecycle.reload()
+    await server.serve(sockets=sockets)
+    await lifecycle.end()
+    await asyncio.to_thread(batcher.close)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # It ends anyway, and with its own status.
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
+    return lifecycle.status
+
+
+class _Lifecycle:
+    """What signals do."""
+
+    def __init__(self, settings: Settings, service: Service, server: _Server, app: object) -> None:
+        self.status = 0
+        self._settings = settings
+        self._service = service
+        self._server = server
+        self._app = app
+        self._task: asyncio.Task[None] | None = None
+        self._again = False
+
+    def reload(self) -> None:
+        """Loads the models, for the first time or anew."""
+        if self._task is not None and not self._task.done():
+            self._again = True  # what changed meanwhile may not have been seen
+            return
+        self._task = asyncio.get_running_loop().create_task(self._load())
+
+    def stop(self) -> None:
+        """Begins to leave; a second time, leaves at once."""
+        if not self._service.ready and getattr(self._app, "closing", False):
+            self._server.should_exit = self._server.force_exit = True
+            return
+        self._service.leave()
+        self._app.closing = True  # type: ignore[attr-defined]
+        loop = asyncio.get_running_loop()
+        loop.call_later(min(_LEAVE_S, self._settings.drain_s), setattr, self._server, "should_exit", True)
+
+    async def end(self) -> None:
+        """Waits for a load that has begun."""
+        if self._task is not None:
+            await self._task
+
+    async def _load(self) -> None:
+        settings = self._settings
+        while True:
+            self._again = False
+            try:
+                catalog = await asyncio.to_thread(load, settings.bundles, settings.repository, settings.precision)
+            except (BundleError, OSError) as error:
+                if not self._service.catalog.names:
+                    print(f"error: {error}", file=sys.stderr, flush=True)
+                    self.status = 1
+                    self._server.should_exit = True
+                    return
+                print(f"reload failed, the models stay as they are: {error}", file=sys.stderr, flush=True)
+            else:
+                if not getattr(self._app, "closing", False):
+                    self._service.serve(catalog)
+                print(f"ready: {', '.join(catalog.models)}", file=sys.stderr, flush=True)
+            if not self._again:
+                return

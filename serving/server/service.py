@@ -1,0 +1,136 @@
+"""What answers need: the models, the batcher, and whether the server is ready."""
+
+import asyncio
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+
+from serving.server.batching import Batcher, Job, Overloaded
+from serving.server.catalog import Bundle, Catalog
+from serving.server.protocol import ProtocolError
+from serving.server.settings import Settings
+from serving.server.telemetry import Telemetry
+
+# Most answers come sooner than this many seconds; only for others the client's presence is watched.
+_WATCH_AFTER_S = 0.25
+_JSON_NUMBER_BYTES = 32
+
+
+class Service:
+    """Shared by all requests of a process.
+
+    Attributes:
+      settings: the server's.
+      telemetry: its counters.
+      catalog: what is served; a reload replaces it, and requests that have begun keep the old one.
+      ready: whether requests should be sent here.
+    """
+
+    def __init__(self, settings: Settings, telemetry: Telemetry, batcher: Batcher) -> None:
+        """Takes the parts; the catalog comes when it is loaded."""
+        self.settings = settings
+        self.telemetry = telemetry
+        self.catalog = Catalog([])
+        self.ready = False
+        self._batcher = batcher
+        self._watchers: set[asyncio.Task[None]] = set()
+        telemetry.watch(lambda: batcher.waiting)
+
+    def serve(self, catalog: Catalog) -> None:
+        """Replaces the models, and is ready from now on."""
+        self.catalog = catalog
+        self.ready = True
+        self.telemetry.ready(True)
+
+    def leave(self) -> None:
+        """Is no longer ready; what comes nevertheless is still answered."""
+        self.ready = False
+        self.telemetry.ready(False)
+
+    def admit(self, count: int) -> None:
+        """Refuses a request before any work on it.
+
+        Raises:
+          ProtocolError: 503 while the models are being loaded.
+          Overloaded: if there is no room.
+        """
+        if not self.catalog.names:
+            self.telemetry.rejected("starting")
+            raise ProtocolError("the server is starting; ask again in a second.", 503)
+        try:
+            self._batcher.admit(count)
+        except Overloaded:
+            self.telemetry.rejected("overloaded")
+            raise
+
+    def bundle(self, name: str | None) -> Bundle:
+        """Finds a bundle.
+
+        Raises:
+          ProtocolError: 404 if there is none of that name.
+        """
+        found = self.catalog.bundle(name)
+        if found is None:
+            raise ProtocolError(f"there is no bundle {name!r}; there are {', '.join(self.catalog.names)}.", 404)
+        return found
+
+    async def body(self, request: Request, limit: int) -> bytes:
+        """Reads a request's body.
+
+        Raises:
+          ProtocolError: 413 if it is longer than `limit` bytes, 408 if it does not come in time, 400 if it breaks off.
+        """
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > limit:
+            raise ProtocolError(f"the body has {declared} bytes; expected at most {limit}.", 413)
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self.settings.read_timeout_s):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > limit:
+                        raise ProtocolError(f"the body is longer than {limit} bytes; send less at once.", 413)
+        except TimeoutError:
+            raise ProtocolError("the body did not arrive in time; send it at once.", 408) from None
+        except ClientDisconnect:
+            raise ProtocolError("the body broke off.", 400) from None
+        return bytes(body)
+
+    def body_limit(self, numbers: int) -> int:
+        """Returns the bytes of the largest sensible body with so many numbers per image, written as JSON."""
+        return 65536 + self.settings.max_images * numbers * _JSON_NUMBER_BYTES
+
+    async def run(self, request: Request, job: Job) -> Any:
+        """Queues a job; forgets it if the client goes away meanwhile.
+
+        Returns:
+          What its `finish` makes.
+
+        Raises:
+          Overloaded: if there is no room.
+          Expired: if it could not be run in time.
+          ProtocolError: if the client has gone.
+        """
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(_WATCH_AFTER_S, self._watch, request, job)
+        try:
+            return await self._batcher.run(job)
+        except asyncio.CancelledError:
+            if not job.future.cancelled():
+                raise
+            raise ProtocolError("the client has gone.", 499) from None
+        except Overloaded:
+            self.telemetry.rejected("overloaded")
+            raise
+        finally:
+            timer.cancel()
+
+    def _watch(self, request: Request, job: Job) -> None:
+        async def wait() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            job.future.cancel()
+
+        task = asyncio.get_running_loop().create_task(wait())
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)

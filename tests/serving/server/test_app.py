@@ -1,0 +1,182 @@
+"""What surrounds the endpoints: errors, the token, headers, log, metrics, the document."""
+
+import io
+import json
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+SEED = {"name": "seed", "datatype": "INT64", "shape": [1], "data": [1]}
+LABEL = {"name": "label", "datatype": "INT64", "shape": [1], "data": [2]}
+
+
+@pytest.fixture(scope="module")
+def guarded(start_module_server, digits, tmp_path_factory):
+    token = tmp_path_factory.mktemp("token") / "token"
+    token.write_text("s3cret\n")
+    return start_module_server(f"--bundle={digits}", f"--token_file={token}", "--max_images=8")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("GET", "/nothing", 404, "there is no /nothing; /docs lists what there is."),
+        ("GET", "/v1/images/", 404, "there is no /v1/images/"),
+        ("POST", "/v1/images", 405, "POST is not for /v1/images"),
+        ("GET", "/v2/models/sampler/infer", 405, "GET is not for"),
+        ("GET", "/v2/models/x", 404, "there is no model x; there are sampler, generator, digits-generator"),
+        ("GET", "/v2/models/sampler/versions/7", 404, "there is no model sampler of version 7"),
+        ("POST", "/v2/models/sampler/infer", 400, "the body is not JSON"),
+    ],
+)
+def test_errors_are_sentences_in_json(client, method, path, status, message):
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert message in answer.json()["error"]
+    assert answer.headers["content-type"] == "application/json"
+
+
+def test_a_body_that_is_too_large_is_refused_unread(client):
+    chunked = client.post("/v2/models/sampler/infer", content=(b" " * 65536 for _ in range(100)))
+    assert chunked.status_code == 413
+    assert "the body is longer than" in chunked.json()["error"]
+
+
+def test_a_compressed_body_is_refused(client):
+    answer = client.post("/v2/models/sampler/infer", content=b"x", headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 415
+
+
+def test_security_headers_and_request_ids(client):
+    first, second = client.get("/v2"), client.get("/nothing")
+    for answer in (first, second):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["content-security-policy"].startswith("default-src 'self'")
+        assert "server" not in answer.headers
+    assert first.headers["x-request-id"] != second.headers["x-request-id"]
+    assert client.get("/v2", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
+    replaced = client.get("/v2", headers={"X-Request-ID": "x" * 200}).headers["x-request-id"]
+    assert len(replaced) == 32
+
+
+def test_each_request_is_a_line_of_json(server, client):
+    client.get("/v1/images?seed=1&label=1", headers={"X-Request-ID": "find-me"})
+    lines = []
+    while not lines:
+        lines = [json.loads(line) for line in server.lines if "find-me" in line]
+    assert len(lines) == 1
+    assert lines[0]["method"] == "GET"
+    assert lines[0]["path"] == "/v1/images"
+    assert lines[0]["query"] == "seed=1&label=1"
+    assert lines[0]["status"] == 200
+    assert lines[0]["bytes"] > 50
+    assert lines[0]["ms"] > 0
+    assert lines[0]["client"] == "127.0.0.1"
+
+
+def counters(client):
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+        if not sample.name.endswith("_bucket")
+    }
+
+
+def test_metrics_count(client):
+    before = counters(client)
+    for _ in range(3):
+        client.get("/v1/images?seed=1&n=5")
+    client.get("/nothing")
+    client.post("/v2/models/sampler/infer", json={"inputs": [SEED, LABEL]})
+    after = counters(client)
+    change = {key: after[key] - before.get(key, 0) for key in after}
+    assert change["mirage_images_total",] == 16
+    assert change["mirage_requests_total", "images", "200"] == 3
+    assert change["mirage_requests_total", "infer", "200"] == 1
+    assert change["mirage_requests_total", "none", "404"] == 1
+    assert change["mirage_batch_images_sum",] == 16
+    assert change["mirage_stage_seconds_count", "queue"] == 4
+    assert change["mirage_stage_seconds_count", "encode"] == 4
+    assert change["mirage_stage_seconds_count", "inference"] >= 4
+    assert change["mirage_stage_seconds_sum", "inference"] > 0
+    assert after["mirage_queue_images",] == 0
+    assert after["mirage_ready",] == 1
+    assert after["mirage_rejected_total", "overloaded"] == 0
+
+
+def test_the_token(guarded):
+    with httpx.Client(base_url=guarded.url) as client:
+        for path in ("/v2/health/live", "/v2/health/ready", "/", "/page.js", "/page.css"):
+            assert client.get(path).status_code == 200, path
+        for path in ("/v2", "/v1/images", "/metrics", "/openapi.json", "/docs", "/v1/bundles", "/nothing"):
+            for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "s3cret"}):
+                answer = client.get(path, headers=headers)
+                assert answer.status_code == 401, path
+                assert answer.headers["www-authenticate"] == "Bearer"
+                assert "Authorization" in answer.json()["error"]
+        right = {"Authorization": "Bearer s3cret"}
+        picture = client.get("/v1/images?seed=1", headers=right)
+        assert picture.status_code == 200
+        assert picture.headers["cache-control"].startswith("private")
+        assert client.get("/v1/images?n=9", headers=right).status_code == 400
+        assert client.get("/openapi.json", headers=right).json()["security"] == [{"token": []}]
+
+
+def test_the_document_names_every_endpoint(client):
+    document = client.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.")
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert operation["summary"]
+            body = operation.get("requestBody")
+            if body:
+                example = body["content"]["application/json"]["example"]
+                assert client.request(method, path, json=example).status_code == 200
+            else:
+                required = {p["name"]: 1 for p in operation.get("parameters", []) if p["required"]}
+                assert client.request(method, path, params=required).status_code == 200
+    page = client.get("/docs").text
+    assert all(f"<code>{path}</code>" in page for path in document["paths"])
+
+
+def test_files_of_the_page_are_cached_by_their_content(client):
+    first = client.get("/page.css")
+    assert first.headers["content-type"].startswith("text/css")
+    assert client.get("/page.css", headers={"If-None-Match": first.headers["etag"]}).status_code == 304
+
+
+def test_a_failure_inside_is_a_500_with_the_request_id_and_no_details(digits, capsys):
+    import asyncio
+
+    from serving.server.app import build
+    from serving.server.batching import Batcher
+    from serving.server.catalog import load
+    from serving.server.service import Service
+    from serving.server.settings import Settings
+    from serving.server.telemetry import Telemetry
+
+    async def main():
+        batcher = Batcher(asyncio.get_running_loop())
+        service = Service(Settings(), Telemetry(), batcher)
+        app = build(service, log := io.StringIO())
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            starting = await client.get("/v1/images")
+            catalog = load([str(digits)], None, "float32")
+            service.serve(catalog)
+            model = catalog.model("sampler", None)
+            model.bundle.generator.images = None  # calling it fails
+            failed = await client.get("/v1/images")
+        await asyncio.to_thread(batcher.close)
+        return starting, failed, log.getvalue()
+
+    starting, failed, log = asyncio.run(main())
+    assert (starting.status_code, starting.headers["retry-after"]) == (503, "1")
+    assert failed.status_code == 500
+    assert failed.headers["x-request-id"] in failed.json()["error"]
+    assert "NoneType" not in failed.text
+    assert "NoneType" in capsys.readouterr().err
+    assert [json.loads(line)["status"] for line in log.splitlines()] == [503, 500]

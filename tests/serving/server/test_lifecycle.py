@@ -1,0 +1,249 @@
+"""From start to end: readiness, reload, leaving, workers."""
+
+import concurrent.futures
+import contextlib
+import io
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from serving import Generator
+
+
+def array(answer):
+    return np.load(io.BytesIO(answer.content))
+
+
+def test_sigterm_with_nothing_to_do(start_server, digits):
+    server = start_server(f"--bundle={digits}")
+    server.wait_until_ready()
+    assert server.end() == 0
+
+
+def test_ctrl_c_ends_it_too(start_server, digits):
+    server = start_server(f"--bundle={digits}")
+    server.wait_until_ready()
+    server.signal(signal.SIGINT)
+    assert server.process.wait(10) == 0
+
+
+def test_sigterm_during_the_start(start_server, digits):
+    server = start_server(f"--bundle={digits}")
+    assert server.end() in (0, -signal.SIGTERM)  # the latter before Python could take signals
+
+
+def test_leaving_is_seen_before_the_end_and_nothing_is_lost(start_server, digits):
+    generator = Generator.load(digits)
+    server = start_server(f"--bundle={digits}", "--max_images=4096", "--max_queue=100000", "--timeout_s=60")
+    server.wait_until_ready()
+    limits = httpx.Limits(max_connections=200)
+    with (
+        httpx.Client(base_url=server.url, timeout=60, limits=limits) as client,
+        concurrent.futures.ThreadPoolExecutor(20) as pool,
+    ):
+        asked = [(seed, pool.submit(client.get, f"/v1/images?n=4096&seed={seed}&format=npy")) for seed in range(20)]
+        time.sleep(0.3)
+        server.signal(signal.SIGTERM)
+        while (ready := client.get("/v2/health/ready")).status_code == 200:
+            pass  # until the signal has arrived
+        assert (ready.status_code, ready.headers["connection"]) == (503, "close")
+        assert ready.json()["ready"] is False
+        for seed, answer in asked:
+            assert np.array_equal(array(answer.result()), generator.sample(4096, seed))
+    assert server.end() == 0
+
+
+def test_a_second_signal_ends_at_once(start_server, digits):
+    server = start_server(f"--bundle={digits}", "--drain_s=60")
+    server.wait_until_ready()
+    parts = urlsplit(server.url)
+    with socket.create_connection((parts.hostname, parts.port)) as connection:
+        connection.sendall(b"POST /v2/models/sampler/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+        time.sleep(0.2)
+        server.signal(signal.SIGTERM)
+        time.sleep(0.6)
+        assert server.process.poll() is None
+        server.signal(signal.SIGTERM)
+        server.process.wait(5)
+
+
+def test_drain_s_bounds_the_wait(start_server, digits):
+    server = start_server(f"--bundle={digits}", "--drain_s=1")
+    server.wait_until_ready()
+    parts = urlsplit(server.url)
+    with socket.create_connection((parts.hostname, parts.port)) as connection:
+        connection.sendall(b"POST /v2/models/sampler/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+        time.sleep(0.2)
+        started = time.monotonic()
+        assert server.end() == 0
+        assert time.monotonic() - started < 8
+
+
+def test_a_bundle_that_cannot_be_loaded_ends_the_start(start_server, tmp_path):
+    server = start_server(f"--bundle={tmp_path}")
+    assert server.process.wait(20) == 1
+    assert "is no bundle" in server.wait_for("^error: .*")
+
+
+def test_a_reload_exchanges_the_models(start_server, digits, flags_bundle, tmp_path):
+    shutil.copytree(digits, tmp_path / "pictures" / "1")
+    server = start_server(f"--repository={tmp_path}")
+    server.wait_until_ready()
+    with httpx.Client(base_url=server.url) as client:
+        assert client.get("/v2/models/sampler").json()["versions"] == ["1"]
+        shutil.copytree(flags_bundle, tmp_path / "pictures" / "2")
+        server.signal(signal.SIGHUP)
+        server.wait_for("^ready: ", 2)
+        assert client.get("/v2/models/sampler").json()["versions"] == ["1", "2"]
+        assert array(client.get("/v1/images?seed=1&format=npy")).shape == (1, 8, 8, 3)
+    assert server.end() == 0
+
+
+def test_a_reload_that_fails_changes_nothing(start_server, digits, tmp_path):
+    bundle = shutil.copytree(digits, tmp_path / "digits")
+    server = start_server(f"--bundle={bundle}")
+    server.wait_until_ready()
+    with (bundle / "generator.onnx").open("ab") as file:
+        file.write(b"damage")
+    server.signal(signal.SIGHUP)
+    assert "checksum" in server.wait_for("^reload failed.*").lower()
+    with httpx.Client(base_url=server.url) as client:
+        assert np.array_equal(
+            array(client.get("/v1/images?seed=1&n=3&format=npy")), Generator.load(digits).sample(3, 1)
+        )
+
+
+def test_reloads_under_load_answer_each_with_its_pictures(start_server, digits):
+    generator = Generator.load(digits)
+    server = start_server(f"--bundle={digits}", "--noaccess_log")
+    server.wait_until_ready()
+    stop = threading.Event()
+
+    def ask(worker):
+        asked = 0
+        with httpx.Client(base_url=server.url, timeout=30) as client:
+            while not stop.is_set():
+                seed = worker * 10**6 + asked
+                answer = client.get(f"/v1/images?n=3&seed={seed}&format=npy")
+                assert answer.status_code == 200
+                assert np.array_equal(array(answer), generator.sample(3, seed))
+                asked += 1
+        return asked
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(ask, worker) for worker in range(4)]
+        for number in range(2, 12):
+            server.signal(signal.SIGHUP)
+            server.wait_for("^ready: ", number)
+        stop.set()
+        assert min(each.result() for each in asked) > 0
+    assert server.end() == 0
+
+
+def values(client):
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
+
+
+def test_workers_share_the_port_and_the_metrics(start_server, digits):
+    generator = Generator.load(digits)
+    server = start_server(f"--bundle={digits}", "--workers=2", "--threads=1")
+    server.wait_for("^ready: ", 2)
+
+    def ask(seed):
+        with httpx.Client(base_url=server.url, timeout=30) as client:
+            return array(client.get(f"/v1/images?n=2&seed={seed}&format=npy"))
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for seed, made in enumerate(pool.map(ask, range(40))):
+            assert np.array_equal(made, generator.sample(2, seed))
+    with httpx.Client(base_url=server.url) as client:
+        counted = values(client)
+    assert counted["mirage_images_total",] == 80
+    assert counted["mirage_requests_total", "images", "200"] == 40
+    assert counted["mirage_ready",] == 2
+    server.signal(signal.SIGHUP)
+    server.wait_for("^ready: ", 4)
+    assert server.end() == 0
+
+
+def children(process):
+    with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
+        return [int(pid) for pid in file.read().split()]
+
+
+def test_a_worker_that_dies_is_replaced(start_server, digits):
+    server = start_server(f"--bundle={digits}", "--workers=2")
+    server.wait_for("^ready: ", 2)
+    time.sleep(1.1)
+    victim = children(server.process)[0]
+    os.kill(victim, signal.SIGKILL)
+    server.wait_for(f"worker {victim} ended with -9")
+    server.wait_for("^ready: ", 3)
+    assert victim not in children(server.process)
+    assert len(children(server.process)) == 2
+    with httpx.Client(base_url=server.url) as client:
+        assert client.get("/v1/images").status_code == 200
+        assert values(client)["mirage_ready",] == 2
+    assert server.end() == 0
+
+
+def test_workers_that_cannot_start_end_the_server(start_server, tmp_path):
+    server = start_server(f"--bundle={tmp_path}", "--workers=2")
+    assert server.process.wait(20) == 1
+
+
+@pytest.mark.slow
+def test_two_hundred_restarts_under_load_lose_nothing(start_server, digits):
+    """100 by SIGTERM, the next server taking the same port, and 100 by SIGHUP."""
+    generator = Generator.load(digits)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    stop = threading.Event()
+    lost = []
+
+    def ask(worker):
+        """Counts the answers; a connection may be refused, but none that a server has accepted may break off."""
+        asked = worker * 10**6
+        while not stop.is_set():
+            with contextlib.suppress(httpx.ConnectError), httpx.Client(timeout=30) as client:
+                while not stop.is_set():
+                    asked += 1
+                    url = f"http://127.0.0.1:{port}/v1/images?n=3&seed={asked}&format=npy"
+                    try:
+                        answer = client.get(url)
+                    except httpx.ConnectError:
+                        raise
+                    except httpx.HTTPError as error:
+                        lost.append((asked, repr(error)))
+                        break
+                    if answer.status_code == 503:  # it is still loading
+                        continue
+                    if answer.status_code != 200 or not np.array_equal(array(answer), generator.sample(3, asked)):
+                        lost.append((asked, answer.status_code))
+        return asked - worker * 10**6
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(ask, worker) for worker in range(6)]
+        try:
+            for _ in range(100):
+                server = start_server(f"--bundle={digits}", f"--port={port}", "--noaccess_log")
+                server.wait_until_ready()
+                time.sleep(0.1)
+                server.signal(signal.SIGHUP)
+                server.wait_for("^ready: ", 2)
+                assert server.end() == 0
+        finally:
+            stop.set()
+        counts = [each.result() for each in asked]
+    assert min(counts) > 100
+    assert lost == []
