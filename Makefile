@@ -1,14 +1,16 @@
 # Thin names for commands that also work alone.
-.PHONY: help setup demo test test-slow test-browser check bench peers bench-train
+.PHONY: help setup demo test test-slow test-browser test-clients check bench peers bench-train bench-serving
 
 help:
 	@echo "make demo    train on digits, export, sample with onnxruntime (about 5 minutes on 2 CPU cores)"
 	@echo "make test    run the tests"
 	@echo "make test-slow  run those that take minutes"
 	@echo "make test-browser  run those that need Node.js, npm and Chromium"
+	@echo "make test-clients  run those that need other people's clients, in .venv-clients"
 	@echo "make check   lint, types, architecture"
 	@echo "make bench   time exported generators against TensorFlow, tf2onnx, Keras, PyTorch (about 10 minutes)"
 	@echo "make bench-train  time training against Keras, PyTorch and the classic tutorial (about 35 minutes)"
+	@echo "make bench-serving  time the HTTP server of BUNDLE=bundles/demo against LitServe and MLServer (about 20 minutes)"
 	@echo "make setup   create .venv and install into it; the others do so first where needed"
 
 setup: .venv/installed
@@ -30,6 +32,14 @@ test-slow: .venv/installed
 test-browser: .venv/installed
 	.venv/bin/python -m pytest -q -m browser
 
+test-clients: .venv/installed .venv-clients/installed
+	.venv/bin/python -m pytest -q -m clients
+
+.venv-clients/installed: tests/serving/server/clients.txt scripts/find-python
+	@python=$$(PYTHON="$(PYTHON)" sh scripts/find-python) && "$$python" -m venv .venv-clients
+	.venv-clients/bin/python -m pip install --disable-pip-version-check -q -r tests/serving/server/clients.txt
+	@touch $@
+
 check: .venv/installed
 	@sh scripts/check
 
@@ -45,3 +55,13 @@ peers: .venv-peers/installed
 
 bench-train: .venv/installed peers
 	.venv/bin/python -m benchmarks.train
+
+BUNDLE = bundles/demo
+
+bench-serving: .venv/installed .venv-litserve/installed .venv-mlserver/installed
+	.venv/bin/python -m benchmarks.serving --bundle=$(BUNDLE)
+
+.venv-%/installed: benchmarks/serving_peers/%.txt scripts/find-python
+	@python=$$(PYTHON="$(PYTHON)" sh scripts/find-python) && "$$python" -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --disable-pip-version-check -q -r $<
+	@touch $@

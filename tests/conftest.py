@@ -17,6 +17,12 @@ tf.config.set_logical_device_configuration(
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds what test_conformance.py takes: only in this file pytest finds options early enough."""
+    parser.addoption("--base_url", help="server that test_conformance.py tests, instead of starting one")
+    parser.addoption("--model", help="model of that server; by default generator and sampler")
+
+
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Callable[..., Path]:
     """Returns a function that writes random images into class folders (or flat, without classes)."""
