@@ -8,12 +8,14 @@ import pytest
 from absl import flags
 
 import benchmarks.edge
+import benchmarks.serving
 import benchmarks.train
 import export.__main__
 import pipeline.__main__
 import pipeline.compare
 import pipeline.evaluate
 import pipeline.launch
+import serving.__main__
 import serving.sample
 from pipeline.config import Config
 
@@ -27,9 +29,11 @@ COMMANDS = (
     pipeline.evaluate,
     pipeline.compare,
     export.__main__,
+    serving.__main__,
     serving.sample,
     benchmarks.train,
     benchmarks.edge,
+    benchmarks.serving,
 )
 
 
@@ -51,7 +55,7 @@ def test_every_flag_stands_in_the_manual_with_its_default(field):
     assert row[1] == str(default)
 
 
-@pytest.mark.parametrize("command", COMMANDS[:7], ids=lambda command: command.__name__)
+@pytest.mark.parametrize("command", COMMANDS[:8], ids=lambda command: command.__name__)
 def test_every_other_flag_stands_in_the_manual(command):
     assert [name for name in flags_of(command) if f"| `--{name}` |" not in read("BUILD.md")] == []
 
@@ -62,7 +66,8 @@ def test_every_other_flag_stands_in_the_manual(command):
 def test_flags_in_commands_exist(document):
     ours = {name for command in COMMANDS for name in flags_of(command)}
     known = ours | {"no" + name for name in ours} | {"flagfile", "help"}
-    foreign = {"disable-pip-version-check", "dist", "no-deps", "logdir"}  # of pip, pytest and tensorboard
+    # Of pip, pytest, tensorboard, and our tests.
+    foreign = {"disable-pip-version-check", "dist", "no-deps", "logdir", "base_url"}
     used = set(re.findall(r"(?<![\w-])--([a-z][\w-]*)", read(document)))
     assert used - known - foreign == set()
 
