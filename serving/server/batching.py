@@ -82,6 +82,10 @@ class Job:
         self.arrived = self.started = self.deadline = 0.0
         self.future: asyncio.Future[Any]
 
+    def give_up(self) -> None:
+        """Says that nobody waits for it any more."""
+        self.future.cancel()
+
 
 # A job with what went wrong, or else with its answer.
 _Answer = tuple[Job, Exception | None, Any]

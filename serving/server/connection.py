@@ -5,11 +5,14 @@ uvicorn bounds neither the size of a request's head nor the time that a client t
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 MAX_HEAD = 16384
+# Key of a request's scope: what is called if its client goes away before its answer.
+GIVE_UP = "mirage.give_up"
 # A client that has just connected is about to ask.
 _FRESH_S = 0.3
 
@@ -44,7 +47,7 @@ class Connection(HttpToolsProtocol):
     """uvicorn's connection, with limits.
 
     Attributes:
-      read_timeout_s: seconds for a request's head, and for a stalled client to take more of its answer.
+      read_timeout_s: seconds for a request to arrive, and for a stalled client to take more of its answer.
     """
 
     read_timeout_s = 10.0
@@ -58,36 +61,39 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begins the time for the first request's head."""
+        """Begins the time for the first request."""
         super().connection_made(_Joined(transport, self.loop))  # type: ignore[arg-type]
-        self._expect_head()
+        self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends all time limits."""
+        """Ends the time, and the wait for what nobody will take."""
         self._cancel()
+        scope: Mapping[str, Any] = {} if self.cycle is None else cast(dict[str, Any], self.cycle.scope)
+        if GIVE_UP in scope:
+            scope[GIVE_UP]()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Counts the bytes of a head."""
+        """Counts the bytes of a head; begins the time of a request that is not there at once."""
         if self._in_head:
             self._head_bytes += len(data)
-            if self._timer is None:
-                self._expect_head()
         super().data_received(data)
         if self._in_head and self._head_bytes > MAX_HEAD:
             self._refuse(431, f"the request's head is longer than {MAX_HEAD} bytes; send a shorter one.")
+        elif self._timer is None and (self._head_bytes or not self._in_head):
+            self._begin()
 
     def on_headers_complete(self) -> None:
-        """Checks the head's size, and ends its time."""
+        """Checks the head's size."""
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         self._in_head = self._fresh = False
-        self._cancel()
         if size > MAX_HEAD:
             self._refuse(431, f"the request's head is longer than {MAX_HEAD} bytes; send a shorter one.")
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """What comes next is another head."""
+        self._cancel()
         self._in_head, self._head_bytes = True, 0
         super().on_message_complete()
 
@@ -113,17 +119,20 @@ class Connection(HttpToolsProtocol):
         """Answers what is no HTTP, as JSON like all errors."""
         self._refuse(400, msg)
 
-    def _expect_head(self) -> None:
+    def _begin(self) -> None:
         self._timer = self.loop.call_later(self.read_timeout_s, self._too_slow)
 
     def _too_slow(self) -> None:
-        if self._head_bytes:
-            self._refuse(408, "the request's head did not arrive in time; send it at once.")
-        else:
+        if self._in_head and not self._head_bytes:
             self.transport.close()
+        else:
+            self._refuse(408, "the request did not arrive in time; send it at once.")
 
     def _refuse(self, status: int, message: str) -> None:
         if self.transport.is_closing():
+            return
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.close()  # there is an answer already, to which nothing can be added
             return
         body = json.dumps({"error": message}).encode()
         head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()

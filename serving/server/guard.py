@@ -23,6 +23,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 # What needs no token: health, and the page, which asks for one.
 _OPEN_PATHS = ("/v2/health/live", "/v2/health/ready", *PAGE_PATHS)
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+# Key of a request's scope: its headers by name, both bytes; starlette would look through all of them for each.
+HEADERS = "mirage.headers"
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -61,7 +63,7 @@ class Guard:
         if scope["type"] != "http":
             return
         started = time.monotonic()
-        headers = dict(scope["headers"])
+        headers = scope[HEADERS] = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
         request_id = given if _REQUEST_ID.fullmatch(given) else b"%032x" % random.getrandbits(128)
         scope["request_id"] = request_id.decode()

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from serving.server.batching import Job
 from serving.server.catalog import Model
+from serving.server.guard import HEADERS
 from serving.server.protocol import HEADER_LENGTH, ProtocolError, format_answer, parse_request
 from serving.server.protocol import Request as Inference
 from serving.server.service import Service
@@ -19,6 +20,7 @@ from serving.server.service import Service
 EXTENSIONS = ("binary_tensor_data",)
 # Bodies beyond are parsed in a thread, since it takes milliseconds.
 _LARGE_BODY = 16384
+_LENGTH = HEADER_LENGTH.lower().encode()
 
 
 class InferenceEndpoints:
@@ -48,21 +50,22 @@ class InferenceEndpoints:
         service = self._service
         service.admit(1)
         model = self._model(request)
-        if request.headers.get("content-encoding", "identity") != "identity":
+        headers = request.scope[HEADERS]
+        if headers.get(b"content-encoding", b"identity") != b"identity":
             raise ProtocolError("the body is compressed; send it as it is.", 415)
         numbers = sum(abs(size) for spec in model.inputs for size in (spec.shape[-1:] or (1,)))
         body = await service.body(request, service.body_limit(numbers))
         arguments = (
             body,
-            request.headers.get(HEADER_LENGTH),
+            length.decode("latin-1") if (length := headers.get(_LENGTH)) is not None else None,
             model.inputs,
             model.outputs,
             service.settings.max_images,
         )
         large = len(body) > _LARGE_BODY
         inference = await asyncio.to_thread(parse_request, *arguments) if large else parse_request(*arguments)
-        content, headers = await service.run(request, _job(request.path_params["model"], model, inference))
-        return Response(content, headers=headers)
+        content, answer_headers = await service.run(request, _job(request.path_params["model"], model, inference))
+        return Response(content, headers=answer_headers)
 
     async def live(self, request: Request) -> Response:
         """Whether the process answers."""

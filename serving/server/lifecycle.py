@@ -100,6 +100,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         )
     )

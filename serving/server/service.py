@@ -7,12 +7,12 @@ from starlette.requests import ClientDisconnect, Request
 
 from serving.server.batching import Batcher, Job, Overloaded
 from serving.server.catalog import Bundle, Catalog
+from serving.server.connection import GIVE_UP
+from serving.server.guard import HEADERS
 from serving.server.protocol import ProtocolError
 from serving.server.settings import Settings
 from serving.server.telemetry import Telemetry
 
-# Most answers come sooner than this many seconds; only for others the client's presence is watched.
-_WATCH_AFTER_S = 0.25
 _JSON_NUMBER_BYTES = 32
 
 
@@ -33,7 +33,6 @@ class Service:
         self.catalog = Catalog([])
         self.ready = False
         self._batcher = batcher
-        self._watchers: set[asyncio.Task[None]] = set()
         telemetry.watch(lambda: batcher.waiting)
 
     def serve(self, catalog: Catalog) -> None:
@@ -78,23 +77,23 @@ class Service:
         """Reads a request's body.
 
         Raises:
-          ProtocolError: 413 if it is longer than `limit` bytes, 408 if it does not come in time, 400 if it breaks off.
+          ProtocolError: 413 if it is longer than `limit` bytes, 400 if it breaks off or does not come in time.
         """
-        declared = request.headers.get("content-length", "")
+        declared = request.scope[HEADERS].get(b"content-length", b"")
         if declared.isdigit() and int(declared) > limit:
-            raise ProtocolError(f"the body has {declared} bytes; expected at most {limit}.", 413)
-        body = bytearray()
+            raise ProtocolError(f"the body has {declared.decode()} bytes; expected at most {limit}.", 413)
+        body, rest = b"", bytearray()  # almost all come at once
         try:
-            async with asyncio.timeout(self.settings.read_timeout_s):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > limit:
-                        raise ProtocolError(f"the body is longer than {limit} bytes; send less at once.", 413)
-        except TimeoutError:
-            raise ProtocolError("the body did not arrive in time; send it at once.", 408) from None
+            async for chunk in request.stream():
+                if body:
+                    rest += chunk
+                else:
+                    body = chunk
+                if len(body) + len(rest) > limit:
+                    raise ProtocolError(f"the body is longer than {limit} bytes; send less at once.", 413)
         except ClientDisconnect:
             raise ProtocolError("the body broke off.", 400) from None
-        return bytes(body)
+        return body + rest if rest else body
 
     def body_limit(self, numbers: int) -> int:
         """Returns the bytes of the largest sensible body with so many numbers per image, written as JSON."""
@@ -111,8 +110,8 @@ class Service:
           Expired: if it could not be run in time.
           ProtocolError: if the client has gone.
         """
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(_WATCH_AFTER_S, self._watch, request, job)
+        # Called by the connection; starlette could tell only who keeps asking.
+        request.scope[GIVE_UP] = job.give_up
         try:
             return await self._batcher.run(job)
         except asyncio.CancelledError:
@@ -122,15 +121,3 @@ class Service:
         except Overloaded:
             self.telemetry.rejected("overloaded")
             raise
-        finally:
-            timer.cancel()
-
-    def _watch(self, request: Request, job: Job) -> None:
-        async def wait() -> None:
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-            job.future.cancel()
-
-        task = asyncio.get_running_loop().create_task(wait())
-        self._watchers.add(task)
-        task.add_done_callback(self._watchers.discard)

@@ -128,10 +128,14 @@ def test_who_does_not_take_the_answer_is_cut_off(strict):
         assert b"200 OK" in received(connection)
 
 
-def test_who_leaves_does_no_harm(strict):
+def test_who_leaves_is_forgotten(strict):
     for _ in range(20):
         with connected(strict) as connection:
-            connection.sendall(b"GET /v1/images?n=4096&format=npy HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.sendall(b"GET /v1/images?n=4096&seed=7&format=npy HTTP/1.1\r\nHost: x\r\n\r\n")
+    statuses = []
+    while len(statuses) < 20:
+        statuses = [json.loads(line)["status"] for line in strict.lines if "seed=7&" in line]
+    assert 499 in statuses  # what nobody waits for any more is not run
     with connected(strict) as connection:
         connection.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert b"200 OK" in received(connection)
