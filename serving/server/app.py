@@ -10,8 +10,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from serving.server.batching import Expired, Overloaded
-from serving.server.guard import Guard
-from serving.server.images import ImageEndpoints
+from serving.server.guard import App, Guard, Receive, Scope, Send, error
+from serving.server.images import IMAGE_PATHS, ImageEndpoints
 from serving.server.inference import InferenceEndpoints
 from serving.server.openapi import DocumentEndpoints
 from serving.server.pages import page_routes
@@ -50,7 +50,24 @@ def build(service: Service, log: TextIO | None = None) -> Guard:
         },
     )
     app.router.redirect_slashes = False
-    return Guard(app, service.telemetry, service.settings.token, log)
+    return Guard(_admission(app, service), service.telemetry, service.settings.token, log)
+
+
+def _admission(app: App, service: Service) -> App:
+    """Turns away here what would be turned away later, for less: under overload these are most requests."""
+
+    async def admit(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if (path.endswith("/infer") or path in IMAGE_PATHS) and (seconds := service.busy()):
+            await error(send, 429, _too_much(seconds), [(b"retry-after", b"%d" % seconds)])
+        else:
+            await app(scope, receive, send)
+
+    return admit
+
+
+def _too_much(seconds: int) -> str:
+    return f"the server is overloaded; ask again in {seconds} s."
 
 
 def _metrics(service: Service) -> Callable[[Request], Awaitable[Response]]:
@@ -74,8 +91,7 @@ def _protocol_error(request: Request, error: Exception) -> Response:
 
 def _overloaded(request: Request, error: Exception) -> Response:
     assert isinstance(error, Overloaded)
-    seconds = str(error.retry_after_s)
-    return _error(429, f"the server is overloaded; ask again in {seconds} s.", {"Retry-After": seconds})
+    return _error(429, _too_much(error.retry_after_s), {"Retry-After": str(error.retry_after_s)})
 
 
 def _expired(request: Request, error: Exception) -> Response:

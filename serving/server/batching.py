@@ -148,17 +148,23 @@ class Batcher:
         """Images that wait."""
         return self._waiting
 
+    def busy(self, count: int) -> int:
+        """Returns the seconds after which `count` more images may find room, and time; 0 if they do now."""
+        if not self._waiting:
+            return 0
+        seconds = (self._waiting + count) * self._seconds_per_image / len(self._threads)
+        if self._waiting + count > self._max_queue or seconds > self._timeout_s:
+            return max(1, math.ceil(seconds))
+        return 0
+
     def admit(self, count: int) -> None:
         """Refuses `count` more images if there is no room for them, or no time.
 
         Raises:
           Overloaded: with the seconds after which the queue will have been worked off.
         """
-        if not self._waiting:
-            return
-        seconds = (self._waiting + count) * self._seconds_per_image / len(self._threads)
-        if self._waiting + count > self._max_queue or seconds > self._timeout_s:
-            raise Overloaded(max(1, math.ceil(seconds)))
+        if seconds := self.busy(count):
+            raise Overloaded(seconds)
 
     async def run(self, job: Job) -> Any:
         """Queues a job and waits for its answer.

@@ -23,6 +23,7 @@ from serving.server.catalog import Bundle
 from serving.server.protocol import ProtocolError
 from serving.server.service import Service
 
+IMAGE_PATHS = ("/v1/images", "/v1/interpolate")
 FORMATS = {"png": "image/png", "npy": "application/octet-stream", "json": "application/json"}
 _CACHE_S = 300
 # Seeds that a server draws are short enough to be typed, and exact in every language's numbers.
@@ -40,8 +41,8 @@ class ImageEndpoints:
     def routes(self) -> list[Route]:
         """Returns the routes."""
         return [
-            Route("/v1/images", self.images),
-            Route("/v1/interpolate", self.interpolate),
+            Route(IMAGE_PATHS[0], self.images),
+            Route(IMAGE_PATHS[1], self.interpolate),
             Route("/v1/bundles", self.bundles),
         ]
 

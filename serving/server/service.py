@@ -62,6 +62,13 @@ class Service:
             self.telemetry.rejected("overloaded")
             raise
 
+    def busy(self) -> int:
+        """Returns the seconds after which one more image may find room; 0 if it does now. Counts a rejection."""
+        seconds = self._batcher.busy(1)
+        if seconds:
+            self.telemetry.rejected("overloaded")
+        return seconds
+
     def bundle(self, name: str | None) -> Bundle:
         """Finds a bundle.
 
