@@ -16,8 +16,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
+from serving import command_line
 from serving.generator import GENERATOR_FILES, available_cpus
 from serving.server.settings import Settings
 
@@ -164,18 +165,7 @@ def _token(path: str | None) -> str | None:
 
 def run() -> None:
     """Entry point of `python -m serving` and of `mirage-serve`."""
-    # absl's --help shows the main module's text and flags; a console script is a main module of its own.
-    sys.modules["__main__"].__doc__ = __doc__
-    own = flags.FlagValues()
-    define_flags(own)
-    for name in own:
-        flags.FLAGS[name] = own[name]
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], own[name])
-    app.run(_main)
-
-
-def _main(argv: Sequence[str]) -> int:
-    return main(flags.FLAGS, argv)
+    command_line.run(__doc__, define_flags, main)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
-from serving import png
+from serving import command_line, png
 from serving.generator import Generator
 from serving.manifest import BundleError
 
@@ -85,18 +85,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
 
 def run() -> None:
     """Entry point of `python -m serving.sample` and of `mirage-sample`."""
-    # absl's --help shows the main module's text and flags; a console script is a main module of its own.
-    sys.modules["__main__"].__doc__ = __doc__
-    own = flags.FlagValues()
-    define_flags(own)
-    for name in own:
-        flags.FLAGS[name] = own[name]
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], own[name])
-    app.run(_main)
-
-
-def _main(argv: Sequence[str]) -> int:
-    return main(flags.FLAGS, argv)
+    command_line.run(__doc__, define_flags, main)
 
 
 if __name__ == "__main__":
