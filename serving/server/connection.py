@@ -58,7 +58,8 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_head = True
         self._fresh = True
-        self._timer: asyncio.TimerHandle | None = None
+        self._reading: asyncio.TimerHandle | None = None
+        self._writing: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins the time for the first request."""
@@ -66,8 +67,9 @@ class Connection(HttpToolsProtocol):
         self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends the time, and the wait for what nobody will take."""
-        self._cancel()
+        """Ends all times, and the wait for what nobody will take."""
+        self._end_reading()
+        self._end_writing()
         scope: Mapping[str, Any] = {} if self.cycle is None else cast(dict[str, Any], self.cycle.scope)
         if GIVE_UP in scope:
             scope[GIVE_UP]()
@@ -80,7 +82,7 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head and self._head_bytes > MAX_HEAD:
             self._refuse(431, f"the request's head is longer than {MAX_HEAD} bytes; send a shorter one.")
-        elif self._timer is None and (self._head_bytes or not self._in_head):
+        elif self._reading is None and (self._head_bytes or not self._in_head):
             self._begin()
 
     def on_headers_complete(self) -> None:
@@ -93,7 +95,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """What comes next is another head."""
-        self._cancel()
+        self._end_reading()
         self._in_head, self._head_bytes = True, 0
         super().on_message_complete()
 
@@ -107,20 +109,19 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client takes its answer slowly: begins its time."""
         super().pause_writing()
-        self._cancel()
-        self._timer = self.loop.call_later(self.read_timeout_s, self.transport.abort)
+        self._writing = self.loop.call_later(self.read_timeout_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         """The client took a part of its answer."""
         super().resume_writing()
-        self._cancel()
+        self._end_writing()
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is no HTTP, as JSON like all errors."""
         self._refuse(400, msg)
 
     def _begin(self) -> None:
-        self._timer = self.loop.call_later(self.read_timeout_s, self._too_slow)
+        self._reading = self.loop.call_later(self.read_timeout_s, self._too_slow)
 
     def _too_slow(self) -> None:
         if self._in_head and not self._head_bytes:
@@ -139,7 +140,12 @@ class Connection(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
 
-    def _cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _end_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _end_writing(self) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None

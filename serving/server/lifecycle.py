@@ -21,6 +21,7 @@ from serving.server.app import build
 from serving.server.batching import Batcher
 from serving.server.catalog import load
 from serving.server.connection import Connection
+from serving.server.guard import Guard
 from serving.server.service import Service
 from serving.server.settings import Settings
 from serving.server.telemetry import Telemetry
@@ -123,7 +124,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
 class _Lifecycle:
     """What signals do."""
 
-    def __init__(self, settings: Settings, service: Service, server: _Server, app: object) -> None:
+    def __init__(self, settings: Settings, service: Service, server: _Server, app: Guard) -> None:
         self.status = 0
         self._settings = settings
         self._service = service
@@ -141,11 +142,11 @@ class _Lifecycle:
 
     def stop(self) -> None:
         """Begins to leave; a second time, leaves at once."""
-        if not self._service.ready and getattr(self._app, "closing", False):
+        if not self._service.ready and self._app.closing:
             self._server.should_exit = self._server.force_exit = True
             return
         self._service.leave()
-        self._app.closing = True  # type: ignore[attr-defined]
+        self._app.closing = True
         loop = asyncio.get_running_loop()
         loop.call_later(min(_LEAVE_S, self._settings.drain_s), setattr, self._server, "should_exit", True)
 
@@ -168,7 +169,7 @@ class _Lifecycle:
                     return
                 print(f"reload failed, the models stay as they are: {error}", file=sys.stderr, flush=True)
             else:
-                if not getattr(self._app, "closing", False):
+                if not self._app.closing:
                     self._service.serve(catalog)
                 print(f"ready: {', '.join(catalog.models)}", file=sys.stderr, flush=True)
             if not self._again:
