@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from serving.server.batching import Batcher, Job, Overloaded
+from serving.server.batching import Batcher, Expired, Job, Overloaded
 from serving.server.catalog import Bundle, Catalog
 from serving.server.connection import GIVE_UP
 from serving.server.guard import HEADERS
@@ -127,4 +127,7 @@ class Service:
             raise ProtocolError("the client has gone.", 499) from None
         except Overloaded:
             self.telemetry.rejected("overloaded")
+            raise
+        except Expired:
+            self.telemetry.rejected("expired")
             raise

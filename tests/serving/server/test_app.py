@@ -1,5 +1,6 @@
 """What surrounds the endpoints: errors, the token, headers, log, metrics, the document."""
 
+import concurrent.futures
 import io
 import json
 
@@ -180,3 +181,23 @@ def test_a_failure_inside_is_a_500_with_the_request_id_and_no_details(digits, ca
     assert "NoneType" not in failed.text
     assert "NoneType" in capsys.readouterr().err
     assert [json.loads(line)["status"] for line in log.splitlines()] == [503, 500]
+
+
+def test_what_cannot_be_carried_is_refused_and_counted(start_server, digits):
+    server = start_server(
+        f"--bundle={digits}", "--threads=1", "--max_images=4096", "--max_queue=4096", "--timeout_s=0.02"
+    )
+    server.wait_until_ready()
+    with (
+        concurrent.futures.ThreadPoolExecutor(8) as pool,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        answers = list(pool.map(lambda seed: client.get(f"/v1/images?n=4000&seed={seed}"), range(60)))
+        counted = counters(client)
+    by_status = {status: [each for each in answers if each.status_code == status] for status in (200, 429, 503)}
+    assert sum(map(len, by_status.values())) == 60
+    assert len(by_status[429]) == counted["mirage_rejected_total", "overloaded"] > 0
+    assert len(by_status[503]) == counted["mirage_rejected_total", "expired"]
+    for answer in by_status[429] + by_status[503]:
+        assert int(answer.headers["retry-after"]) >= 1
+        assert "again" in answer.json()["error"]
