@@ -13,8 +13,6 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 MAX_HEAD = 16384
 # Key of a request's scope: what is called if its client goes away before its answer.
 GIVE_UP = "mirage.give_up"
-# A client that has just connected is about to ask.
-_FRESH_S = 0.3
 
 
 class _Joined:
@@ -48,16 +46,17 @@ class Connection(HttpToolsProtocol):
 
     Attributes:
       read_timeout_s: seconds for a request to arrive, and for a stalled client to take more of its answer.
+      grace_s: seconds for which a connection without a request stays open when the server ends.
     """
 
     read_timeout_s = 10.0
+    grace_s = 1.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """As uvicorn's."""
         super().__init__(*args, **kwargs)
         self._head_bytes = 0
         self._in_head = True
-        self._fresh = True
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
 
@@ -88,7 +87,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Checks the head's size."""
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        self._in_head = self._fresh = False
+        self._in_head = False
         if size > MAX_HEAD:
             self._refuse(431, f"the request's head is longer than {MAX_HEAD} bytes; send a shorter one.")
         super().on_headers_complete()
@@ -100,9 +99,9 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def shutdown(self) -> None:
-        """Ends the connection after its request, if it has one, or has just been made for one."""
-        if self._fresh:
-            self.loop.call_later(_FRESH_S, super().shutdown)
+        """Ends the connection after its request; where there is none, one may be on its way."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(self.grace_s, super().shutdown)
         else:
             super().shutdown()
 

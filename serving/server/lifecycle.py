@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 import uvicorn
-from uvicorn.loops.auto import auto_loop_factory
 
 from serving.manifest import BundleError
 from serving.server.app import build
@@ -71,9 +70,7 @@ def serve(settings: Settings, sockets: Sequence[socket.socket]) -> int:
       The process's exit status: 0, or 1 if the models can't be loaded.
     """
     sys.setswitchinterval(_SWITCH_S)
-    # uvloop where there is one: some percent more requests.
-    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-        return runner.run(_serve(settings, list(sockets)))
+    return asyncio.run(_serve(settings, list(sockets)))
 
 
 async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
@@ -90,7 +87,8 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
     )
     service = Service(settings, telemetry, batcher)
     app = build(service, sys.stdout if settings.access_log else None)
-    connection = type("Connection", (Connection,), {"read_timeout_s": settings.read_timeout_s})
+    limits = {"read_timeout_s": settings.read_timeout_s, "grace_s": min(1.0, settings.drain_s / 2)}
+    connection = type("Connection", (Connection,), limits)
     server = _Server(
         uvicorn.Config(
             app,
