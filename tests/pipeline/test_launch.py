@@ -103,11 +103,15 @@ def test_two_workers_of_two_devices_follow_the_trajectory_of_one_device(images, 
     for actual, expected in zip(records(tmp_path / "cluster"), records(tmp_path / "single"), strict=True):
         for name in ("step", "images", "d_loss", "g_loss", "d_acc_real", "d_acc_fake"):
             assert actual[name] == pytest.approx(expected[name], rel=1e-4), name
+    # Rounding that moves an activation over zero changes a gradient, which Adam makes larger with each step: on some kinds
+    # of CPU some weights have left the bound by the 20th step, but none by the 10th.
+    actual, expected = (read_checkpoint(saved(tmp_path / kind)[0]) for kind in ("cluster", "single"))
+    assert actual.keys() == expected.keys()
+    for name, array in actual.items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-3, atol=5e-5, err_msg=name)
     actual, expected = (read_checkpoint(saved(tmp_path / kind)[-1]) for kind in ("cluster", "single"))
     assert actual.keys() == expected.keys()
     for name, array in actual.items():
-        # By norms: rounding that moves one activation over zero changes single gradients, but a lost worker or replica
-        # would change all of them by as much as they are.
         distance = np.linalg.norm(np.asarray(array, np.float64) - expected[name])
         assert distance <= 0.1 * np.linalg.norm(np.asarray(expected[name], np.float64)) + 1e-6, name
 
