@@ -231,7 +231,9 @@ def overload(setup: Setup) -> dict[str, Any]:
                 statuses.update(row["statuses"])
                 rounds.append({**row, "sustainable": sustainable, "ratio": row["goodput"] / sustainable})
         after = server.memory().resident
-    middle = {key: statistics.median(row[key] for row in rounds) for key in ("sustainable", "goodput", "ratio", "cpu")}
+    middle = {
+        key: statistics.median(row[key] for row in rounds) for key in ("sustainable", "rate", "goodput", "ratio", "cpu")
+    }
     for key in ("accepted_ms", "health_ms", "late_ms"):
         summaries = [row[key] for row in rounds if row[key]]
         middle[key] = {field: statistics.median(each[field] for each in summaries) for field in summaries[0]}

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.generator import Generator
+from serving.server.protocol import HEADER_LENGTH
 
-_HEADER_LENGTH = "Inference-Header-Content-Length"
 _SETTLE_S = 0.5
 SEED, LABEL = 7, 1
 FORMS = ("png", "json", "binary")
@@ -102,7 +102,7 @@ def binary_call(generator: Generator, count: int) -> Call:
         for name, array in tensors.items()
     ]
     head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
-    headers = {"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(head))}
+    headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
     body = b"".join([head, *(array.tobytes() for array in tensors.values())])
     return Call("POST", "/v2/models/sampler/infer", headers, body, _of_tensors)
 
@@ -123,7 +123,7 @@ def _of_json(headers: Mapping[str, str], body: bytes) -> NDArray[np.uint8]:
 
 
 def _of_tensors(headers: Mapping[str, str], body: bytes) -> NDArray[np.uint8]:
-    return _of_bytes(headers, body[int(headers[_HEADER_LENGTH]) :])
+    return _of_bytes(headers, body[int(headers[HEADER_LENGTH]) :])
 
 
 def _of_bytes(headers: Mapping[str, str], body: bytes) -> NDArray[np.uint8]:

@@ -58,7 +58,7 @@ def _admission(app: App, service: Service) -> App:
 
     async def admit(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if (path.endswith("/infer") or path in IMAGE_PATHS) and (seconds := service.busy()):
+        if (path.endswith("/infer") or path in IMAGE_PATHS) and (seconds := service.busy(1)):
             await error(send, 429, _too_much(seconds), [(b"retry-after", b"%d" % seconds)])
         else:
             await app(scope, receive, send)

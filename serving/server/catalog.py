@@ -9,14 +9,18 @@ first bundle's models are called `generator` and `sampler`; those of a bundle wi
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from serving.generator import GENERATOR_FILES, Generator
 from serving.manifest import BundleError, sha256
 from serving.server.protocol import TensorSpec
 
+MAX_TRUNCATION = 10
+_T = TypeVar("_T")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -51,6 +55,11 @@ class Model:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
+    @functools.cached_property
+    def numbers(self) -> int:
+        """How many numbers the inputs for one image have."""
+        return sum(abs(size) for spec in self.inputs for size in (spec.shape[-1:] or (1,)))
+
 
 class Catalog:
     """All that is served at one time; a reload makes another."""
@@ -60,11 +69,15 @@ class Catalog:
         self._bundles: dict[str, dict[str, Bundle]] = {}
         for bundle in bundles:
             self._bundles.setdefault(bundle.name, {})[bundle.version] = bundle
+        self._bundles = {
+            name: {version: versions[version] for version in sorted(versions, key=int)}
+            for name, versions in self._bundles.items()
+        }
         self.default = next(iter(self._bundles), "")
         self._models: dict[str, dict[str, Model]] = {}
         for name, versions in self._bundles.items():
             for kind, make in (("generator", _generator_model), ("sampler", _sampler_model)):
-                models = {version: make(versions[version]) for version in sorted(versions, key=int)}
+                models = {version: make(bundle) for version, bundle in versions.items()}
                 self._models[f"{name}-{kind}"] = models
                 if name == self.default:
                     self._models = {kind: models, **self._models}
@@ -82,14 +95,19 @@ class Catalog:
     def bundle(self, name: str | None = None) -> Bundle | None:
         """Returns the newest version of a bundle, by default of the first; None if there is none."""
         versions = self._bundles.get(self.default if name is None else name)
-        return versions[max(versions, key=int)] if versions else None
+        return newest(versions) if versions else None
 
     def model(self, name: str, version: str | None) -> Model | None:
         """Returns a model, by default its newest version; None if there is none."""
         versions = self._models.get(name)
         if not versions:
             return None
-        return versions.get(version) if version else versions[max(versions, key=int)]
+        return versions.get(version) if version else newest(versions)
+
+
+def newest(versions: Mapping[str, _T]) -> _T:
+    """Returns the last of versions that ascend."""
+    return list(versions.values())[-1]
 
 
 def load(bundles: Sequence[str], repository: Path | None, precision: str) -> Catalog:

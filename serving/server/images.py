@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from serving import png
 from serving.generator import slerp
 from serving.latents import latents
 from serving.server.batching import Job
-from serving.server.catalog import Bundle
+from serving.server.catalog import MAX_TRUNCATION, Bundle
 from serving.server.protocol import ProtocolError
 from serving.server.service import Service
 
@@ -63,8 +63,7 @@ class ImageEndpoints:
                     "class_names": list(info.class_names),
                 }
             )
-        body = {"bundles": described, "max_images": self._service.settings.max_images}
-        return Response(json.dumps(body), media_type="application/json")
+        return JSONResponse({"bundles": described, "max_images": self._service.settings.max_images})
 
     async def images(self, request: Request) -> Response:
         """Pictures of seeds."""
@@ -74,15 +73,15 @@ class ImageEndpoints:
         bundle = self._service.bundle(query.text("bundle"))
         drawn = query.text("seed") is None
         seed = secrets.randbelow(_DRAWN_SEEDS) if drawn else query.integer("seed", 0, -_INT64, _INT64 - count)
-        truncation = query.number("truncation", 1.0)
+        truncation = query.truncation()
         labels = query.labels(bundle, count)
         form, columns = query.form(), query.integer("columns", 0, 0, self._service.settings.max_images)
         seeds = np.int64(seed) + np.arange(count, dtype=np.int64)
         describe = _describe(bundle, labels, [{"seed": int(each)} for each in seeds])
-        facts = {"what": "images", **query.values, "seed": seed}
+        facts = None if drawn else {"what": "images", **query.values, "seed": seed}
         finish = _finisher(form, columns or _columns(bundle, query, count), describe)
         job = Job(bundle.generator, labels, finish, seeds=seeds, truncation=truncation, pixels=True)
-        return await self._answer(request, bundle, job, form, facts, None if drawn else facts, seed)
+        return await self._answer(request, bundle, job, form, facts, seed)
 
     async def interpolate(self, request: Request) -> Response:
         """Pictures on the way from one seed's to another's."""
@@ -92,7 +91,7 @@ class ImageEndpoints:
         bundle = self._service.bundle(query.text("bundle"))
         first = query.integer("from", None, -_INT64, _INT64 - 1)
         last = query.integer("to", None, -_INT64, _INT64 - 1)
-        truncation = query.number("truncation", 1.0)
+        truncation = query.truncation()
         labels = query.labels(bundle, count)
         if labels is not None and query.text("label") is None:
             labels = np.zeros_like(labels)  # a walk through all classes at once would show nothing
@@ -103,7 +102,7 @@ class ImageEndpoints:
         facts = {"what": "interpolate", **query.values}
         z = slerp(ends[0], ends[1], t) * np.float32(truncation)
         job = Job(bundle.generator, labels, _finisher(form, columns or count, describe), z=z, pixels=True)
-        return await self._answer(request, bundle, job, form, facts, facts, None)
+        return await self._answer(request, bundle, job, form, facts, None)
 
     async def _answer(
         self,
@@ -111,15 +110,23 @@ class ImageEndpoints:
         bundle: Bundle,
         job: Job,
         form: str,
-        facts: Mapping[str, Any],
-        cached: Mapping[str, Any] | None,
+        facts: Mapping[str, Any] | None,
         seed: int | None,
     ) -> Response:
-        """Answers with pictures, or with nothing if the client has them already."""
+        """Answers with pictures, or with nothing if the client has them already.
+
+        Args:
+          request: the request.
+          bundle: what makes them.
+          job: the work.
+          form: one of `FORMATS`.
+          facts: what they depend on besides the bundle; None if the same request may get others.
+          seed: the first one's, to be told.
+        """
         headers = {"X-Bundle": f"{bundle.name}/{bundle.version}"}
         if seed is not None:
             headers["X-Seed"] = str(seed)
-        if cached is None:
+        if facts is None:
             headers["Cache-Control"] = "no-store"
         else:
             text = json.dumps([bundle.name, bundle.version, bundle.digest, sorted(facts.items())])
@@ -156,14 +163,14 @@ class _Query:
             raise ProtocolError(f"{name} is {given}; expected a whole number from {least} to {most}.")
         return int(text or "")
 
-    def number(self, name: str, default: float) -> float:
-        text = self.values.get(name)
+    def truncation(self) -> float:
+        text = self.values.get("truncation", "1")
         try:
-            value = default if text is None else float(text)
+            value = float(text)
         except ValueError:
             value = math.nan
-        if not 0 <= value <= 10:
-            raise ProtocolError(f"{name} is {(text or '')[:40]!r}; expected a number from 0 to 10.")
+        if not 0 <= value <= MAX_TRUNCATION:
+            raise ProtocolError(f"truncation is {text[:40]!r}; expected a number from 0 to {MAX_TRUNCATION}.")
         return value
 
     def form(self) -> str:

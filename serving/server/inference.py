@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from serving.server.batching import Job
-from serving.server.catalog import Model
+from serving.server.catalog import MAX_TRUNCATION, Model
 from serving.server.guard import HEADERS
 from serving.server.protocol import HEADER_LENGTH, ProtocolError, format_answer, parse_request
 from serving.server.protocol import Request as Inference
@@ -53,8 +53,7 @@ class InferenceEndpoints:
         headers = request.scope[HEADERS]
         if headers.get(b"content-encoding", b"identity") != b"identity":
             raise ProtocolError("the body is compressed; send it as it is.", 415)
-        numbers = sum(abs(size) for spec in model.inputs for size in (spec.shape[-1:] or (1,)))
-        body = await service.body(request, service.body_limit(numbers))
+        body = await service.body(request, service.body_limit(model.numbers))
         arguments = (
             body,
             length.decode("latin-1") if (length := headers.get(_LENGTH)) is not None else None,
@@ -128,8 +127,8 @@ def _job(name: str, model: Model, inference: Inference) -> Job:
         raise ProtocolError(str(error)) from None
     output = model.outputs[0].name
     truncation = float(inputs.get("truncation", 1.0))
-    if not 0 <= truncation <= 10:
-        raise ProtocolError(f"truncation is {truncation:g}; expected a number from 0 to 10.")
+    if not 0 <= truncation <= MAX_TRUNCATION:
+        raise ProtocolError(f"truncation is {truncation:g}; expected a number from 0 to {MAX_TRUNCATION}.")
 
     def finish(images: NDArray) -> tuple[bytes, dict[str, str]]:
         if images.dtype.kind == "f" and not np.isfinite(images).all():  # which JSON has no numbers for

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from serving.server.catalog import Model
+from serving.server.catalog import MAX_TRUNCATION, Model, newest
 from serving.server.images import FORMATS
 from serving.server.protocol import HEADER_LENGTH, TensorSpec
 from serving.server.service import Service
@@ -19,7 +19,7 @@ _DESCRIPTION = (
     "which Triton, KServe and their clients speak."
 )
 _INT64 = {"type": "integer", "format": "int64", "minimum": -(2**63), "maximum": 2**63 - 1}
-_TRUNCATION = {"type": "number", "minimum": 0, "maximum": 10}
+_TRUNCATION = {"type": "number", "minimum": 0, "maximum": MAX_TRUNCATION}
 _NUMBERS = {"FP32": {"type": "number", "minimum": -1e30, "maximum": 1e30}, "INT64": _INT64}
 
 
@@ -54,7 +54,7 @@ def describe(service: Service) -> dict[str, Any]:
         "/v2/health/ready": {"get": _get("Whether requests should be sent here; 503 if not.", "ready")},
     }
     for name, versions in service.catalog.models.items():
-        model = list(versions.values())[-1]
+        model = newest(versions)
         path = f"/v2/models/{name}"
         paths[path] = {"get": _get("Inputs and outputs of the model.", f"{name}_metadata")}
         paths[f"{path}/ready"] = {"get": _get("Whether the model can be run; 503 if not.", f"{name}_ready")}

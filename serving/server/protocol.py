@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 HEADER_LENGTH = "Inference-Header-Content-Length"
 _DTYPES: Mapping[str, np.dtype] = {
     "UINT8": np.dtype("u1"),
-    "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),
     "FP32": np.dtype("<f4"),
 }
@@ -179,9 +178,7 @@ def _no_constant(name: str) -> NoReturn:
 
 def _list_of_objects(document: Mapping[str, Any], name: str, *, required: bool) -> list[dict[str, Any]]:
     value = document.get(name)
-    if value is None and not required:
-        return []
-    if value == [] and not required:
+    if not required and value in (None, []):
         return []
     if not isinstance(value, list) or not value or not all(isinstance(each, dict) for each in value):
         _refuse(f"{name} is {_show(value)}; expected a list of objects.")

@@ -56,15 +56,12 @@ class Service:
         if not self.catalog.names:
             self.telemetry.rejected("starting")
             raise ProtocolError("the server is starting; ask again in a second.", 503)
-        try:
-            self._batcher.admit(count)
-        except Overloaded:
-            self.telemetry.rejected("overloaded")
-            raise
+        if seconds := self.busy(count):
+            raise Overloaded(seconds)
 
-    def busy(self) -> int:
-        """Returns the seconds after which one more image may find room; 0 if it does now. Counts a rejection."""
-        seconds = self._batcher.busy(1)
+    def busy(self, count: int) -> int:
+        """Returns the seconds after which `count` more images may find room; 0 if they do now. Counts a rejection."""
+        seconds = self._batcher.busy(count)
         if seconds:
             self.telemetry.rejected("overloaded")
         return seconds

@@ -3,6 +3,10 @@
 import dataclasses
 from pathlib import Path
 
+# prometheus_client reads it when it is imported: processes that share the folder it names give one sum. It stands here
+# because it is set before that.
+METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:

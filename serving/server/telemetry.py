@@ -6,9 +6,9 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from serving.server.settings import METRICS_FOLDER_VARIABLE
+
 disable_created_metrics()
-# prometheus_client reads it when it is imported: processes that share a folder give one sum.
-FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
@@ -82,7 +82,7 @@ class Telemetry:
     def text(self) -> bytes:
         """Returns all of it, of all processes."""
         self._waiting.set(self._read_waiting())
-        if FOLDER_VARIABLE not in os.environ:
+        if METRICS_FOLDER_VARIABLE not in os.environ:
             return generate_latest(self.registry)
         together = CollectorRegistry()
         MultiProcessCollector(together)

@@ -7,10 +7,8 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from serving.server.settings import Settings
+from serving.server.settings import METRICS_FOLDER_VARIABLE, Settings
 
-# The same name as prometheus_client's, which must not be imported before it is set.
-_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _RESTART_S = 1.0
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 
@@ -26,7 +24,7 @@ def supervise(settings: Settings, work: Callable[[], int]) -> int:
       0 if all workers ended well after SIGTERM or SIGINT, otherwise 1.
     """
     with tempfile.TemporaryDirectory(prefix="mirage-metrics-") as folder:
-        os.environ[_FOLDER_VARIABLE] = folder
+        os.environ[METRICS_FOLDER_VARIABLE] = folder
         return _Supervisor(settings, work).run(folder)
 
 

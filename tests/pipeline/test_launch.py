@@ -103,8 +103,8 @@ def test_two_workers_of_two_devices_follow_the_trajectory_of_one_device(images, 
     for actual, expected in zip(records(tmp_path / "cluster"), records(tmp_path / "single"), strict=True):
         for name in ("step", "images", "d_loss", "g_loss", "d_acc_real", "d_acc_fake"):
             assert actual[name] == pytest.approx(expected[name], rel=1e-4), name
-    # Rounding that moves an activation over zero changes a gradient, which Adam makes larger with each step: on some kinds
-    # of CPU some weights have left the bound by the 20th step, but none by the 10th.
+    # Rounding that moves an activation over zero changes a gradient, which Adam makes larger with each step: on some
+    # kinds of CPU some weights have left the bound by the 20th step, but none by the 10th.
     actual, expected = (read_checkpoint(saved(tmp_path / kind)[0]) for kind in ("cluster", "single"))
     assert actual.keys() == expected.keys()
     for name, array in actual.items():
