@@ -77,6 +77,13 @@ async def until(condition):
         await asyncio.sleep(0.001)
 
 
+async def occupied(batcher, gate):
+    """Has a thread wait at a gate; returns what it will make."""
+    running = asyncio.ensure_future(batcher.run(job(gate, [0])))
+    await until(gate.entered.is_set)
+    return running
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("max_batch", [0, 1, 5])
 def test_each_gets_its_own_pictures_to_the_last_bit(generator, threads, max_batch):
@@ -101,8 +108,7 @@ def test_latents_seeds_and_truncation_share_a_batch(generator):
     plain = job(gate, [5])
 
     async def together(batcher):
-        blocked = asyncio.ensure_future(batcher.run(job(gate, [0])))
-        await until(gate.entered.is_set)
+        blocked = await occupied(batcher, gate)
         waiting = asyncio.gather(*(batcher.run(each) for each in (images, small, plain)))
         await asyncio.sleep(0)
         gate.open.set()
@@ -134,8 +140,7 @@ def test_waiting_images_become_one_batch_up_to_the_limit(generator):
     gate = Gate(generator)
 
     async def fill(batcher):
-        runs = [asyncio.ensure_future(batcher.run(job(gate, [0])))]
-        await until(gate.entered.is_set)
+        runs = [await occupied(batcher, gate)]
         runs += [asyncio.ensure_future(batcher.run(job(gate, [n]))) for n in range(11)]
         await asyncio.sleep(0.01)
         assert batcher.waiting == 11
@@ -170,8 +175,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(generator):
     gate = Gate(generator)
 
     async def overload(batcher):
-        running = asyncio.ensure_future(batcher.run(job(gate, [0])))
-        await until(gate.entered.is_set)
+        running = await occupied(batcher, gate)
         waiting = asyncio.ensure_future(batcher.run(job(gate, range(5))))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded) as refused:
@@ -200,8 +204,7 @@ def test_what_would_be_late_is_refused(generator):
     async def overload(batcher):
         await batcher.run(job(slow, [0]))  # it learns what an image takes
         slow.entered.clear()
-        running = asyncio.ensure_future(batcher.run(job(slow, [0])))
-        await until(slow.entered.is_set)
+        running = await occupied(batcher, slow)
         waiting = asyncio.ensure_future(batcher.run(job(slow, range(4))))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
@@ -216,8 +219,7 @@ def test_a_job_that_could_not_begin_in_time_is_dropped(generator):
     gate = Gate(generator)
 
     async def expire(batcher):
-        running = asyncio.ensure_future(batcher.run(job(gate, [0])))
-        await until(gate.entered.is_set)
+        running = await occupied(batcher, gate)
         late = asyncio.ensure_future(batcher.run(job(gate, [1, 2])))
         await asyncio.sleep(0.05)
         gate.open.set()
@@ -234,8 +236,7 @@ def test_a_cancelled_job_is_not_run(generator):
     gate = Gate(generator)
 
     async def cancel(batcher):
-        running = asyncio.ensure_future(batcher.run(job(gate, [0])))
-        await until(gate.entered.is_set)
+        running = await occupied(batcher, gate)
         unwanted = asyncio.ensure_future(batcher.run(job(gate, [1])))
         wanted = asyncio.ensure_future(batcher.run(job(gate, [2])))
         await asyncio.sleep(0)

@@ -62,13 +62,20 @@ def test_leaving_is_seen_before_the_end_and_nothing_is_lost(start_server, digits
     assert server.end() == 0
 
 
-def test_a_second_signal_ends_at_once(start_server, digits):
-    server = start_server(f"--bundle={digits}", "--drain_s=60")
-    server.wait_until_ready()
+@contextlib.contextmanager
+def half_a_request(server):
+    """Has the server wait for a body."""
     parts = urlsplit(server.url)
     with socket.create_connection((parts.hostname, parts.port)) as connection:
         connection.sendall(b"POST /v2/models/sampler/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
         time.sleep(0.2)
+        yield
+
+
+def test_a_second_signal_ends_at_once(start_server, digits):
+    server = start_server(f"--bundle={digits}", "--drain_s=60")
+    server.wait_until_ready()
+    with half_a_request(server):
         server.signal(signal.SIGTERM)
         time.sleep(0.6)
         assert server.process.poll() is None
@@ -79,10 +86,7 @@ def test_a_second_signal_ends_at_once(start_server, digits):
 def test_drain_s_bounds_the_wait(start_server, digits):
     server = start_server(f"--bundle={digits}", "--drain_s=1")
     server.wait_until_ready()
-    parts = urlsplit(server.url)
-    with socket.create_connection((parts.hostname, parts.port)) as connection:
-        connection.sendall(b"POST /v2/models/sampler/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
-        time.sleep(0.2)
+    with half_a_request(server):
         started = time.monotonic()
         assert server.end() == 0
         assert time.monotonic() - started < 8
