@@ -12,7 +12,6 @@ SIGHUP loads the bundles anew; SIGTERM finishes what was accepted and ends.
 
 import os
 import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -116,17 +115,17 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
         settings = settings_of(values)
         listener = _listen(settings)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        command_line.say(f"error: {error}")
         return 1
     host, port = listener.getsockname()[:2]
-    print(f"serving at http://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr, flush=True)
+    command_line.say(f"serving at http://{f'[{host}]' if ':' in host else host}:{port}")
 
     def work() -> int:
         # Here, since workers must not share what libraries do when they are imported.
         try:
             from serving.server.lifecycle import serve
         except ModuleNotFoundError as error:
-            print(f"error: {error.name} is missing; pip install 'mirage-gan[serve]'.", file=sys.stderr)
+            command_line.say(f"error: {error.name} is missing; pip install 'mirage-gan[serve]'.")
             return 1
         return serve(settings, [listener])
 
@@ -134,7 +133,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
         return work()
     from serving.server.workers import supervise
 
-    return supervise(settings, work)
+    return supervise(settings, listener, work)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -26,3 +26,9 @@ def run(
         flags.FLAGS[name] = own[name]
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], own[name])
     app.run(lambda argv: main(flags.FLAGS, argv))
+
+
+def say(message: str) -> None:
+    """Writes a line to standard error, in one piece, which other processes' lines can't divide."""
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()

@@ -4,13 +4,13 @@ import hmac
 import json
 import random
 import re
-import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from serving.command_line import say
 from serving.server.pages import PAGE_PATHS
 from serving.server.telemetry import Telemetry
 
@@ -86,7 +86,7 @@ class Guard:
             else:
                 await self._app(scope, receive, guarded_send)
         except Exception:
-            print(f"request {scope['request_id']} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+            say(f"request {scope['request_id']} failed:\n{traceback.format_exc()}")
         finally:
             seconds = time.monotonic() - started
             self._telemetry.answered(getattr(scope.get("endpoint"), "__name__", "none"), status or 499, seconds)

@@ -11,52 +11,61 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import uvicorn
 
+from serving.command_line import say
 from serving.manifest import BundleError
 from serving.server.app import build
 from serving.server.batching import Batcher
 from serving.server.catalog import load
 from serving.server.connection import Connection
 from serving.server.guard import Guard
+from serving.server.listening import HANDSHAKE_S, LEAVE_S, ignore_handshakes, waiting
 from serving.server.service import Service
 from serving.server.settings import Settings
 from serving.server.telemetry import Telemetry
 
-# For so long requests on open connections are still answered after SIGTERM, each with "Connection: close", so that
-# clients and load balancers go elsewhere before connections are closed.
-_LEAVE_S = 0.3
 # Python lets a thread wait so long for another that computes; the default of 5 ms is many batches.
 _SWITCH_S = 0.0005
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which leaves signals to us."""
+    """uvicorn's server, which leaves signals to us.
+
+    Attributes:
+      shared_sockets: whether other processes listen at the same sockets.
+    """
+
+    shared_sockets = False
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accepts the connections that wait, which closing their socket would reset, then does as uvicorn."""
-        waiting = [connection for listener in sockets or () for connection in _accept(listener)]
+        """Accepts the connections that wait before their socket is closed, then does as uvicorn."""
+        loop = asyncio.get_running_loop()
+        listeners = sockets or []
+        if not self.shared_sockets:
+            for listener in listeners:
+                ignore_handshakes(listener)
+        await asyncio.sleep(HANDSHAKE_S)
+        for listener in listeners:
+            loop.remove_reader(listener)
+        # A few turns: closing its server, asyncio would drop what it has accepted but not yet begun to serve.
+        await asyncio.sleep(0.01)
+        last = [connection for listener in listeners for connection in waiting(listener)]
         for server in self.servers:
             server.close()
-        for connection in waiting:
-            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        for connection in last:
+            await loop.connect_accepted_socket(self._protocol, connection)
         await super().shutdown(sockets)
 
     def _protocol(self) -> asyncio.Protocol:
         factory: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
         return factory(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
-
-
-def _accept(listener: socket.socket) -> Iterator[socket.socket]:
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            yield listener.accept()[0]
 
 
 def serve(settings: Settings, sockets: Sequence[socket.socket]) -> int:
@@ -103,6 +112,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
             timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         )
     )
+    server.shared_sockets = settings.workers > 1
     lifecycle = _Lifecycle(settings, service, server, app)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lifecycle.stop)
@@ -146,7 +156,7 @@ class _Lifecycle:
         self._service.leave()
         self._app.closing = True
         loop = asyncio.get_running_loop()
-        loop.call_later(min(_LEAVE_S, self._settings.drain_s), setattr, self._server, "should_exit", True)
+        loop.call_later(min(LEAVE_S, self._settings.drain_s), setattr, self._server, "should_exit", True)
 
     async def end(self) -> None:
         """Waits for a load that has begun."""
@@ -161,14 +171,14 @@ class _Lifecycle:
                 catalog = await asyncio.to_thread(load, settings.bundles, settings.repository, settings.precision)
             except (BundleError, OSError) as error:
                 if not self._service.catalog.names:
-                    print(f"error: {error}", file=sys.stderr, flush=True)
+                    say(f"error: {error}")
                     self.status = 1
                     self._server.should_exit = True
                     return
-                print(f"reload failed, the models stay as they are: {error}", file=sys.stderr, flush=True)
+                say(f"reload failed, the models stay as they are: {error}")
             else:
                 if not self._app.closing:
                     self._service.serve(catalog)
-                print(f"ready: {', '.join(catalog.models)}", file=sys.stderr, flush=True)
+                say(f"ready: {', '.join(catalog.models)}")
             if not self._again:
                 return

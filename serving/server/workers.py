@@ -2,22 +2,27 @@
 
 import os
 import signal
+import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 
+from serving.command_line import say
+from serving.server.listening import LEAVE_S, ignore_handshakes
 from serving.server.settings import METRICS_FOLDER_VARIABLE, Settings
 
 _RESTART_S = 1.0
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 
 
-def supervise(settings: Settings, work: Callable[[], int]) -> int:
+def supervise(settings: Settings, listener: socket.socket, work: Callable[[], int]) -> int:
     """Forks worker processes, restarts those that die, hands signals on, and waits for all of them at the end.
 
     Args:
       settings: says how many.
+      listener: the socket that they share.
       work: what each does; returns its exit status.
 
     Returns:
@@ -25,13 +30,16 @@ def supervise(settings: Settings, work: Callable[[], int]) -> int:
     """
     with tempfile.TemporaryDirectory(prefix="mirage-metrics-") as folder:
         os.environ[METRICS_FOLDER_VARIABLE] = folder
-        return _Supervisor(settings, work).run(folder)
+        return _Supervisor(settings, listener, work).run(folder)
 
 
 class _Supervisor:
-    def __init__(self, settings: Settings, work: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket, work: Callable[[], int]) -> None:
         self._settings = settings
+        self._listener = listener
         self._work = work
+        # Nobody writes to it: it ends with the supervisor, however that ends.
+        self._lifeline, self._held = os.pipe()
         self._started: dict[int, float] = {}
         self._stopping = False
         self._status = 0
@@ -56,15 +64,21 @@ class _Supervisor:
         if pid:
             self._started[pid] = time.monotonic()
             return
+        os.close(self._held)
+        threading.Thread(target=self._follow, daemon=True).start()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to load anew
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         try:
             status = self._work()
         except BaseException as error:
-            print(f"error: a worker failed: {error!r}", file=sys.stderr, flush=True)
+            say(f"error: a worker failed: {error!r}")
             status = 1
         sys.stdout.flush()
         os._exit(status)
+
+    def _follow(self) -> None:
+        os.read(self._lifeline, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _reap(self, folder: str) -> None:
         while self._started:
@@ -82,7 +96,7 @@ class _Supervisor:
             # SIGTERM itself ends one that has not yet begun to listen for it.
             self._status = self._status or int(status not in (0, -signal.SIGTERM))
             return
-        print(f"worker {pid} ended with {status}", file=sys.stderr, flush=True)
+        say(f"worker {pid} ended with {status}")
         if time.monotonic() - started < _RESTART_S:
             # It could not even begin: neither will another.
             self._status = 1
@@ -91,8 +105,12 @@ class _Supervisor:
             self._fork()
 
     def _stop(self) -> None:
+        first = not self._stopping
         self._stopping = True
         self._tell(signal.SIGTERM)
+        if first:
+            time.sleep(min(LEAVE_S, self._settings.drain_s))
+            ignore_handshakes(self._listener)
 
     def _tell(self, number: int) -> None:
         for pid in list(self._started):

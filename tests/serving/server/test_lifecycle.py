@@ -203,14 +203,24 @@ def test_a_worker_that_dies_is_replaced(start_server, digits):
     assert server.end() == 0
 
 
+def test_workers_end_with_their_supervisor(start_server, digits):
+    server = start_server(f"--bundle={digits}", "--workers=2")
+    server.wait_for("^ready: ", 2)
+    server.signal(signal.SIGKILL)
+    server.end()  # returns when both have closed standard error
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{server.url}/v2/health/live")
+
+
 def test_workers_that_cannot_start_end_the_server(start_server, tmp_path):
     server = start_server(f"--bundle={tmp_path}", "--workers=2")
     assert server.process.wait(20) == 1
 
 
 @pytest.mark.slow
-def test_two_hundred_restarts_under_load_lose_nothing(start_server, digits):
-    """100 by SIGTERM, the next server taking the same port, and 100 by SIGHUP."""
+@pytest.mark.parametrize(("workers", "rounds"), [(1, 100), (2, 30)])
+def test_two_hundred_restarts_under_load_lose_nothing(start_server, digits, workers, rounds):
+    """100 by SIGTERM, the next server taking the same port, and 100 by SIGHUP; then 60 of two processes."""
     generator = Generator.load(digits)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -246,15 +256,15 @@ def test_two_hundred_restarts_under_load_lose_nothing(start_server, digits):
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(ask, worker) for worker in range(6)]
         try:
-            for _ in range(100):
-                server = start_server(f"--bundle={digits}", f"--port={port}", "--noaccess_log")
-                server.wait_until_ready()
+            for _ in range(rounds):
+                server = start_server(f"--bundle={digits}", f"--port={port}", "--noaccess_log", f"--workers={workers}")
+                server.wait_for("^ready: ", workers)
                 time.sleep(0.1)
                 server.signal(signal.SIGHUP)
-                server.wait_for("^ready: ", 2)
+                server.wait_for("^ready: ", 2 * workers)
                 assert server.end() == 0
         finally:
             stop.set()
         counts = [each.result() for each in asked]
-    assert min(counts) > 100
+    assert min(counts) > rounds
     assert lost == []
