@@ -140,6 +140,7 @@ class _Lifecycle:
         self._app = app
         self._task: asyncio.Task[None] | None = None
         self._again = False
+        self._left = 0.0
 
     def reload(self) -> None:
         """Loads the models, for the first time or anew."""
@@ -150,12 +151,15 @@ class _Lifecycle:
 
     def stop(self) -> None:
         """Begins to leave; a second time, leaves at once."""
-        if not self._service.ready and self._app.closing:
-            self._server.should_exit = self._server.force_exit = True
+        loop = asyncio.get_running_loop()
+        if self._app.closing:
+            # A terminal and systemd signal a worker and its supervisor, which hands it on: the same signal twice.
+            if loop.time() - self._left > LEAVE_S:
+                self._server.should_exit = self._server.force_exit = True
             return
+        self._left = loop.time()
         self._service.leave()
         self._app.closing = True
-        loop = asyncio.get_running_loop()
         loop.call_later(min(LEAVE_S, self._settings.drain_s), setattr, self._server, "should_exit", True)
 
     async def end(self) -> None:

@@ -69,7 +69,7 @@ def half_a_request(server):
     with socket.create_connection((parts.hostname, parts.port)) as connection:
         connection.sendall(b"POST /v2/models/sampler/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
         time.sleep(0.2)
-        yield
+        yield connection
 
 
 def test_a_second_signal_ends_at_once(start_server, digits):
@@ -81,6 +81,19 @@ def test_a_second_signal_ends_at_once(start_server, digits):
         assert server.process.poll() is None
         server.signal(signal.SIGTERM)
         server.process.wait(5)
+
+
+def test_a_signal_to_all_processes_at_once_is_one_signal(start_server, digits):
+    """As a terminal's Ctrl-C and systemd's stop are; a supervisor hands it on besides."""
+    server = start_server(f"--bundle={digits}", "--workers=2")
+    server.wait_for("^ready: ", 2)
+    with half_a_request(server) as connection:
+        for pid in (*children(server.process), server.process.pid):
+            os.kill(pid, signal.SIGINT)
+        time.sleep(1.5)
+        connection.sendall(b'{"inputs":')
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
+    assert server.process.wait(10) == 0
 
 
 def test_drain_s_bounds_the_wait(start_server, digits):
