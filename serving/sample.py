@@ -10,7 +10,6 @@ Sevens only, from another seed:
 """
 
 import math
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,10 +69,10 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
         columns = values.columns or (len(generator.class_names) if in_turn else math.ceil(math.sqrt(values.n)))
         png.write(out, png.grid(images, columns))
     except (BundleError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        command_line.say(f"error: {error}")
         return 1
     except OSError as error:
-        print(f"error: --out={out} can't be written ({error.strerror}).", file=sys.stderr)
+        command_line.say(f"error: --out={out} can't be written ({error.strerror}).")
         return 1
     height, width, _ = generator.image_shape
     print(

@@ -22,9 +22,9 @@ from serving.server.batching import Batcher
 from serving.server.catalog import load
 from serving.server.connection import Connection
 from serving.server.guard import Guard
-from serving.server.listening import HANDSHAKE_S, LEAVE_S, ignore_handshakes, waiting
+from serving.server.listening import HANDSHAKE_S, ignore_handshakes, waiting
 from serving.server.service import Service
-from serving.server.settings import Settings
+from serving.server.settings import LEAVE_S, Settings
 from serving.server.telemetry import Telemetry
 
 # Python lets a thread wait so long for another that computes; the default of 5 ms is many batches.
@@ -160,7 +160,7 @@ class _Lifecycle:
         self._left = loop.time()
         self._service.leave()
         self._app.closing = True
-        loop.call_later(min(LEAVE_S, self._settings.drain_s), setattr, self._server, "should_exit", True)
+        loop.call_later(self._settings.leave_s, setattr, self._server, "should_exit", True)
 
     async def end(self) -> None:
         """Waits for a load that has begun."""

@@ -12,10 +12,7 @@ from collections.abc import Iterator
 
 from serving.command_line import say
 
-# For so long requests are still answered after SIGTERM, each with "Connection: close", so that clients and load
-# balancers go elsewhere before connections are closed.
-LEAVE_S = 0.3
-# For so long after that, handshakes that had begun may be completed.
+# For so long handshakes that have begun may still be completed.
 HANDSHAKE_S = 0.2
 
 # Linux's number of the option; Python's socket module has no name for it.

@@ -6,6 +6,7 @@ from pathlib import Path
 # prometheus_client reads it when it is imported: processes that share the folder it names give one sum. It stands here
 # because it is set before that.
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+LEAVE_S = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,3 +48,8 @@ class Settings:
     drain_s: float = 10.0
     token: str | None = None
     access_log: bool = True
+
+    @property
+    def leave_s(self) -> float:
+        """Seconds for which requests are still taken after SIGTERM, so that clients and load balancers go elsewhere."""
+        return min(LEAVE_S, self.drain_s)

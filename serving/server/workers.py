@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from serving.command_line import say
-from serving.server.listening import LEAVE_S, ignore_handshakes
+from serving.server.listening import ignore_handshakes
 from serving.server.settings import METRICS_FOLDER_VARIABLE, Settings
 
 _RESTART_S = 1.0
@@ -109,7 +109,7 @@ class _Supervisor:
         self._stopping = True
         self._tell(signal.SIGTERM)
         if first:
-            time.sleep(min(LEAVE_S, self._settings.drain_s))
+            time.sleep(self._settings.leave_s)
             ignore_handshakes(self._listener)
 
     def _tell(self, number: int) -> None:
