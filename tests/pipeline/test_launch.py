@@ -91,29 +91,25 @@ def records(run_dir):
 
 
 def test_two_workers_of_two_devices_follow_the_trajectory_of_one_device(images, tmp_path):
-    cluster = launch(*training(images, tmp_path / "cluster", virtual_devices=2))
+    # Rounding that moves an activation over zero changes a gradient, which Adam makes larger with each step: on some
+    # kinds of CPU some losses and weights leave these bounds by the 20th step, but none by the 10th.
+    every = {"steps": 10, "log_every": 5, "checkpoint_every": 5}
+    cluster = launch(*training(images, tmp_path / "cluster", virtual_devices=2, **every))
     output = end(cluster)
     assert cluster.returncode == 0, output
     assert "[0] Training mlp with nsgan" in output
     assert "4 replicas" in output
     assert "[1] Done" not in output  # the chief alone writes and tells
-    single = alone(training(images, tmp_path / "single"))
+    single = alone(training(images, tmp_path / "single", **every))
     output = end(single)
     assert single.returncode == 0, output
     for actual, expected in zip(records(tmp_path / "cluster"), records(tmp_path / "single"), strict=True):
         for name in ("step", "images", "d_loss", "g_loss", "d_acc_real", "d_acc_fake"):
             assert actual[name] == pytest.approx(expected[name], rel=1e-4), name
-    # Rounding that moves an activation over zero changes a gradient, which Adam makes larger with each step: on some
-    # kinds of CPU some weights have left the bound by the 20th step, but none by the 10th.
-    actual, expected = (read_checkpoint(saved(tmp_path / kind)[0]) for kind in ("cluster", "single"))
-    assert actual.keys() == expected.keys()
-    for name, array in actual.items():
-        np.testing.assert_allclose(array, expected[name], rtol=1e-3, atol=5e-5, err_msg=name)
     actual, expected = (read_checkpoint(saved(tmp_path / kind)[-1]) for kind in ("cluster", "single"))
     assert actual.keys() == expected.keys()
     for name, array in actual.items():
-        distance = np.linalg.norm(np.asarray(array, np.float64) - expected[name])
-        assert distance <= 0.1 * np.linalg.norm(np.asarray(expected[name], np.float64)) + 1e-6, name
+        np.testing.assert_allclose(array, expected[name], rtol=1e-3, atol=5e-5, err_msg=name)
 
 
 def test_a_worker_that_is_killed_is_started_again_with_all(images, tmp_path):
