@@ -1,12 +1,9 @@
 """`python -m pipeline` as users call it."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +11,7 @@ from PIL import Image
 
 from pipeline.checkpoint_files import read_checkpoint
 from pipeline.errors import PREEMPTED
-
-ROOT = Path(__file__).parent.parent.parent
-# One thread each, so that bits can be compared whatever the number of cores.
-ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
+from tests.processes import ENVIRONMENT, ROOT, saved, wait_for
 
 
 def command(*arguments):
@@ -106,9 +100,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(uninterrupted, tmp_path, number):
     run_dir = tmp_path / "run"
     arguments = tiny(images, run_dir)
     with subprocess.Popen(command(*arguments), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
-        while not list((run_dir / "checkpoints").glob("step_???????")) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_for(lambda: saved(run_dir), timeout=120, process=process)
         process.send_signal(number)
         printed, _ = process.communicate(timeout=60)
     if number == signal.SIGKILL:

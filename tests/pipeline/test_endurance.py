@@ -13,12 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.checkpoint_files import list_checkpoints, read_checkpoint
+from tests.processes import ENVIRONMENT, ROOT, children, last_checkpoint, saved, wait_for_saves
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parent.parent.parent
-ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
 
 
 def flags(folder, run_dir, steps, **more):
@@ -59,17 +56,9 @@ def images(tmp_path):
 
 def result(run_dir):
     """Every bit of the last checkpoint and of the last preview."""
-    arrays = read_checkpoint(list_checkpoints(run_dir / "checkpoints")[-1])
+    arrays = last_checkpoint(run_dir)
     last_picture = sorted((run_dir / "samples").iterdir())[-1]
     return {name: array.tobytes() for name, array in arrays.items()} | {last_picture.name: last_picture.read_bytes()}
-
-
-def restarts(log):
-    return Path(log.name).read_text().count("starting all workers again")
-
-
-def saved(run_dir):
-    return [path.name for path in list_checkpoints(run_dir / "checkpoints")]
 
 
 @pytest.mark.parametrize("device_data_mb", [2048, 0], ids=["resident", "streamed"])
@@ -95,18 +84,6 @@ def test_killed_at_twenty_random_moments(images, tmp_path, device_data_mb):
     assert result(tmp_path / "broken") == result(tmp_path / "straight")
 
 
-def wait_for_saves(process, log, run_dir, after_restarts):
-    """Waits for a checkpoint of the workers of that restart; one that outlives a kill may still finish a save."""
-    deadline = time.monotonic() + 90
-    before = None
-    while before is None or saved(run_dir)[-1:] <= before:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        if before is None and restarts(log) == after_restarts:
-            before = saved(run_dir)[-1:]
-        time.sleep(0.05)
-
-
 def test_a_cluster_that_loses_a_worker_five_times(images, tmp_path):
     moments = random.Random(0)
     run_dir = tmp_path / "broken"
@@ -114,13 +91,14 @@ def test_a_cluster_that_loses_a_worker_five_times(images, tmp_path):
     options = ("--workers=2", "--max_restarts=5", "--")
     log = (tmp_path / "log").open("w+")
     with log, start("pipeline.launch", *options, *arguments, log=log) as process:
-        for kills in range(5):
-            wait_for_saves(process, log, run_dir, after_restarts=kills)
+        workers = []
+        for _ in range(5):
+            wait_for_saves(process, run_dir, predecessors=workers)
             time.sleep(moments.uniform(0, 2))
-            workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            os.kill(int(moments.choice(workers)), signal.SIGKILL)
+            workers = children(process)
+            os.kill(moments.choice(workers), signal.SIGKILL)
         finish(process, log)
-        assert restarts(log) == 5
+        assert Path(log.name).read_text().count("starting all workers again") == 5
         with start(
             "pipeline.launch", *options, *flags(images, tmp_path / "straight", 3000, checkpoint_every=25), log=log
         ) as other:

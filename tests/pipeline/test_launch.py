@@ -7,19 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.checkpoint_files import list_checkpoints, read_checkpoint
 from pipeline.errors import MISTAKE, PREEMPTED, WORKER_LOST
 from pipeline.launch import worker_environments
-
-ROOT = Path(__file__).parent.parent.parent
-ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
+from tests.processes import ENVIRONMENT, ROOT, children, last_checkpoint, saved, wait_for, wait_for_saves
 
 
 @pytest.fixture(scope="module")
@@ -70,22 +65,6 @@ def end(process, timeout=120):
         process.kill()
 
 
-def wait_for(condition, timeout=90):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.02)
-
-
-def children(process):
-    """Process ids of the workers, in their order."""
-    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-
-
-def saved(run_dir):
-    return list_checkpoints(run_dir / "checkpoints")
-
-
 def records(run_dir):
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
@@ -106,7 +85,7 @@ def test_two_workers_of_two_devices_follow_the_trajectory_of_one_device(images, 
     for actual, expected in zip(records(tmp_path / "cluster"), records(tmp_path / "single"), strict=True):
         for name in ("step", "images", "d_loss", "g_loss", "d_acc_real", "d_acc_fake"):
             assert actual[name] == pytest.approx(expected[name], rel=1e-4), name
-    actual, expected = (read_checkpoint(saved(tmp_path / kind)[-1]) for kind in ("cluster", "single"))
+    actual, expected = (last_checkpoint(tmp_path / kind) for kind in ("cluster", "single"))
     assert actual.keys() == expected.keys()
     for name, array in actual.items():
         np.testing.assert_allclose(array, expected[name], rtol=1e-3, atol=5e-5, err_msg=name)
@@ -115,11 +94,10 @@ def test_two_workers_of_two_devices_follow_the_trajectory_of_one_device(images, 
 def test_a_worker_that_is_killed_is_started_again_with_all(images, tmp_path):
     arguments = training(images, tmp_path / "run", steps=4000, checkpoint_every=20)
     process = launch(*arguments)
-    wait_for(lambda: saved(tmp_path / "run"))
-    os.kill(children(process)[1], signal.SIGKILL)
-    wait_for(lambda: len(children(process)) == 2)
-    before = saved(tmp_path / "run")[-1].name
-    wait_for(lambda: saved(tmp_path / "run")[-1].name > before, timeout=60)
+    wait_for_saves(process, tmp_path / "run")
+    workers = children(process)
+    os.kill(workers[1], signal.SIGKILL)
+    wait_for_saves(process, tmp_path / "run", predecessors=workers, timeout=60)
     process.send_signal(signal.SIGTERM)
     output = end(process)
     assert process.returncode == PREEMPTED, output
@@ -135,7 +113,7 @@ def test_sigterm_to_any_worker_has_all_save_the_same_step(images, tmp_path):
     output = end(process)
     assert process.returncode == PREEMPTED, output
     step = int(re.search(r"\[0\] SIGTERM: saved at step ([\d,]+)", output)[1].replace(",", ""))
-    assert [path.name for path in saved(tmp_path / "run")] == [f"step_{step:07}"]
+    assert saved(tmp_path / "run") == [f"step_{step:07}"]
 
 
 def test_a_mistake_is_told_once_and_not_repeated(images, tmp_path):
@@ -171,7 +149,7 @@ def test_a_stuck_worker_ends_the_wait_of_the_others(images, tmp_path):
     assert process.returncode == WORKER_LOST, output
     # Whichever notices first: our own clock, or the heartbeat of TensorFlow's coordination service.
     assert re.search(r"error: (nothing happened for --timeout_s=12 seconds|another worker of 2 was lost)", output)
-    assert read_checkpoint(saved(tmp_path / "run")[-1])
+    assert last_checkpoint(tmp_path / "run")
 
 
 def test_a_lost_worker_is_told_in_one_sentence(images, tmp_path):
@@ -190,7 +168,7 @@ def test_a_lost_worker_is_told_in_one_sentence(images, tmp_path):
     assert workers[0].returncode == WORKER_LOST, output
     assert re.search(r"^error: another worker of 2 was lost .*start all workers again", output, re.MULTILINE)
     assert "Traceback" not in output
-    assert read_checkpoint(saved(tmp_path / "run")[-1])
+    assert last_checkpoint(tmp_path / "run")
 
 
 def test_each_worker_gets_its_share_of_the_gpus():

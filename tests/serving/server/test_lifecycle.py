@@ -17,6 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving import Generator
+from tests.processes import children
 
 
 def array(answer):
@@ -193,11 +194,6 @@ def test_workers_share_the_port_and_the_metrics(start_server, digits):
     server.signal(signal.SIGHUP)
     server.wait_for("^ready: ", 4)
     assert server.end() == 0
-
-
-def children(process):
-    with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
-        return [int(pid) for pid in file.read().split()]
 
 
 def test_a_worker_that_dies_is_replaced(start_server, digits):
