@@ -32,6 +32,7 @@ from absl import app, flags
 from benchmarks.train import machine
 from benchmarks.worker import Work, Worker, WorkerError
 from export.timing import in_turn, timed
+from pipeline.quiet_tensorflow import quiet_tensorflow
 from serving.generator import Generator, open_session
 from serving.manifest import SAMPLER_FILE, BundleError
 
@@ -211,6 +212,6 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quiet_tensorflow()
     define_flags(flags.FLAGS)
     app.run(main)

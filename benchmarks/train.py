@@ -31,6 +31,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from benchmarks.worker import Work, Worker, WorkerError
+from pipeline.quiet_tensorflow import quiet_tensorflow
 
 PARTS = ("peers", "checkpoints", "growth")
 _ENOUGH = 10**9
@@ -245,6 +246,6 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quiet_tensorflow()
     define_flags(flags.FLAGS)
     app.run(main)

@@ -1,10 +1,11 @@
 """What the command lines of training and export share."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
+
+from pipeline.quiet_tensorflow import quiet_tensorflow
 
 
 def run(
@@ -19,7 +20,7 @@ def run(
       define_flags: adds the command's flags to those of absl.
       main: takes the parsed flags and what they leave over; returns the exit status.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when it is imported
+    quiet_tensorflow()
     # absl's --help shows the main module's text and flags; a console script is a main module of its own.
     sys.modules["__main__"].__doc__ = doc
     own = flags.FlagValues()

@@ -1,0 +1,99 @@
+"""TensorFlow without the lines that its libraries print whatever they are told."""
+
+import contextlib
+import importlib.abc
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+# Information and warnings in the formats of absl and of TensorFlow's own log, and errors that only say that two of its
+# libraries register the same thing. Whatever else comes is passed on: Python's warnings, tracebacks, fatal errors.
+_NOISE = (
+    r"^(WARNING: All log messages before absl::InitializeLog"
+    r"|[IW]\d{4} \d\d:\d\d:\d\d"
+    r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IW] "
+    r"|E.*Unable to register cu"
+    r"|To enable the following instructions: "
+    r"|INFO: Created TensorFlow Lite )"
+)
+
+# A process of its own, since TensorFlow aborts where the CPU lacks its instructions, and must be heard until the end.
+_FILTER = """
+import re, sys
+for line in sys.stdin.buffer:
+    if not re.match(sys.argv[1].encode(), line):
+        sys.stderr.buffer.write(line)
+        sys.stderr.buffer.flush()
+"""
+
+
+def quiet_tensorflow() -> None:
+    """Makes the first `import tensorflow` of this process a quiet one, wherever it stands.
+
+    Where the environment variable `TF_CPP_MIN_LOG_LEVEL` is less than 3, all lines are wanted, and come.
+    """
+    # gast, for AutoGraph; where warnings are errors, functions would silently stay unconverted on Python 3.13.
+    message = r".*got an unexpected keyword argument '___pyct_anno'"
+    warnings.filterwarnings("ignore", message, DeprecationWarning)
+    if os.environ.setdefault(_LEVEL, "3") == "3" and "tensorflow" not in sys.modules:
+        sys.meta_path.insert(0, _Finder())
+
+
+def is_noise(line: str) -> bool:
+    """Whether a line of standard error is one of those that are held back."""
+    return re.match(_NOISE, line) is not None
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds tensorflow as Python does, once, and wraps its loader."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and isinstance(spec.loader, importlib.abc.Loader):
+            execute = spec.loader.exec_module
+
+            def quiet(module: ModuleType) -> None:
+                with without_noise():
+                    execute(module)
+
+            spec.loader.exec_module = quiet  # type: ignore[method-assign]
+        return spec
+
+
+@contextlib.contextmanager
+def without_noise() -> Iterator[None]:
+    """While it is entered, lines of libraries that `is_noise` knows don't reach standard error."""
+    try:
+        original = os.dup(2)
+    except OSError:  # there is no standard error to keep clean
+        yield
+        return
+    command = [sys.executable, "-I", "-S", "-c", _FILTER, _NOISE]
+    # Signals of the terminal are not for it: it ends when there is nothing more to read.
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+    assert process.stdin is not None
+    os.dup2(process.stdin.fileno(), 2)
+    try:
+        yield
+    finally:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        os.dup2(original, 2)
+        os.close(original)
+        process.stdin.close()
+        # Whatever was printed shall stand before what comes; a child of TensorFlow's could keep the pipe open.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=2)
