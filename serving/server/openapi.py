@@ -63,6 +63,8 @@ def describe(service: Service) -> dict[str, Any]:
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "Mirage", "version": metadata.version("mirage-gan"), "description": _DESCRIPTION},
+        # Relative to where the document is, so that a proxy may serve all of it behind a prefix.
+        "servers": [{"url": "."}],
         "paths": paths,
         "components": {
             "schemas": {"Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}}
@@ -221,10 +223,10 @@ def _page(document: dict[str, Any]) -> str:
     title = _text(document["info"]["title"])
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{title}: API</title><link rel=icon href=/icon.svg>"
-        f"<link rel=stylesheet href=/page.css><body class=docs><h1>{title} "
+        f"<title>{title}: API</title><link rel=icon href=icon.svg>"
+        f"<link rel=stylesheet href=page.css><body class=docs><h1>{title} "
         f"{_text(document['info']['version'])}</h1><p>{_text(document['info']['description'])} "
-        f"<a href=/openapi.json>openapi.json</a>, <a href=/>pictures</a></p>{''.join(parts)}</body></html>"
+        f"<a href=openapi.json>openapi.json</a>, <a href=./>pictures</a></p>{''.join(parts)}</body></html>"
     )
 
 

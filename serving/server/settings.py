@@ -9,6 +9,10 @@ METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 LEAVE_S = 0.3
 
 
+class StartError(Exception):
+    """The server can't start; the message says why, in one sentence."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The server's settings.
