@@ -118,7 +118,8 @@ async def _serve(settings: Settings, sockets: list[socket.socket], ready: Callab
         observer=telemetry,
     )
     service = Service(settings, telemetry, batcher)
-    log = AccessLog() if settings.access_log else None
+    # There is no standard output if it was closed at the start.
+    log = AccessLog(sys.stdout.fileno()) if settings.access_log and sys.stdout is not None else None
     app = build(service, log)
     server = _server(settings, app)
     lifecycle = _Lifecycle(settings, service, server, app, ready)

@@ -30,8 +30,8 @@ def open_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:  # not on its number, which some library may have taken meanwhile
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def say(message: str) -> None:
@@ -50,11 +50,11 @@ class Log(Protocol):
 class AccessLog:
     """Lines that a thread writes, so that no answer waits for them."""
 
-    def __init__(self, descriptor: int = 1) -> None:
+    def __init__(self, descriptor: int) -> None:
         """Starts the thread.
 
         Args:
-          descriptor: the file that the lines go to, by default standard output.
+          descriptor: the file that the lines go to.
         """
         self._descriptor = descriptor
         self._lines: deque[str] = deque()

@@ -36,6 +36,7 @@ def supervise(settings: Settings, listener: socket.socket, work: Callable[[Calla
     Returns:
       0 if all workers ended well after SIGTERM or SIGINT, otherwise 1.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until someone takes them: the folder would be left behind
     with contextlib.ExitStack() as stack:
         try:
             temporary = tempfile.TemporaryDirectory(prefix="mirage-metrics-", ignore_cleanup_errors=True)

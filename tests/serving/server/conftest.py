@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -119,3 +120,10 @@ def client(server: Server) -> Iterator[httpx.Client]:
     """A client of `server`."""
     with httpx.Client(base_url=server.url) as client:
         yield client
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
