@@ -131,9 +131,8 @@ async def _serve(settings: Settings, sockets: list[socket.socket], ready: Callab
     await server.serve(sockets=sockets)
     if log is not None:
         log.close()
-    if server.force_exit:
-        os._exit(0)  # whatever is still being loaded or computed
-    await lifecycle.end()
+    if server.force_exit or lifecycle.loading:
+        os._exit(0)  # nobody waits for what is being computed or loaded
     await asyncio.to_thread(batcher.close)
     for number in (signal.SIGTERM, signal.SIGINT):
         # It ends anyway, and with its own status.
@@ -185,7 +184,7 @@ class _Lifecycle:
 
     def reload(self) -> None:
         """Loads the models, for the first time or anew."""
-        if self._task is not None and not self._task.done():
+        if self.loading:
             self._again = True  # what changed meanwhile may not have been seen
             return
         self._task = asyncio.get_running_loop().create_task(self._load())
@@ -203,10 +202,10 @@ class _Lifecycle:
         self._app.closing = True
         loop.call_later(self._settings.leave_s, setattr, self._server, "should_exit", True)
 
-    async def end(self) -> None:
-        """Waits for a load that has begun."""
-        if self._task is not None:
-            await self._task
+    @property
+    def loading(self) -> bool:
+        """Whether a load has not ended."""
+        return self._task is not None and not self._task.done()
 
     async def _load(self) -> None:
         settings = self._settings

@@ -20,7 +20,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving import Generator
-from tests.processes import ROOT, children
+from tests.processes import ROOT, children, wait_for
 
 
 def array(answer):
@@ -200,16 +200,47 @@ def test_a_broken_bundle_of_a_repository_is_named_and_left_out(start_server, dig
     assert server.end() == 0
 
 
+def patched(patch, digits, port, workers):
+    """The command of a server whose process runs some lines first."""
+    code = f"import sys, time, serving.__main__ as main\n{patch}\nmain.run()"
+    return [sys.executable, "-c", code, f"--port={port}", f"--bundle={digits}", f"--workers={workers}"]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_any_error_while_loading_ends_the_start(digits, workers, free_port):
-    """As where there is no memory: whatever is raised, the server doesn't stay, and says it in one sentence."""
-    code = "import serving.server.catalog, serving.__main__ as main\n"
-    code += "def load(*arguments): raise MemoryError('no more')\nserving.server.catalog.load = load\nmain.run()"
-    flags = [f"--port={free_port}", f"--bundle={digits}", f"--workers={workers}"]
-    command = [sys.executable, "-c", code, *flags]
+@pytest.mark.parametrize(
+    ("patch", "error"),
+    [
+        (
+            "import serving.server.catalog\n"
+            "def load(*arguments): raise MemoryError('no more')\n"
+            "serving.server.catalog.load = load",
+            "the models can't be loaded (MemoryError('no more')).",
+        ),
+        ("sys.modules['uvicorn'] = None", "uvicorn is missing; pip install 'mirage-gan[serve]'."),
+    ],
+)
+def test_whatever_keeps_it_from_starting_is_one_sentence(digits, free_port, patch, error, workers):
+    command = patched(patch, digits, free_port, workers)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[1:] == ["error: the models can't be loaded (MemoryError('no more'))."]
+    assert done.stderr.splitlines()[1:] == [f"error: {error}"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_does_not_wait_for_a_load(digits, free_port, workers):
+    patch = "import serving.server.catalog\nserving.server.catalog.load = lambda *arguments: time.sleep(100)"
+    with subprocess.Popen(patched(patch, digits, free_port, workers), cwd=ROOT, stderr=subprocess.PIPE) as process:
+        wait_for(lambda: answers_health(free_port), process=process)
+        time.sleep(0.5)  # the other worker, too
+        process.terminate()
+        assert process.wait(10) == 0
+        assert process.stderr.read().count(b"\n") == 1
+
+
+def answers_health(port):
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"http://127.0.0.1:{port}/v2/health/live", timeout=1).status_code == 200
+    return False
 
 
 def test_environment_variables_of_others_change_nothing(start_server, digits, tmp_path, monkeypatch):
