@@ -11,15 +11,17 @@ SIGHUP loads the bundles anew; SIGTERM finishes what was accepted and ends.
 """
 
 import os
-import socket
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import flags
 
 from serving import command_line
 from serving.generator import GENERATOR_FILES, available_cpus
-from serving.server.settings import Settings
+from serving.server.listening import listen
+from serving.server.output import open_streams, say
+from serving.server.settings import METRICS_FOLDER_VARIABLE, Settings, StartError
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -109,45 +111,38 @@ def settings_of(values: flags.FlagValues) -> Settings:
 
 def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
     """Runs the command line with parsed flags; returns its exit status."""
+    open_streams()
     try:
         if len(argv) > 1:
             raise ValueError(f"{argv[1]!r} is not a flag; expected only --name=value, see --help.")
         settings = settings_of(values)
-        listener = _listen(settings)
+        listener = listen(settings.host, settings.port)
     except ValueError as error:
-        command_line.say(f"error: {error}")
+        say(f"error: {error}")
         return 1
     host, port = listener.getsockname()[:2]
-    command_line.say(f"serving at http://{f'[{host}]' if ':' in host else host}:{port}")
+    say(f"serving at http://{f'[{host}]' if ':' in host else host}:{port}")
 
-    def work() -> int:
+    def work(ready: Callable[[], None]) -> None:
         # Here, since workers must not share what libraries do when they are imported.
         try:
             from serving.server.lifecycle import serve
         except ModuleNotFoundError as error:
-            command_line.say(f"error: {error.name} is missing; pip install 'mirage-gan[serve]'.")
-            return 1
-        return serve(settings, [listener])
+            raise StartError(f"{error.name} is missing; pip install 'mirage-gan[serve]'.") from None
+        serve(settings, [listener], ready)
 
-    if settings.workers == 1:
-        return work()
-    from serving.server.workers import supervise
+    if settings.workers > 1:
+        from serving.server.workers import supervise  # which Windows has no system calls for
 
-    return supervise(settings, listener, work)
-
-
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # asyncio turns off Nagle's algorithm, which would hold answers for 40 ms, only for sockets that name TCP.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return supervise(settings, listener, work)
+    for name in (METRICS_FOLDER_VARIABLE, METRICS_FOLDER_VARIABLE.lower()):
+        os.environ.pop(name, None)  # a folder that other programs share
     try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        place = f"--host={settings.host} --port={settings.port}"
-        raise ValueError(f"{place} can't be listened at ({error.strerror}); choose another port.") from None
-    return listener
+        work(lambda: None)
+    except StartError as error:
+        say(f"error: {error}")
+        return 1
+    return 0
 
 
 def _token(path: str | None) -> str | None:
@@ -164,6 +159,8 @@ def _token(path: str | None) -> str | None:
 
 def run() -> None:
     """Entry point of `python -m serving` and of `mirage-serve`."""
+    # Until there is something to finish, Ctrl-C ends it as SIGTERM does, without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     command_line.run(__doc__, define_flags, main)
 
 

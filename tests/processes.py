@@ -4,8 +4,6 @@ import os
 import time
 from pathlib import Path
 
-from pipeline.checkpoint_files import list_checkpoints, read_checkpoint
-
 ROOT = Path(__file__).parent.parent
 # One thread each, so that bits can be compared whatever the number of cores.
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
@@ -18,11 +16,15 @@ def children(process):
 
 def saved(run_dir):
     """Names of the checkpoints, in their order."""
+    from pipeline.checkpoint_files import list_checkpoints
+
     return [path.name for path in list_checkpoints(run_dir / "checkpoints")]
 
 
 def last_checkpoint(run_dir):
     """Its arrays by name."""
+    from pipeline.checkpoint_files import list_checkpoints, read_checkpoint
+
     return read_checkpoint(list_checkpoints(run_dir / "checkpoints")[-1])
 
 

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+import tests.tensorflow_devices  # noqa: F401
 from benchmarks import edge, growth, train
 from benchmarks.worker import Work, Worker, WorkerError
 

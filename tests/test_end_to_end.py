@@ -8,6 +8,7 @@ import pytest
 from absl import flags
 from PIL import Image
 
+import tests.tensorflow_devices  # noqa: F401
 from export.bundle import export_bundle
 from pipeline import evaluate
 from pipeline.config import Config

@@ -11,6 +11,7 @@ from absl import flags
 from PIL import Image
 
 import pipeline.__main__
+import tests.tensorflow_devices  # noqa: F401
 from pipeline.config import Config
 from pipeline.errors import PREEMPTED, WORKER_LOST
 from tests.serving.conftest import UNCONDITIONAL, build, write

@@ -1,7 +1,6 @@
 """The application: all endpoints behind one guard."""
 
 from collections.abc import Awaitable, Callable
-from typing import TextIO
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,6 +13,7 @@ from serving.server.guard import App, Guard, Receive, Scope, Send, error
 from serving.server.images import IMAGE_PATHS, ImageEndpoints
 from serving.server.inference import InferenceEndpoints
 from serving.server.openapi import DocumentEndpoints
+from serving.server.output import Log
 from serving.server.pages import page_routes
 from serving.server.protocol import ProtocolError
 from serving.server.service import Service
@@ -22,7 +22,7 @@ from serving.server.service import Service
 _CLOSING = (408, 413)
 
 
-def build(service: Service, log: TextIO | None = None) -> Guard:
+def build(service: Service, log: Log | None = None) -> Guard:
     """Builds the ASGI application.
 
     Args:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from serving.generator import GENERATOR_FILES, Generator
-from serving.manifest import BundleError, sha256
+from serving.manifest import MANIFEST_FILE, BundleError, sha256
 from serving.server.protocol import TensorSpec
 
 MAX_TRUNCATION = 10
 _T = TypeVar("_T")
+_Place = tuple[str, str, Path]  # name, version, where it is
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -64,8 +65,14 @@ class Model:
 class Catalog:
     """All that is served at one time; a reload makes another."""
 
-    def __init__(self, bundles: Sequence[Bundle]) -> None:
-        """Takes the bundles; the first is the default, of a name the one with the highest version is."""
+    def __init__(self, bundles: Sequence[Bundle], left_out: Sequence[str] = ()) -> None:
+        """Takes the bundles; the first is the default, of a name the one with the highest version is.
+
+        Args:
+          bundles: what is served.
+          left_out: sentences about what is not.
+        """
+        self.left_out = tuple(left_out)
         self._bundles: dict[str, dict[str, Bundle]] = {}
         for bundle in bundles:
             self._bundles.setdefault(bundle.name, {})[bundle.version] = bundle
@@ -115,34 +122,70 @@ def load(bundles: Sequence[str], repository: Path | None, precision: str) -> Cat
 
     Args:
       bundles: each `PATH` or `NAME=PATH`; without a name the folder's counts.
-      repository: folder of folders of versions, or None.
+      repository: folder of folders of versions, or None; what can't be used there is left out.
       precision: "float32" or "int8".
 
     Returns:
-      The catalog.
+      The catalog, which says what was left out.
 
     Raises:
-      BundleError: if one can't be used, or two have the same name and version.
+      BundleError: if one of `bundles` can't be used, two have the same name and version, or there is none.
     """
-    places = [_place(text) for text in bundles] + (_repository(repository) if repository else [])
-    if not places:
+    if not bundles and repository is None:
         raise BundleError("there is nothing to serve; pass --bundle= or --repository=.")
+    places = [_place(text) for text in bundles]
+    loaded = [_load(place, precision) for place in _unlike(places)]
+    left_out: list[str] = []
+    if repository is not None:
+        found, left_out = _repository(repository)
+        for place in _unlike([*places, *found])[len(places) :]:
+            try:
+                loaded.append(_load(place, precision))
+            except BundleError as error:
+                left_out.append(str(error))
+        if not loaded:
+            raise BundleError(f"--repository={repository} has no bundles{_why_none(repository, left_out)}")
+    return Catalog(loaded, left_out)
+
+
+def _why_none(repository: Path, left_out: Sequence[str]) -> str:
+    if not left_out:
+        return f"; expected {repository}/NAME/1 and so on."
+    more = f" (and {len(left_out) - 1} more like it)" if len(left_out) > 1 else ""
+    return f" that can be served{more}: {left_out[0]}"
+
+
+def _unlike(places: list[_Place]) -> list[_Place]:
     seen: set[tuple[str, str]] = set()
-    loaded = []
     for name, version, path in places:
         if (name, version) in seen:
             raise BundleError(f"two bundles are called {name}; pass --bundle=NAME={path} with another name.")
         seen.add((name, version))
+    return places
+
+
+def _load(place: _Place, precision: str) -> Bundle:
+    """Loads a bundle.
+
+    Raises:
+      BundleError: whatever is wrong with it; a damaged or half copied one can fail in any way.
+    """
+    name, version, path = place
+    try:
         # Each inference thread runs a batch of its own: more throughput than several threads on one.
         generator = Generator.load(path, threads=1, precision=precision)
         for count in (generator.chunk, 1):  # the first runs allocate memory
             generator.sample(count)
         file = path if path.suffix == ".onnx" else path / GENERATOR_FILES[precision]
-        loaded.append(Bundle(name, version, generator, sha256(file)[:16]))
-    return Catalog(loaded)
+        return Bundle(name, version, generator, sha256(file)[:16])
+    except BundleError:
+        raise
+    except Exception as error:
+        line = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
+        raise BundleError(f"{path} can't be loaded ({type(error).__name__}: {line}); export it again.") from error
 
 
-def _place(text: str) -> tuple[str, str, Path]:
+def _place(text: str) -> _Place:
     """Splits NAME=PATH; a path may contain an equals sign itself, but then its name must be given."""
     name, equals, path = text.partition("=")
     if not equals:
@@ -154,19 +197,33 @@ def _place(text: str) -> tuple[str, str, Path]:
     return name, "1", Path(path)
 
 
-def _repository(folder: Path) -> list[tuple[str, str, Path]]:
+def _repository(folder: Path) -> tuple[list[_Place], list[str]]:
+    """Looks for bundles; returns them, and sentences about what looks like one and is none."""
     if not folder.is_dir():
         raise BundleError(f"--repository={folder} is no folder; expected one with a folder for each model.")
-    places = [
-        (name.name, version.name, version)
-        for name in sorted(folder.iterdir())
-        if _NAME.fullmatch(name.name) and name.is_dir()
-        for version in sorted(name.iterdir())
-        if version.name.isdigit() and version.name.isascii() and version.is_dir()
-    ]
-    if not places:
-        raise BundleError(f"--repository={folder} has no bundles; expected {folder}/NAME/1 and so on.")
-    return places
+    try:
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise BundleError(f"--repository={folder} can't be read ({error.strerror}).") from None
+    places, left_out = [], []
+    for path in paths:
+        try:
+            inside = sorted(path.iterdir()) if path.is_dir() else []
+            versions = [each for each in inside if _is_version(each.name) and each.is_dir()]
+        except OSError as error:
+            left_out.append(f"{path} can't be read ({error.strerror}).")
+            continue
+        if versions and not _NAME.fullmatch(path.name):
+            left_out.append(f"{path} has a name that can't be served; expected letters, digits, '_', '.' and '-'.")
+        elif not versions and MANIFEST_FILE in (each.name for each in inside):
+            left_out.append(f"{path} is a bundle without a version; move it to {path / '1'}.")
+        else:
+            places += [(path.name, version.name, version) for version in versions]
+    return places, left_out
+
+
+def _is_version(name: str) -> bool:
+    return name.isdigit() and name.isascii()
 
 
 def _labels(bundle: Bundle) -> tuple[TensorSpec, ...]:

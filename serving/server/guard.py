@@ -8,9 +8,9 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 
-from serving.command_line import say
+from serving.server.output import Log, say
 from serving.server.pages import PAGE_PATHS
 from serving.server.telemetry import Telemetry
 
@@ -42,7 +42,7 @@ class Guard:
         app: App,
         telemetry: Telemetry,
         token: str | None = None,
-        log: TextIO | None = None,
+        log: Log | None = None,
     ) -> None:
         """Takes what it protects.
 
@@ -96,8 +96,9 @@ class Guard:
     def _refused(self, path: str, headers: dict[bytes, bytes]) -> bool:
         if self._token is None or path in _OPEN_PATHS:
             return False
-        given = headers.get(b"authorization", b"")
-        return not hmac.compare_digest(given, b"Bearer " + self._token)
+        # Schemes may be written in any case (RFC 9110, 11.1).
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        return scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(b" "), self._token)
 
     def _write(self, scope: Scope, status: int, size: int, seconds: float) -> None:
         client = scope.get("client")
@@ -114,7 +115,6 @@ class Guard:
         }
         assert self._log is not None
         self._log.write(json.dumps(line) + "\n")
-        self._log.flush()
 
 
 _CHALLENGE = (b"www-authenticate", b"Bearer")

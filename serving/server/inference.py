@@ -1,7 +1,6 @@
 """The Open Inference Protocol's endpoints."""
 
 import asyncio
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from serving.server.guard import HEADERS
 from serving.server.protocol import HEADER_LENGTH, ProtocolError, format_answer, parse_request
 from serving.server.protocol import Request as Inference
 from serving.server.service import Service
+from serving.server.settings import version
 
 EXTENSIONS = ("binary_tensor_data",)
 # Bodies beyond are parsed in a thread, since it takes milliseconds.
@@ -76,8 +76,7 @@ class InferenceEndpoints:
 
     async def server(self, request: Request) -> Response:
         """Metadata of the server."""
-        version = metadata.version("mirage-gan")
-        return JSONResponse({"name": "mirage", "version": version, "extensions": list(EXTENSIONS)})
+        return JSONResponse({"name": "mirage", "version": version(), "extensions": list(EXTENSIONS)})
 
     async def model(self, request: Request) -> Response:
         """Metadata of a model."""

@@ -8,44 +8,50 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Generator, Sequence
 
 import uvicorn
 
-from serving.command_line import say
 from serving.manifest import BundleError
 from serving.server.app import build
 from serving.server.batching import Batcher
-from serving.server.catalog import load
+from serving.server.catalog import Catalog, load
 from serving.server.connection import Connection
 from serving.server.guard import Guard
 from serving.server.listening import HANDSHAKE_S, ignore_handshakes, waiting
+from serving.server.output import AccessLog, say
 from serving.server.service import Service
-from serving.server.settings import LEAVE_S, Settings
+from serving.server.settings import LEAVE_S, Settings, StartError
 from serving.server.telemetry import Telemetry
 
 # Python lets a thread wait so long for another that computes; the default of 5 ms is many batches.
 _SWITCH_S = 0.0005
+# So often it looks whether all is finished.
+_LOOK_S = 0.05
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which leaves signals to us.
+    """uvicorn's server, which leaves signals to us, and its end.
 
     Attributes:
       shared_sockets: whether other processes listen at the same sockets.
+      drain_s: seconds that accepted requests have to finish.
     """
 
     shared_sockets = False
+    drain_s = 10.0
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accepts the connections that wait before their socket is closed, then does as uvicorn."""
+        """Accepts the connections that wait before their socket is closed, and finishes what they have begun."""
         loop = asyncio.get_running_loop()
         listeners = sockets or []
         if not self.shared_sockets:
@@ -61,28 +67,45 @@ class _Server(uvicorn.Server):
             server.close()
         for connection in last:
             await loop.connect_accepted_socket(self._protocol, connection)
-        await super().shutdown(sockets)
+        for listener in listeners:
+            listener.close()
+        await self._drain()
+
+    async def _drain(self) -> None:
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        deadline = time.monotonic() + self.drain_s
+        while (state.connections or state.tasks) and not self.force_exit and time.monotonic() < deadline:
+            await asyncio.sleep(_LOOK_S)
+        if state.tasks:
+            say(f"given up, since they were not answered in time: {len(state.tasks)} requests")
+        # Not left to uvicorn: from Python 3.12.1 on its wait for the listening sockets is one for all connections.
+        for connection in list(state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(_LOOK_S)
 
     def _protocol(self) -> asyncio.Protocol:
         factory: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
         return factory(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
-def serve(settings: Settings, sockets: Sequence[socket.socket]) -> int:
+def serve(settings: Settings, sockets: Sequence[socket.socket], ready: Callable[[], None]) -> None:
     """Runs a server in this process until SIGTERM or SIGINT.
 
     Args:
       settings: what it is told.
-      sockets: bound sockets to listen at.
+      sockets: listening sockets.
+      ready: is called when the models are loaded for the first time.
 
-    Returns:
-      The process's exit status: 0, or 1 if the models can't be loaded.
+    Raises:
+      StartError: if the models can't be loaded.
     """
     sys.setswitchinterval(_SWITCH_S)
-    return asyncio.run(_serve(settings, list(sockets)))
+    asyncio.run(_serve(settings, list(sockets), ready))
 
 
-async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
+async def _serve(settings: Settings, sockets: list[socket.socket], ready: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     telemetry = Telemetry()
     batcher = Batcher(
@@ -95,45 +118,62 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
         observer=telemetry,
     )
     service = Service(settings, telemetry, batcher)
-    app = build(service, sys.stdout if settings.access_log else None)
-    limits = {"read_timeout_s": settings.read_timeout_s, "grace_s": min(1.0, settings.drain_s / 2)}
-    connection = type("Connection", (Connection,), limits)
-    server = _Server(
-        uvicorn.Config(
-            app,
-            http=connection,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=max(1, round(settings.drain_s)),
-        )
-    )
-    server.shared_sockets = settings.workers > 1
-    lifecycle = _Lifecycle(settings, service, server, app)
+    # There is no standard output if it was closed at the start.
+    log = AccessLog(sys.stdout.fileno()) if settings.access_log and sys.stdout is not None else None
+    app = build(service, log)
+    server = _server(settings, app)
+    lifecycle = _Lifecycle(settings, service, server, app, ready)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lifecycle.stop)
     if hasattr(signal, "SIGHUP"):
         loop.add_signal_handler(signal.SIGHUP, lifecycle.reload)
     lifecycle.reload()
     await server.serve(sockets=sockets)
-    await lifecycle.end()
+    if log is not None:
+        log.close()
+    if server.force_exit or lifecycle.loading:
+        os._exit(0)  # nobody waits for what is being computed or loaded
     await asyncio.to_thread(batcher.close)
     for number in (signal.SIGTERM, signal.SIGINT):
         # It ends anyway, and with its own status.
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_IGN)
-    return lifecycle.status
+    if lifecycle.error is not None:
+        raise StartError(lifecycle.error)
+
+
+def _server(settings: Settings, app: Guard) -> _Server:
+    limits = {"read_timeout_s": settings.read_timeout_s, "grace_s": min(1.0, settings.drain_s / 2)}
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http=type("Connection", (Connection,), limits),
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            # What it would say of requests, the guard says; the rest are bad requests, which any client can send.
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            # Both would be taken from the environment.
+            workers=1,
+            proxy_headers=False,
+        )
+    )
+    server.shared_sockets = settings.workers > 1
+    server.drain_s = settings.drain_s
+    return server
 
 
 class _Lifecycle:
     """What signals do."""
 
-    def __init__(self, settings: Settings, service: Service, server: _Server, app: Guard) -> None:
-        self.status = 0
+    def __init__(
+        self, settings: Settings, service: Service, server: _Server, app: Guard, ready: Callable[[], None]
+    ) -> None:
+        self.error: str | None = None  # why it could not start
+        self._ready = ready
         self._settings = settings
         self._service = service
         self._server = server
@@ -144,7 +184,7 @@ class _Lifecycle:
 
     def reload(self) -> None:
         """Loads the models, for the first time or anew."""
-        if self._task is not None and not self._task.done():
+        if self.loading:
             self._again = True  # what changed meanwhile may not have been seen
             return
         self._task = asyncio.get_running_loop().create_task(self._load())
@@ -162,10 +202,10 @@ class _Lifecycle:
         self._app.closing = True
         loop.call_later(self._settings.leave_s, setattr, self._server, "should_exit", True)
 
-    async def end(self) -> None:
-        """Waits for a load that has begun."""
-        if self._task is not None:
-            await self._task
+    @property
+    def loading(self) -> bool:
+        """Whether a load has not ended."""
+        return self._task is not None and not self._task.done()
 
     async def _load(self) -> None:
         settings = self._settings
@@ -173,16 +213,22 @@ class _Lifecycle:
             self._again = False
             try:
                 catalog = await asyncio.to_thread(load, settings.bundles, settings.repository, settings.precision)
-            except (BundleError, OSError) as error:
+            except Exception as error:  # whatever it is, nobody else would see it
+                text = str(error) if isinstance(error, BundleError) else f"the models can't be loaded ({error!r})."
                 if not self._service.catalog.names:
-                    say(f"error: {error}")
-                    self.status = 1
+                    self.error = text
                     self._server.should_exit = True
                     return
-                say(f"reload failed, the models stay as they are: {error}")
+                say(f"reload failed, the models stay as they are: {text}")
             else:
-                if not self._app.closing:
-                    self._service.serve(catalog)
-                say(f"ready: {', '.join(catalog.models)}")
+                self._serve(catalog)
             if not self._again:
                 return
+
+    def _serve(self, catalog: Catalog) -> None:
+        if not self._app.closing:
+            self._service.serve(catalog)
+        for text in catalog.left_out:
+            say(f"left out: {text}")
+        say(f"ready: {', '.join(catalog.models)}")
+        self._ready()

@@ -2,7 +2,6 @@
 
 import html
 import json
-from importlib import metadata
 from typing import Any
 
 from starlette.requests import Request
@@ -13,6 +12,7 @@ from serving.server.catalog import MAX_TRUNCATION, Model, newest
 from serving.server.images import FORMATS
 from serving.server.protocol import HEADER_LENGTH, TensorSpec
 from serving.server.service import Service
+from serving.server.settings import version
 
 _DESCRIPTION = (
     "Pictures from a generator. /v1 is for people and scripts; /v2 is the Open Inference Protocol, "
@@ -62,7 +62,9 @@ def describe(service: Service) -> dict[str, Any]:
     paths["/metrics"] = {"get": _operation("Counters in Prometheus' format.", "metrics", {"text/plain": {}})}
     document: dict[str, Any] = {
         "openapi": "3.1.0",
-        "info": {"title": "Mirage", "version": metadata.version("mirage-gan"), "description": _DESCRIPTION},
+        "info": {"title": "Mirage", "version": version(), "description": _DESCRIPTION},
+        # Relative to where the document is, so that a proxy may serve all of it behind a prefix.
+        "servers": [{"url": "."}],
         "paths": paths,
         "components": {
             "schemas": {"Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}}
@@ -221,10 +223,10 @@ def _page(document: dict[str, Any]) -> str:
     title = _text(document["info"]["title"])
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{title}: API</title><link rel=icon href=/icon.svg>"
-        f"<link rel=stylesheet href=/page.css><body class=docs><h1>{title} "
+        f"<title>{title}: API</title><link rel=icon href=icon.svg>"
+        f"<link rel=stylesheet href=page.css><body class=docs><h1>{title} "
         f"{_text(document['info']['version'])}</h1><p>{_text(document['info']['description'])} "
-        f"<a href=/openapi.json>openapi.json</a>, <a href=/>pictures</a></p>{''.join(parts)}</body></html>"
+        f"<a href=openapi.json>openapi.json</a>, <a href=./>pictures</a></p>{''.join(parts)}</body></html>"
     )
 
 

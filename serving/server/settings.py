@@ -1,12 +1,25 @@
 """What the server is told by its flags."""
 
 import dataclasses
+from importlib import metadata
 from pathlib import Path
 
 # prometheus_client reads it when it is imported: processes that share the folder it names give one sum. It stands here
 # because it is set before that.
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 LEAVE_S = 0.3
+
+
+def version() -> str:
+    """Returns the version of this package; "unknown" where it was copied, not installed."""
+    try:
+        return metadata.version("mirage-gan")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+class StartError(Exception):
+    """The server can't start; the message says why, in one sentence."""
 
 
 @dataclasses.dataclass(frozen=True)

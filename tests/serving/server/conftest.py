@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -27,8 +28,10 @@ class Server:
       lines: lines of its standard output until now.
     """
 
-    def __init__(self, *flags: str) -> None:
+    def __init__(self, *flags: str, shell: str = "") -> None:
         command = [sys.executable, "-m", "serving", "--port=0", *flags]
+        if shell:  # which then becomes the server
+            command = ["sh", "-c", f'{shell}; exec "$@"', "sh", *command]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -71,8 +74,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def started(*flags: str) -> Iterator[Server]:
-    server = Server(*flags)
+def started(*flags: str, shell: str = "") -> Iterator[Server]:
+    server = Server(*flags, shell=shell)
     try:
         yield server
     finally:
@@ -85,9 +88,12 @@ def started(*flags: str) -> Iterator[Server]:
 
 @pytest.fixture
 def start_server() -> Iterator[Callable[..., Server]]:
-    """Returns a function that starts a server with flags; all are ended with the test."""
+    """Returns a function that starts a server with flags; all are ended with the test.
+
+    Its argument `shell` is a shell's command that comes before.
+    """
     with contextlib.ExitStack() as stack:
-        yield lambda *flags: stack.enter_context(started(*flags))
+        yield lambda *flags, **options: stack.enter_context(started(*flags, **options))
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +120,10 @@ def client(server: Server) -> Iterator[httpx.Client]:
     """A client of `server`."""
     with httpx.Client(base_url=server.url) as client:
         yield client
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]

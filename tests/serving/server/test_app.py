@@ -3,6 +3,9 @@
 import concurrent.futures
 import io
 import json
+import re
+from html.parser import HTMLParser
+from urllib.parse import urljoin
 
 import httpx
 import pytest
@@ -113,11 +116,13 @@ def test_the_token(guarded):
         for path in ("/v2/health/live", "/v2/health/ready", "/", "/page.js", "/page.css"):
             assert client.get(path).status_code == 200, path
         for path in ("/v2", "/v1/images", "/metrics", "/openapi.json", "/docs", "/v1/bundles", "/nothing"):
-            for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "s3cret"}):
-                answer = client.get(path, headers=headers)
+            for given in (None, "Bearer wrong", "s3cret", "Basic s3cret", "Bearers3cret", "Bearer", "Bearer s3cret x"):
+                answer = client.get(path, headers={"Authorization": given} if given else {})
                 assert answer.status_code == 401, path
                 assert answer.headers["www-authenticate"] == "Bearer"
                 assert "Authorization" in answer.json()["error"]
+        for scheme in ("bearer", "BEARER", "bEaReR "):
+            assert client.get("/v2", headers={"Authorization": f"{scheme} s3cret"}).status_code == 200
         right = {"Authorization": "Bearer s3cret"}
         picture = client.get("/v1/images?seed=1", headers=right)
         assert picture.status_code == 200
@@ -141,6 +146,47 @@ def test_the_document_names_every_endpoint(client):
                 assert client.request(method, path, params=required).status_code == 200
     page = client.get("/docs").text
     assert all(f"<code>{path}</code>" in page for path in document["paths"])
+
+
+class Links(HTMLParser):
+    """Collects what a page refers to."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = set()
+
+    def handle_starttag(self, tag, attributes):
+        self.found |= {value for name, value in attributes if name in ("href", "src", "action") and value}
+
+
+def test_pages_find_everything_behind_a_prefix(client):
+    """A proxy may strip one; it tells nobody."""
+    for page in ("/", "/docs"):
+        links = Links()
+        links.feed(client.get(page).text)
+        assert {"icon.svg", "page.css"} < links.found
+        for link in links.found:
+            behind = urljoin(f"http://proxy/some/prefix{page}", link)
+            assert behind.startswith("http://proxy/some/prefix/"), link
+            assert client.get(behind.removeprefix("http://proxy/some/prefix")).status_code == 200
+    document = client.get("/openapi.json").json()
+    assert (
+        urljoin("http://proxy/some/prefix/openapi.json", document["servers"][0]["url"]) == "http://proxy/some/prefix/"
+    )
+    script = client.get("/page.js").text
+    assert not re.search(r"""["'`]/(v1|v2|docs)""", script)
+    assert "url(/" not in client.get("/page.css").text.replace('"', "")
+
+
+def test_pages_ask_nobody_else(client):
+    for path in ("/", "/docs", "/page.js", "/page.css"):
+        assert not re.search("https?://(?!www.w3.org)", client.get(path).text), path
+
+
+def test_upgrades_are_not_offered_and_not_talked_about(server, client):
+    answer = client.get("/v2", headers={"Connection": "upgrade", "Upgrade": "websocket"})
+    assert answer.status_code == 200
+    assert not [line for line in server.errors if "pgrade" in line or "WebSocket" in line]
 
 
 def test_files_of_the_page_are_cached_by_their_content(client):

@@ -1,10 +1,12 @@
 """Which models a server has."""
 
+import os
 import shutil
 
 import numpy as np
 import pytest
 
+from serving.generator import Generator
 from serving.manifest import BundleError
 from serving.server.catalog import load
 
@@ -83,6 +85,121 @@ def test_what_is_no_repository(tmp_path):
         load([], tmp_path / "x", "float32")
     with pytest.raises(BundleError, match="has no bundles; expected"):
         load([], tmp_path, "float32")
+
+
+def repository(folder, digits, broken):
+    """One good bundle among broken ones; `broken` damages a copy."""
+    for name in ("a", "b"):
+        shutil.copytree(digits, folder / name / "1")
+    broken(folder / "a" / "1")
+    return folder
+
+
+def remove_the_manifest(path):
+    (path / "manifest.json").unlink()
+
+
+def remove_the_model(path):
+    (path / "generator.onnx").unlink()
+
+
+def cut_the_model(path):
+    os.truncate(path / "generator.onnx", 100)
+
+
+def write_no_text(path):
+    (path / "manifest.json").write_bytes(b"\xff\xfe{}")
+
+
+def write_deep_json(path):
+    (path / "manifest.json").write_text("[" * 100_000)
+
+
+def write_a_list(path):
+    (path / "manifest.json").write_text('{"files": [], "model": 3}')
+
+
+def replace_by_nothing(path):
+    shutil.rmtree(path)
+    path.mkdir()
+
+
+def link_to_nowhere(path):
+    (path / "generator.onnx").unlink()
+    (path / "generator.onnx").symlink_to(path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        remove_the_manifest,
+        remove_the_model,
+        cut_the_model,
+        write_no_text,
+        write_deep_json,
+        write_a_list,
+        replace_by_nothing,
+        link_to_nowhere,
+    ],
+)
+def test_a_broken_bundle_of_a_repository_is_left_out(digits, tmp_path, broken):
+    catalog = load([], repository(tmp_path, digits, broken), "float32")
+    assert catalog.names == ("b",)
+    assert len(catalog.left_out) == 1
+    assert str(tmp_path / "a" / "1") in catalog.left_out[0]
+    assert "\n" not in catalog.left_out[0]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("two\nlines"),
+        MemoryError(),
+        RecursionError("deep"),
+        UnicodeDecodeError("utf-8", b"x", 0, 1, "no"),
+        OSError(5, "I/O"),
+    ],
+)
+def test_whatever_a_bundle_raises_is_a_sentence(digits, monkeypatch, error):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(Generator, "load", fail)
+    with pytest.raises(BundleError, match=rf"^{digits} can't be loaded \({type(error).__name__}: [^\n]+\); export it"):
+        load([str(digits)], None, "float32")
+
+
+def test_what_is_ignored_in_a_repository_and_what_is_named(digits, tmp_path):
+    shutil.copytree(digits, tmp_path / "good" / "1")
+    shutil.copytree(digits, tmp_path / "flat")
+    shutil.copytree(digits, tmp_path / "bad name" / "1")
+    shutil.copytree(digits, tmp_path / ".hidden" / "1")
+    shutil.copytree(digits, tmp_path / "good" / "2.tmp")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "good" / "3").write_text("x")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    found = load([], tmp_path, "float32")
+    assert found.names == ("good",)
+    assert list(found.models["sampler"]) == ["1"]
+    assert found.left_out == (
+        f"{tmp_path}/bad name has a name that can't be served; expected letters, digits, '_', '.' and '-'.",
+        f"{tmp_path}/flat is a bundle without a version; move it to {tmp_path}/flat/1.",
+    )
+
+
+def test_a_repository_without_a_good_bundle(digits, tmp_path):
+    folder = repository(tmp_path, digits, remove_the_model)
+    remove_the_manifest(tmp_path / "b" / "1")
+    with pytest.raises(BundleError, match=r"has no bundles that can be served \(and 1 more like it\): .*/a/1"):
+        load([], folder, "float32")
+    assert load([str(digits)], folder, "float32").names == ("digits",)
+
+
+def test_a_broken_bundle_of_a_flag_is_an_error(digits, tmp_path):
+    folder = repository(tmp_path, digits, remove_the_model)
+    with pytest.raises(BundleError, match="is no bundle"):
+        load([f"x={tmp_path}"], folder, "float32")
 
 
 def test_int8_where_there_is_none(digits):

@@ -3,10 +3,13 @@
 import concurrent.futures
 import contextlib
 import io
+import json
 import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from urllib.parse import urlsplit
@@ -17,7 +20,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving import Generator
-from tests.processes import children
+from tests.processes import ROOT, children, wait_for
 
 
 def array(answer):
@@ -35,6 +38,26 @@ def test_ctrl_c_ends_it_too(start_server, digits):
     server.wait_until_ready()
     server.signal(signal.SIGINT)
     assert server.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("moment", ["^serving at", "^ready: "])
+def test_ctrl_c_adds_two_lines_at_most(start_server, digits, workers, moment):
+    """A terminal sends it to all processes."""
+    server = start_server(f"--bundle={digits}", f"--workers={workers}")
+    server.wait_for(moment, workers if moment == "^ready: " else 1)
+    with half_a_request(server) if moment == "^ready: " else contextlib.nullcontext():
+        before = len(server.errors)
+        for _ in range(2):
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+                for pid in (*children(server.process), server.process.pid):
+                    os.kill(pid, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.process.wait(1)
+        assert server.process.wait(10) in (0, -signal.SIGINT)
+        server.end()
+    added = [line for line in server.errors[before:] if not line.startswith("ready: ")]  # it may be so meanwhile
+    assert len(added) <= 2
 
 
 def test_sigterm_during_the_start(start_server, digits):
@@ -81,7 +104,9 @@ def test_a_second_signal_ends_at_once(start_server, digits):
         time.sleep(0.6)
         assert server.process.poll() is None
         server.signal(signal.SIGTERM)
-        server.process.wait(5)
+        assert server.process.wait(5) == 0
+    server.end()
+    assert server.errors[2:] == ["given up, since they were not answered in time: 1 requests\n"]
 
 
 def test_a_signal_to_all_processes_at_once_is_one_signal(start_server, digits):
@@ -97,13 +122,25 @@ def test_a_signal_to_all_processes_at_once_is_one_signal(start_server, digits):
     assert server.process.wait(10) == 0
 
 
-def test_drain_s_bounds_the_wait(start_server, digits):
-    server = start_server(f"--bundle={digits}", "--drain_s=1")
+def test_a_second_signal_ends_the_workers_at_once(start_server, digits):
+    server = start_server(f"--bundle={digits}", "--drain_s=60", "--workers=2")
+    server.wait_for("^ready: ", 2)
+    with half_a_request(server):
+        server.signal(signal.SIGTERM)
+        time.sleep(1)
+        assert server.process.poll() is None
+        server.signal(signal.SIGTERM)
+        assert server.process.wait(5) == 0
+
+
+@pytest.mark.parametrize("drain_s", [0, 0.5, 1])
+def test_drain_s_bounds_the_wait(start_server, digits, drain_s):
+    server = start_server(f"--bundle={digits}", f"--drain_s={drain_s}")
     server.wait_until_ready()
     with half_a_request(server):
         started = time.monotonic()
         assert server.end() == 0
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < drain_s + 3
 
 
 def test_a_bundle_that_cannot_be_loaded_ends_the_start(start_server, tmp_path):
@@ -138,6 +175,85 @@ def test_a_reload_that_fails_changes_nothing(start_server, digits, tmp_path):
         assert np.array_equal(
             array(client.get("/v1/images?seed=1&n=3&format=npy")), Generator.load(digits).sample(3, 1)
         )
+
+
+def test_a_broken_bundle_of_a_repository_is_named_and_left_out(start_server, digits, tmp_path):
+    for name in ("bad", "good"):
+        shutil.copytree(digits, tmp_path / name / "1")
+    (tmp_path / "bad" / "1" / "generator.onnx").write_bytes(b"half copied")
+    server = start_server(f"--repository={tmp_path}")
+    server.wait_until_ready()
+    assert len([line for line in server.errors if line.startswith(f"left out: {tmp_path}/bad/1/generator.onnx")]) == 1
+    with httpx.Client(base_url=server.url) as client:
+        assert [each["name"] for each in client.get("/v1/bundles").json()["bundles"]] == ["good"]
+        assert client.get("/v1/images").status_code == 200
+        shutil.copytree(digits, tmp_path / "new" / "1")
+        (tmp_path / "new" / "2").mkdir()
+        server.signal(signal.SIGHUP)
+        server.wait_for("^ready: ", 2)
+        assert [each["name"] for each in client.get("/v1/bundles").json()["bundles"]] == ["good", "new"]
+        assert len([line for line in server.errors if line.startswith(f"left out: {tmp_path}/new/2")]) == 1
+        shutil.rmtree(tmp_path)
+        server.signal(signal.SIGHUP)
+        server.wait_for("^reload failed, the models stay as they are: .* is no folder")
+        assert client.get("/v1/images?bundle=new").status_code == 200
+    assert server.end() == 0
+
+
+def patched(patch, digits, port, workers):
+    """The command of a server whose process runs some lines first."""
+    code = f"import sys, time, serving.__main__ as main\n{patch}\nmain.run()"
+    return [sys.executable, "-c", code, f"--port={port}", f"--bundle={digits}", f"--workers={workers}"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("patch", "error"),
+    [
+        (
+            "import serving.server.catalog\n"
+            "def load(*arguments): raise MemoryError('no more')\n"
+            "serving.server.catalog.load = load",
+            "the models can't be loaded (MemoryError('no more')).",
+        ),
+        ("sys.modules['uvicorn'] = None", "uvicorn is missing; pip install 'mirage-gan[serve]'."),
+    ],
+)
+def test_whatever_keeps_it_from_starting_is_one_sentence(digits, free_port, patch, error, workers):
+    command = patched(patch, digits, free_port, workers)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == [f"error: {error}"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_does_not_wait_for_a_load(digits, free_port, workers):
+    patch = "import serving.server.catalog\nserving.server.catalog.load = lambda *arguments: time.sleep(100)"
+    with subprocess.Popen(patched(patch, digits, free_port, workers), cwd=ROOT, stderr=subprocess.PIPE) as process:
+        wait_for(lambda: answers_health(free_port), process=process)
+        time.sleep(0.5)  # the other worker, too
+        process.terminate()
+        assert process.wait(10) == 0
+        assert process.stderr.read().count(b"\n") == 1
+
+
+def answers_health(port):
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"http://127.0.0.1:{port}/v2/health/live", timeout=1).status_code == 200
+    return False
+
+
+def test_environment_variables_of_others_change_nothing(start_server, digits, tmp_path, monkeypatch):
+    """uvicorn's and prometheus-client's: a folder that several programs share, or that there isn't."""
+    for name in ("WEB_CONCURRENCY", "PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir", "FORWARDED_ALLOW_IPS"):
+        monkeypatch.setenv(name, str(tmp_path / "nowhere"))
+    server = start_server(f"--bundle={digits}")
+    server.wait_until_ready()
+    with httpx.Client(base_url=server.url) as client:
+        client.get("/v2/health/live", headers={"X-Forwarded-For": "192.0.2.1", "X-Request-ID": "forwarded"})
+        assert values(client)["mirage_ready",] == 1
+    assert server.end() == 0
+    assert [json.loads(line)["client"] for line in server.lines if "forwarded" in line] == ["127.0.0.1"]
 
 
 def test_reloads_under_load_answer_each_with_its_pictures(start_server, digits):
