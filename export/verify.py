@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from absl import app
 
 from export.closeness import closeness
@@ -28,6 +27,7 @@ from serving.manifest import (
     read_manifest,
     verify_file,
 )
+from serving.runtime import ort
 
 _BATCH_SIZES = (1, 16, 64)
 _ROUNDS = 15

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import ArrayLike, NDArray
 
 from serving.latents import latents
@@ -23,6 +22,7 @@ from serving.manifest import (
     verify_file,
 )
 from serving.onnx_file import check_onnx_file
+from serving.runtime import ort
 
 Labels = int | str | Sequence[int] | Sequence[str] | NDArray[np.integer] | None
 
