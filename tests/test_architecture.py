@@ -84,6 +84,7 @@ def test_the_files_are_found():
             "export",
             ("serving",),
             (
+                "serving.files",
                 "serving.manifest",
                 "serving.generator",
                 "serving.latents",
