@@ -60,6 +60,8 @@ def factor(name: str, value: object) -> float:
     Raises:
       ValueError: if it is no real number, or as a factor of latents not finite in float32.
     """
+    if type(value) is float and abs(value) <= MAX_TRUNCATION:
+        return value
     if isinstance(value, np.ndarray) and value.ndim == 0 and not is_masked(value):
         value = value[()]
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
@@ -115,11 +117,7 @@ def described(value: Any) -> str:
     number = integer(value)
     if number is not None:
         return shown_integer(number)
-    try:
-        text = shown(value)
-    except Exception:  # an object's own
-        text = ""
-    return text if text.isprintable() and text else f"of the type {type(value).__name__}"
+    return shown(value)
 
 
 def shown_integer(number: int) -> str:

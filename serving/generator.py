@@ -294,9 +294,10 @@ class Generator:
         return pixels
 
     def _room_for(self, n: int) -> NDArray[np.uint8]:
-        if n * math.prod(self.image_shape) <= sys.maxsize:
+        shape = (n, *self.info.image_shape)
+        if math.prod(shape) <= sys.maxsize:
             try:
-                return np.empty((n, *self.image_shape), np.uint8)
+                return np.empty(shape, np.uint8)
             except MemoryError:
                 pass
         raise ValueError(f"n is {n}, which is more images than memory holds; ask for fewer at a time.")
@@ -308,9 +309,10 @@ class Generator:
             raise
         except Exception as error:  # onnxruntime's exceptions share no better base class
             raise BundleError(f"the generator can't be run ({first_line(error)}); export the bundle again.") from None
-        if images.shape != (len(z), *self.image_shape):
+        if images.shape != (len(z), *self.info.image_shape):
             raise BundleError(f"{len(z)} latents gave images of the shape {images.shape}; export the bundle again.")
-        if np.isnan(images.max()):
+        largest = images.max()
+        if largest != largest:  # NaN
             raise ValueError("the network gives no numbers (NaN) for these latents; pass a smaller truncation or z.")
         return images
 

@@ -49,6 +49,8 @@ class Classes:
         """
         if labels is None:
             return np.arange(n, dtype=np.int64) % len(self._names)
+        if type(labels) is int and self._plain and 0 <= labels < len(self._names):
+            return np.full(n, labels, np.int64)
         if is_masked(labels):
             raise ValueError("labels is a masked array; expected one without hidden values.")
         if isinstance(labels, np.ndarray) and labels.ndim == 0:

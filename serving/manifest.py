@@ -36,7 +36,15 @@ _MAX_FILE_BYTES = 2**31  # where the manifest does not say more
 # What others wrote may be of any length, and nested to any depth.
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
-shown = _SHORT.repr
+
+
+def shown(value: object) -> str:
+    """Returns a value as Python writes it, in one line of at most 200 characters; its type, where that can't be."""
+    try:
+        text = _SHORT.repr(value)
+    except Exception:  # of an object's own; or an integer of too many digits
+        text = ""
+    return text[:197] + "..." * (len(text) > 197) if text.isprintable() and text else f"a {type(value).__name__}"
 
 
 class BundleError(Exception):
