@@ -8,7 +8,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import onnx
-import onnxruntime as ort
 import tensorflow as tf
 
 from export.layouts import Feeds, choose, forms_of
@@ -20,6 +19,7 @@ from pipeline.config import Config
 from pipeline.data_spec import DataSpec
 from pipeline.networks import build_generator
 from serving.generator import Generator, to_pixels
+from serving.runtime import ort
 
 _SHAPES = {"dcgan64": (64, 64, 3)}
 Call = Callable[[], np.ndarray]

@@ -159,7 +159,8 @@ def _write_sheet(folder: Path, info: ModelInfo, reference: Generate, through_onn
     seeds = np.arange(len(labels)) % (columns if classes else len(labels))
     z = latents(seeds, info.latent_dim)
     if through_onnx:
-        images = Generator.load(folder / GENERATOR_FILE).decode(z, labels if classes else None)
+        names = [info.class_names[label] for label in labels] if classes else None
+        images = Generator.load(folder / GENERATOR_FILE).decode(z, names)
     else:
         images = to_pixels(reference(z, labels))
     png.write(folder / "samples.png", png.grid(images, columns))

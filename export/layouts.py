@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from export.convolutions import conv_before_interleaving, one_kernel_per_phase, one_padded_kernel, stacked
 from export.graph_rewrites import canonical, fold_affine, labels_as_rows, reorder_dense
 from export.timing import in_turn, timed
+from serving.runtime import ort
 
 LAYOUTS = ("portable", "measured")
 # What serving's Generator cuts larger batches into, and the batch of a single picture.

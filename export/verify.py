@@ -6,15 +6,17 @@ Ends with 0 if all is well and with 1 if anything is not.
 """
 
 import functools
+import io
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
-import onnxruntime as ort
 from absl import app
 
 from export.closeness import closeness
+from export.golden import read_golden
 from export.timing import in_turn, timed
 from serving.generator import Generator, open_session
 from serving.latents import latents
@@ -22,15 +24,19 @@ from serving.manifest import (
     GENERATOR_FILE,
     GOLDEN_FILE,
     INT8_FILE,
+    MANIFEST_FILE,
     SAMPLER_FILE,
     BundleError,
     Manifest,
     read_manifest,
+    shown,
     verify_file,
 )
+from serving.runtime import ort
 
 _BATCH_SIZES = (1, 16, 64)
 _ROUNDS = 15
+_NAMED = 5  # files that a message names
 
 
 def verify(bundle: Path) -> Iterator[tuple[str, str]]:
@@ -46,29 +52,92 @@ def verify(bundle: Path) -> Iterator[tuple[str, str]]:
       BundleError: at the first one that does not.
     """
     manifest = read_manifest(bundle)
-    yield "manifest", f"{manifest.producer}, {len(manifest.files)} files"
+    yield "manifest", f"{_plain(manifest.producer)}, {len(manifest.files)} files"
+    _check_links(bundle, manifest)
     for name in manifest.files:
         verify_file(bundle, manifest, name)
     yield "checksums", "all as in the manifest"
-    if GENERATOR_FILE not in manifest.files:
-        return
+    _check_for_others(bundle, manifest)
+    yield "other files", "none"
+    if GENERATOR_FILE in manifest.files:
+        yield from _pictures(bundle, manifest)
+
+
+def _check_links(bundle: Path, manifest: Manifest) -> None:
+    """Refuses links to files elsewhere: they would be missing from a copy of the bundle."""
+    root = os.path.join(os.path.realpath(bundle), "")
+    for name in (MANIFEST_FILE, *manifest.files):
+        if not os.path.realpath(bundle / name).startswith(root):
+            raise BundleError(f"{bundle / name} is a link that leads out of the bundle; put the file itself there.")
+
+
+def _check_for_others(bundle: Path, manifest: Manifest) -> None:
+    """Refuses what the manifest does not list; looks only into folders of which it lists something."""
+    folders = {str(parent) for name in manifest.files for parent in PurePosixPath(name).parents} | {"."}
+    others = []
+    for folder in sorted(folders):
+        try:
+            with os.scandir(bundle / folder) as entries:
+                for entry in entries:
+                    name = str(PurePosixPath(folder, entry.name))
+                    if name in folders or name in manifest.files or name == MANIFEST_FILE or _is_empty(entry):
+                        continue
+                    others.append(shown(name))
+                    if len(others) > _NAMED:
+                        raise BundleError(f"{bundle} holds {_listed(others)}; remove them, or export the bundle again.")
+        except OSError as error:
+            raise BundleError(f"{bundle / folder} can't be read ({error.strerror}); export the bundle again.") from None
+    if others:
+        raise BundleError(f"{bundle} holds {_listed(others)}; remove them, or export the bundle again.")
+
+
+def _is_empty(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder without content, such as TensorFlow's `assets`."""
+    if not entry.is_dir(follow_symlinks=False):
+        return False
+    with os.scandir(entry) as entries:
+        return next(entries, None) is None
+
+
+def _listed(others: list[str]) -> str:
+    more = " and more" if len(others) > _NAMED else ""
+    return f"{', '.join(sorted(others[:_NAMED]))}{more}, which its manifest doesn't list"
+
+
+def _pictures(bundle: Path, manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Checks what the generators make against the golden vectors, and times them."""
     generator = Generator.load(bundle)
     yield GENERATOR_FILE, _signature(generator)
-    golden = _read_golden(verify_file(bundle, manifest, GOLDEN_FILE))
+    golden = read_golden(verify_file(bundle, manifest, GOLDEN_FILE), generator.info)
     if not np.array_equal(latents(golden["seed"], generator.latent_dim), golden["z"]):
         raise BundleError("the latents of the golden seeds are others on this machine; report this with its CPU.")
     yield "latents of golden seeds", "identical"
-    labels = golden["label"] if generator.info.conditional else None
-    yield "pictures of golden latents", _compare(generator.decode(golden["z"], labels), golden["pixels"])
+    labels = _labels(golden["label"], generator)
+    names = None if labels is None else [generator.class_names[label] for label in labels]
+    yield "pictures of golden latents", _compare(generator.decode(golden["z"], names), golden["pixels"])
     sampler = open_session(verify_file(bundle, manifest, SAMPLER_FILE), 1)
     feeds = {"seed": golden["seed"], **({} if labels is None else {"label": labels})}
-    yield f"pictures of {SAMPLER_FILE}", _compare(sampler.run(["pixels"], feeds)[0], golden["pixels"])
+    try:
+        (pixels,) = sampler.run(["pixels"], feeds)
+    except Exception as error:  # onnxruntime's exceptions share no better base class
+        line = shown(str(error).strip())
+        raise BundleError(f"{SAMPLER_FILE} can't be run ({line}); export the bundle again.") from None
+    yield f"pictures of {SAMPLER_FILE}", _compare(pixels, golden["pixels"])
     yield from _times(bundle, manifest, generator)
 
 
-def _read_golden(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+def _labels(labels: np.ndarray, generator: Generator) -> np.ndarray | None:
+    if not generator.info.conditional:
+        return None
+    try:
+        return generator.check_positions(labels, len(labels))
+    except ValueError as error:
+        raise BundleError(f"{GOLDEN_FILE} can't be used: {error}") from None
+
+
+def _plain(text: str) -> str:
+    """What others wrote, without characters that move a terminal's cursor."""
+    return "".join(character if character.isprintable() else "?" for character in text[:80])
 
 
 def _signature(generator: Generator) -> str:
@@ -78,6 +147,8 @@ def _signature(generator: Generator) -> str:
 
 
 def _compare(actual: np.ndarray, expected: np.ndarray) -> str:
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
+        raise BundleError(f"pictures are {actual.dtype} {shown(actual.shape)}, not {expected.dtype} {expected.shape}.")
     apart = closeness(actual, expected)
     if not apart.same:
         raise BundleError(f"pictures differ from the trained network's {apart}.")
@@ -105,8 +176,11 @@ def main(argv: Sequence[str]) -> int:
     try:
         for what, outcome in verify(Path(argv[1])):
             print(f"  {what:32}{outcome}", flush=True)
-    except BundleError as error:
+    except (BundleError, ValueError) as error:  # the second of images whose network gives no numbers
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except MemoryError:
+        print(f"error: the pictures of {argv[1]} are larger than memory.", file=sys.stderr)
         return 1
     print("All is well.")
     return 0
@@ -115,6 +189,8 @@ def main(argv: Sequence[str]) -> int:
 def run() -> None:
     """Entry point of `python -m export.verify` and of `mirage-verify`."""
     sys.modules["__main__"].__doc__ = __doc__
+    if isinstance(sys.stdout, io.TextIOWrapper):  # of which paths may need more than its encoding has
+        sys.stdout.reconfigure(errors="backslashreplace")
     app.run(main)
 
 

@@ -113,7 +113,8 @@ def sample_bundle(bundle: Path) -> Callable[["np.ndarray", "np.ndarray"], "np.nd
         generator = Generator.load(bundle)
     except BundleError as error:
         raise MirageError(f"--bundle={bundle}: {error}") from None
-    return lambda z, labels: generator.decode(z, labels if generator.info.conditional else None)
+    names = generator.class_names
+    return lambda z, labels: generator.decode(z, [names[label] for label in labels] if names else None)
 
 
 def evaluate(values: flags.FlagValues, run_dir: Path, bundle: str) -> tuple[dict[str, Any], "Judge"]:

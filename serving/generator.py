@@ -1,14 +1,20 @@
 """The edge runtime: an exported generator in onnxruntime."""
 
+import ctypes
+import dataclasses
+import math
 import os
-from collections.abc import Sequence
+import sys
+import weakref
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import ArrayLike, NDArray
 
+from serving.arguments import INT64, described, factor, matrix, whole
+from serving.labels import Classes, Labels
 from serving.latents import latents
 from serving.manifest import (
     CHUNK_KEY,
@@ -22,14 +28,35 @@ from serving.manifest import (
     read_manifest,
     verify_file,
 )
-from serving.onnx_file import check_onnx_file
+from serving.runtime import ort
+from serving.session import available_cpus, check_signature, first_line, open_session, read_model, session_of
 
-Labels = int | str | Sequence[int] | Sequence[str] | NDArray[np.integer] | None
+__all__ = ["GENERATOR_FILES", "Generator", "available_cpus", "open_session", "slerp", "to_pixels"]
 
 # Larger batches are cut: convolutions gain nothing from them, and fresh large buffers cost more than the arithmetic.
 # A file may say otherwise, as fully connected ones do, which would read all their weights again for each part.
 _CHUNK = 16
+# Latents of as many images are computed at once, so that their memory doesn't grow with what is asked for.
+_BLOCK = 4096
+_MAX_THREADS = 1024
 GENERATOR_FILES = {"float32": GENERATOR_FILE, "int8": INT8_FILE}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """Where a generator comes from, to load it again.
+
+    Attributes:
+      path: absolute; a bundle or a single file.
+      threads: as given to `Generator.load`.
+      precision: as given to `Generator.load`.
+      seal: the end of the file's seal, by which another file would be noticed.
+    """
+
+    path: str
+    threads: int | None
+    precision: str
+    seal: bytes
 
 
 class Generator:
@@ -38,17 +65,23 @@ class Generator:
     The same seed and label give the same picture, whatever else is in the batch: to the last bit on
     the x86-64 CPUs that were tested, with 1 to 8 threads; onnxruntime itself promises no more than
     float rounding, which can move a pixel by one level on another kind of CPU. An instance may be
-    used from several threads at once.
+    used from several threads at once, and in processes that are forked. It can be pickled and
+    copied; its file is then loaded again, and must still be there.
 
     Attributes:
       info: latent size, image shape and classes.
     """
 
-    def __init__(self, session: ort.InferenceSession, info: ModelInfo, chunk: int = _CHUNK) -> None:
+    def __init__(
+        self, session: ort.InferenceSession, info: ModelInfo, chunk: int = _CHUNK, source: _Source | None = None
+    ) -> None:
         """Wraps a session; use `Generator.load`."""
         self.info = info
-        self._session = session
+        self._session: ort.InferenceSession | None = session
         self._chunk = chunk
+        self._source = source
+        self._classes = Classes(info.class_names)
+        _LOADED.add(self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, threads: int | None = None, precision: str = "float32") -> Self:
@@ -56,7 +89,7 @@ class Generator:
 
         Args:
           path: a bundle's folder, whose checksum is verified, or a single `.onnx` file of Mirage's.
-          threads: CPU threads per call; by default all CPUs that this process may use.
+          threads: CPU threads per call, 1 to 1024; by default all CPUs that this process may use.
           precision: of a bundle, which of its generators: "float32", or "int8" where the export found it good.
 
         Returns:
@@ -64,32 +97,40 @@ class Generator:
 
         Raises:
           BundleError: if there is no usable generator at `path`.
-          ValueError: if `threads` is less than 1, or the precision is another.
+          ValueError: if `path` is no path, `threads` not in the range, or the precision another.
         """
-        if precision not in GENERATOR_FILES:
-            raise ValueError(f"precision is {precision!r}; expected one of {', '.join(GENERATOR_FILES)}.")
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads is {threads}; expected at least 1, or None for all CPUs.")
-        path = Path(path)
+        if not isinstance(precision, str) or precision not in GENERATOR_FILES:
+            raise ValueError(f"precision is {described(precision)}; expected one of {', '.join(GENERATOR_FILES)}.")
+        if threads is not None:
+            threads = whole("threads", threads, 1, _MAX_THREADS)
+        if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+            raise ValueError(f"path is {described(path)}; expected text or a pathlib.Path.")
+        file = Path(path)
         expected = None
-        if path.suffix != ".onnx":
-            manifest = read_manifest(path)
+        if file.suffix != ".onnx" or os.path.isdir(file):
+            manifest = read_manifest(file)
             expected = manifest.model
-            path = verify_file(path, manifest, GENERATOR_FILES[precision])
-        session = open_session(path, threads or available_cpus())
+            file = verify_file(file, manifest, GENERATOR_FILES[precision])
+        data = read_model(file)
+        session = session_of(data, file, threads or min(available_cpus(), _MAX_THREADS))
         metadata = session.get_modelmeta().custom_metadata_map
         text = metadata.get(METADATA_KEY)
         if text is None:
-            raise BundleError(f"{path} has no metadata {METADATA_KEY!r}; it was not written by `python -m export`.")
+            raise BundleError(f"{file} has no metadata {METADATA_KEY!r}; it was not written by `python -m export`.")
         try:
             info = parse_model_info(text)
             chunk = parse_chunk(metadata.get(CHUNK_KEY, str(_CHUNK)))
-            _check_signature(session, info)
+            check_signature(session, info)
         except BundleError as error:
-            raise BundleError(f"{path} can't be used: {error}") from None
+            raise BundleError(f"{file} can't be used: {error}") from None
         if expected is not None and info != expected:
-            raise BundleError(f"{path} and its manifest describe different models; export the bundle again.")
-        return cls(session, info, chunk)
+            raise BundleError(f"{file} and its manifest describe different models; export the bundle again.")
+        return cls(session, info, chunk, _Source(os.path.abspath(path), threads, precision, data[-64:]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._source is None:
+            raise TypeError("a generator that was made of a session can't be pickled or copied; use Generator.load.")
+        return _load_again, (type(self), self._source)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -117,8 +158,10 @@ class Generator:
         Args:
           n: number of images, 0 or more.
           seed: seed of the first image, an int64.
-          labels: for a conditional generator: one label or class name for all images, or one for each;
-            None takes the classes in turn, image i being of class i modulo the number of classes.
+          labels: for a conditional generator: one label or class name for all images, or an iterable of one for each;
+            None takes the classes in turn, image i being of class i modulo the number of classes. A label is a position
+            in `class_names`; where a name is a number, that number means the class of this name, and is refused if
+            it is another one's position.
           truncation: factor of the latents; less than 1 makes pictures more usual and more alike.
 
         Returns:
@@ -126,24 +169,27 @@ class Generator:
 
         Raises:
           ValueError: for n, seed, labels or a truncation that don't fit.
+          BundleError: if the file, sound as it looked, can't be run.
         """
-        if n < 0:
-            raise ValueError(f"n is {n}; expected 0 or more.")
-        if not -(2**63) <= seed <= 2**63 - max(n, 1):
+        n = whole("n", n, 0, INT64[1])
+        seed = whole("seed", seed, *INT64)
+        if seed + n - 1 > INT64[1]:
             raise ValueError(f"seed {seed} with n = {n} leaves the range of int64; choose a smaller one.")
-        seeds = np.int64(seed) + np.arange(n, dtype=np.int64)
-        if not np.isfinite(truncation):
-            raise ValueError(f"truncation is {truncation}; expected a finite number.")
-        z = latents(seeds, self.latent_dim)
-        if truncation != 1:
-            z *= np.float32(truncation)
-        return self._run(z, self.check_labels(labels, n))
+        scale = np.float32(factor("truncation", truncation))
+
+        def latents_of(start: int, stop: int) -> NDArray[np.float32]:
+            z = latents(np.int64(seed) + np.arange(start, stop, dtype=np.int64), self.latent_dim)
+            if scale != 1:
+                z *= scale
+            return z
+
+        return self._draw(n, latents_of, labels)
 
     def decode(self, z: ArrayLike, labels: Labels = None) -> NDArray[np.uint8]:
         """Makes an image of each latent.
 
         Args:
-          z: [n, latent_dim], converted to float32.
+          z: real numbers [n, latent_dim], converted to float32.
           labels: as for `sample`.
 
         Returns:
@@ -151,13 +197,10 @@ class Generator:
 
         Raises:
           ValueError: for latents of another shape or not finite, or labels that don't fit.
+          BundleError: as for `sample`.
         """
-        array = np.asarray(z, np.float32)
-        if array.ndim != 2 or array.shape[1] != self.latent_dim:
-            raise ValueError(f"z has the shape {list(array.shape)}; expected [n, {self.latent_dim}].")
-        if not np.isfinite(array).all():
-            raise ValueError("z has values that are NaN or infinite; expected finite numbers.")
-        return self._run(array, self.check_labels(labels, len(array)))
+        array = matrix("z", z, self.latent_dim)
+        return self._draw(len(array), lambda start, stop: array[start:stop], labels)
 
     def interpolate(self, first: int, last: int, n: int, labels: Labels = None) -> NDArray[np.uint8]:
         """Walks from one seed's image to another's.
@@ -175,13 +218,18 @@ class Generator:
           uint8 [n, H, W, C].
 
         Raises:
-          ValueError: for n below 2, or labels that don't fit.
+          ValueError: for n below 2, or seeds or labels that don't fit.
+          BundleError: as for `sample`.
         """
-        if n < 2:
-            raise ValueError(f"n is {n}; expected at least 2, the two ends.")
-        ends = latents([first, last], self.latent_dim)
+        n = whole("n", n, 2, INT64[1])
+        seeds = [whole(name, value, *INT64) for name, value in (("first", first), ("last", last))]
+        ends = latents(seeds, self.latent_dim)
         labels = 0 if labels is None and self.info.conditional else labels
-        return self._run(slerp(ends[0], ends[1], np.linspace(0, 1, n)), self.check_labels(labels, n))
+
+        def latents_of(start: int, stop: int) -> NDArray[np.float32]:
+            return slerp(ends[0], ends[1], np.linspace(0, 1, n)[start:stop])
+
+        return self._draw(n, latents_of, labels)
 
     def images(self, z: NDArray[np.float32], labels: NDArray[np.int64] | None) -> NDArray[np.float32]:
         """Runs the network once, on a batch as it is: for programs that form batches themselves.
@@ -194,7 +242,10 @@ class Generator:
           float32 [n, H, W, C] in [-1, 1]; `to_pixels` makes uint8 of them.
         """
         feeds = {"z": z} if labels is None else {"z": z, "label": labels}
-        (images,) = self._session.run(["image"], feeds)
+        session = self._session
+        if session is None:
+            session = self._session = self._open_again()
+        (images,) = session.run(["image"], feeds)
         return images
 
     def check_labels(self, labels: Labels, n: int) -> NDArray[np.int64] | None:
@@ -210,37 +261,87 @@ class Generator:
         Raises:
           ValueError: for labels that don't fit.
         """
-        names = self.class_names
-        if not self.info.conditional:
-            if labels is not None:
-                raise ValueError("labels were passed, but this generator is unconditional; leave them out.")
-            return None
-        if labels is None:
-            return np.arange(n, dtype=np.int64) % len(names)
-        if isinstance(labels, (int, np.integer, str)):
-            return np.full(n, self._label(labels), np.int64)
-        if len(labels) != n:
-            raise ValueError(f"{len(labels)} labels were passed for {n} images; expected one, or one for each.")
-        if n and isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.ndim == 1:
-            for wrong in labels[(labels < 0) | (labels >= len(names))]:
-                self._label(wrong)
-            return labels.astype(np.int64, copy=False)
-        return np.array([self._label(label) for label in labels], np.int64)
+        if self.info.conditional:
+            return self._classes.positions(labels, n)
+        if labels is not None:
+            raise ValueError("labels were passed, but this generator is unconditional; leave them out.")
+        return None
 
-    def _label(self, label: object) -> int:
-        names = self.class_names
-        if isinstance(label, str) and label in names:
-            return names.index(label)
-        if isinstance(label, (int, np.integer)) and not isinstance(label, bool) and 0 <= label < len(names):
-            return int(label)
-        raise ValueError(f"label {label!r} is unknown; expected 0 to {len(names) - 1}, or a name such as {names[0]!r}.")
+    def check_positions(self, labels: NDArray[np.integer], n: int) -> NDArray[np.int64] | None:
+        """As `check_labels`, for positions in `class_names` that shall mean nothing else.
 
-    def _run(self, z: NDArray[np.float32], labels: NDArray[np.int64] | None) -> NDArray[np.uint8]:
-        pixels = np.empty((len(z), *self.image_shape), np.uint8)
-        for start in range(0, len(z), self._chunk):
-            part = slice(start, start + self._chunk)
-            pixels[part] = to_pixels(self.images(z[part], None if labels is None else labels[part]))
+        Args:
+          labels: integers [n]: what the ONNX files themselves take.
+          n: number of images.
+
+        Returns:
+          int64 [n], or None if the generator is unconditional.
+
+        Raises:
+          ValueError: for labels that don't fit.
+        """
+        return self._classes.check_positions(labels, n) if self.info.conditional else self.check_labels(labels, n)
+
+    def _draw(self, n: int, latents_of: Callable[[int, int], NDArray[np.float32]], labels: Labels) -> NDArray[np.uint8]:
+        pixels = self._room_for(n)
+        positions = self.check_labels(labels, n)
+        for block in range(0, n, _BLOCK):
+            z = latents_of(block, min(block + _BLOCK, n))
+            for start in range(0, len(z), self._chunk):
+                part = z[start : start + self._chunk]
+                place = slice(block + start, block + start + len(part))
+                pixels[place] = to_pixels(self._checked_images(part, None if positions is None else positions[place]))
         return pixels
+
+    def _room_for(self, n: int) -> NDArray[np.uint8]:
+        shape = (n, *self.info.image_shape)
+        if math.prod(shape) <= sys.maxsize:
+            try:
+                return np.empty(shape, np.uint8)
+            except MemoryError:
+                pass
+        raise ValueError(f"n is {n}, which is more images than memory holds; ask for fewer at a time.")
+
+    def _checked_images(self, z: NDArray[np.float32], labels: NDArray[np.int64] | None) -> NDArray[np.float32]:
+        try:
+            images = self.images(z, labels)
+        except BundleError:
+            raise
+        except Exception as error:  # onnxruntime's exceptions share no better base class
+            raise BundleError(f"the generator can't be run ({first_line(error)}); export the bundle again.") from None
+        if images.shape != (len(z), *self.info.image_shape):
+            raise BundleError(f"{len(z)} latents gave images of the shape {images.shape}; export the bundle again.")
+        largest = images.max()
+        if largest != largest:  # NaN
+            raise ValueError("the network gives no numbers (NaN) for these latents; pass a smaller truncation or z.")
+        return images
+
+    def _open_again(self) -> ort.InferenceSession:
+        assert self._source is not None  # see _after_fork
+        return _load_again(type(self), self._source)._session
+
+
+_LOADED: weakref.WeakSet[Generator] = weakref.WeakSet()
+
+
+def _load_again(kind: type[Generator], source: _Source) -> Generator:
+    generator = kind.load(source.path, threads=source.threads, precision=source.precision)
+    if generator._source != source:
+        raise BundleError(f"{source.path} has changed since it was loaded; load it with Generator.load.")
+    return generator
+
+
+def _after_fork() -> None:
+    """Lets go of sessions with threads, of which a forked process has none, and which would wait for them for ever."""
+    for generator in list(_LOADED):
+        if generator._source is not None and generator._source.threads != 1:
+            # Never freed, since that waits for the threads too.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(generator._session))
+            generator._session = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def to_pixels(images: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -270,56 +371,3 @@ def slerp(a: NDArray[np.float32], b: NDArray[np.float32], t: NDArray[np.float64]
     if np.sin(angle) < 1e-6:
         return ((1 - t) * start + t * end).astype(np.float32)
     return ((np.sin((1 - t) * angle) * start + np.sin(t * angle) * end) / np.sin(angle)).astype(np.float32)
-
-
-def available_cpus() -> int:
-    """Returns the number of CPUs that this process may use."""
-    # Not os.cpu_count(): containers and batch systems give a process fewer.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def open_session(path: Path, threads: int) -> ort.InferenceSession:
-    """Loads a sealed model into onnxruntime, on the CPU.
-
-    Args:
-      path: the file.
-      threads: CPU threads per call.
-
-    Raises:
-      BundleError: if it can't be read, is refused by `check_onnx_file`, or is no model that onnxruntime can run.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # errors are raised, there is no need to print them too
-    # Otherwise threads burn CPU for about a second after each call.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not path.is_file():
-        raise BundleError(f"there is no file {path}; pass a bundle's folder or its {GENERATOR_FILE}.")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path} can't be read ({error.strerror}); export the bundle again.") from None
-    try:
-        check_onnx_file(data)
-    except BundleError as error:
-        raise BundleError(f"{path} can't be used: {error}") from None
-    try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no better base class
-        line = str(error).strip().splitlines()[0][:200]
-        raise BundleError(f"{path} is no model that onnxruntime can run ({line}); export the bundle again.") from None
-
-
-def _check_signature(session: ort.InferenceSession, info: ModelInfo) -> None:
-    expected: dict[str, tuple[str, tuple[int, ...]]] = {"z": ("tensor(float)", (info.latent_dim,))}
-    if info.conditional:
-        expected["label"] = ("tensor(int64)", ())
-    actual = {node.name: (node.type, tuple(node.shape[1:])) for node in session.get_inputs()}
-    if actual != expected:
-        raise BundleError(f"its inputs are {actual}; expected {expected}, each with a batch axis in front.")
-    outputs = {node.name: (node.type, tuple(node.shape[1:])) for node in session.get_outputs()}
-    if outputs != {"image": ("tensor(float)", info.image_shape)}:
-        raise BundleError(f"its outputs are {outputs}; expected only image, float32 [N, *{info.image_shape}].")
-    if any(isinstance(node.shape[0], int) for node in [*session.get_inputs(), *session.get_outputs()]):
-        raise BundleError("its batch axis is fixed; expected a symbolic one.")

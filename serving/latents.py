@@ -18,6 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 PARITY = np.uint32(0x1BD11BDA)
 ROUNDS = 20
+_QUARTERS = np.array([0.25, 0.0])
+_ZERO = np.zeros((1, 1), np.uint32)
+_HALF = np.uint64(0xFFFFFFFF)
 _SHIFTS = tuple((np.uint32(rotation), np.uint32(32 - rotation)) for rotation in ROTATIONS)
 
 
@@ -35,8 +38,8 @@ def threefry2x32(
     """
     keys = (key[0], key[1], key[0] ^ key[1] ^ PARITY)
     x0 = counter[0] + keys[0]
-    x1 = np.broadcast_to(counter[1] + keys[1], x0.shape).copy()
-    spare = np.empty_like(x0)
+    x1, spare = np.empty_like(x0), np.empty_like(x0)
+    np.add(counter[1], keys[1], out=x1)
     # In place, since for few images making arrays takes longer than filling them.
     for number in range(ROUNDS):
         left, right = _SHIFTS[number % 8]
@@ -64,8 +67,8 @@ def latents(seeds: ArrayLike, latent_dim: int) -> NDArray[np.float32]:
     """
     bits = np.asarray(seeds, np.int64).astype(np.uint64)[:, None]
     pairs = np.arange((latent_dim + 1) // 2, dtype=np.uint32)[None, :]
-    key = ((bits & np.uint64(0xFFFFFFFF)).astype(np.uint32), (bits >> np.uint64(32)).astype(np.uint32))
-    x0, x1 = threefry2x32(key, (pairs, np.zeros_like(pairs)))
+    key = ((bits & _HALF).astype(np.uint32), (bits >> np.uint64(32)).astype(np.uint32))
+    x0, x1 = threefry2x32(key, (pairs, _ZERO))
     radius = (x0 >> np.uint32(8)) + 0.5
     radius *= 2.0**-24
     np.log(radius, out=radius)
@@ -73,7 +76,7 @@ def latents(seeds: ArrayLike, latent_dim: int) -> NDArray[np.float32]:
     np.sqrt(radius, out=radius)
     u2 = (x1 >> np.uint32(8)) * 2.0**-24
     # A sine for both, because onnxruntime before 1.24 has no cosine in float64.
-    z = u2[..., None] + np.array([0.25, 0.0])
+    z = u2[..., None] + _QUARTERS
     z *= 2.0 * np.pi
     np.sin(z, out=z)
     z *= radius[..., None]

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from serving.manifest import BundleError
 
 SEAL_KEY = "mirage.sha256"
-_MAX_BYTES = 2**31 - 1  # of a protobuf message, and so of a model without external data
+MAX_BYTES = 2**31 - 1  # of a protobuf message, and so of a model without external data
 _MAX_NODES = 100_000
+_MAX_RANK = 64  # numpy's, too
 _DOMAINS = (b"", b"ai.onnx")
 
 # Fields of onnx.proto3.
@@ -42,8 +43,8 @@ def check_onnx_file(data: bytes) -> None:
         functions, loops or branches; or if a tensor's size and its data disagree.
     """
     length = len(_seal_of(b""))
-    if len(data) > _MAX_BYTES:
-        raise BundleError(f"it has {len(data):,} bytes; expected at most {_MAX_BYTES:,}.")
+    if len(data) > MAX_BYTES:
+        raise BundleError(f"it has {len(data):,} bytes; expected at most {MAX_BYTES:,}.")
     if len(data) < length or data[-length:] != _seal_of(data[:-length]):
         raise BundleError("its seal is missing or broken: the file is damaged, or was changed after its export.")
     try:
@@ -102,12 +103,14 @@ def _check_tensor(data: bytes) -> None:
             raise BundleError("it keeps weights in another file; expected all in one.")
         if field == _DIMS:
             dims += _integers(value)
+            if len(dims) > _MAX_RANK:
+                raise BundleError(f"it has a tensor of more than {_MAX_RANK} dimensions.")
         elif field == _DATA_TYPE and isinstance(value, int):
             kind = value
         elif field == _RAW_DATA and isinstance(value, bytes):
             raw = len(value)
     count = math.prod(dims)
-    if any(dim >= 2**31 for dim in dims) or count > _MAX_BYTES:
+    if any(dim >= 2**31 for dim in dims) or count > MAX_BYTES:
         raise BundleError(f"it has a tensor of the shape {dims[:8]}, which is too large.")
     if raw is not None and kind in _ITEM_SIZES and raw != count * _ITEM_SIZES[kind]:
         raise BundleError(f"it has a tensor of the shape {dims[:8]} with {raw:,} bytes, which do not fit together.")
@@ -164,11 +167,12 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _integers(value: int | bytes) -> list[int]:
-    """A repeated integer field: one number, or several packed ones."""
+    """A repeated integer field: one number, or several packed ones, of which no more are read than are allowed."""
     if isinstance(value, int):
         return [value]
-    numbers, position = [], 0
-    while position < len(value):
+    numbers: list[int] = []
+    position = 0
+    while position < len(value) and len(numbers) <= _MAX_RANK:
         number, position = _varint(value, position)
         numbers.append(number)
     return numbers

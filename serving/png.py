@@ -61,5 +61,9 @@ def grid(images: NDArray[np.uint8], columns: int, gap: int = 2) -> NDArray[np.ui
 def write(path: Path, picture: NDArray[np.uint8]) -> None:
     """Writes a PNG file, which appears under its name only when complete."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(encode(picture))
-    partial.replace(path)
+    try:
+        partial.write_bytes(encode(picture))
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

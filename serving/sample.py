@@ -60,8 +60,6 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
             raise ValueError(f"--out={out} must be a .png file in a folder that exists.")
         generator = Generator.load(values.bundle, threads=values.threads or None)
         label = values.label
-        if label is not None and label not in generator.class_names and label.lstrip("-").isdigit():
-            label = int(label)
         started = time.perf_counter()
         images = generator.sample(values.n, seed=values.seed, labels=label, truncation=values.truncation)
         milliseconds = (time.perf_counter() - started) * 1e3

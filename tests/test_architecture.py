@@ -83,7 +83,15 @@ def test_the_files_are_found():
         (
             "export",
             ("serving",),
-            ("serving.manifest", "serving.generator", "serving.latents", "serving.onnx_file", "serving.png"),
+            (
+                "serving.files",
+                "serving.manifest",
+                "serving.generator",
+                "serving.latents",
+                "serving.onnx_file",
+                "serving.png",
+                "serving.runtime",
+            ),
         ),
         ("pipeline.config", ("pipeline", *HEAVY, "numpy"), ("pipeline.contradictions",)),
         ("pipeline.contradictions", ("pipeline", *HEAVY, "numpy"), ("pipeline.config",)),
@@ -159,6 +167,23 @@ def test_only_its_command_line_imports_the_server():
 
 def test_serving_raises_errors_of_its_own():
     assert [m for m, names in IMPORTS.items() if within(m, ("serving",)) and "pipeline.errors" in str(names)] == []
+
+
+def test_only_one_file_imports_onnxruntime():
+    # Or it would report to its maker, see serving/runtime.py; export/__init__.py imports that before the quantisation.
+    importing = re.compile(r"^ *(?:import|from) +onnxruntime\b.*", re.MULTILINE)
+    places = [ROOT / name for name in (*PACKAGES, "benchmarks", "tests", "examples")]
+    found = {
+        f"{path.relative_to(ROOT).as_posix()}: {line.strip().partition(' import ')[0]}"
+        for place in places
+        for path in place.rglob("*.py")
+        for line in importing.findall(path.read_text())
+    }
+    assert found == {
+        "serving/runtime.py: import onnxruntime as ort",
+        "export/quantize.py: from onnxruntime.quantization",
+    }
+    assert IMPORTS["export"] == {"serving.runtime"}
 
 
 def test_nothing_imports_a_main():

@@ -6,7 +6,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { deflateSync } from "node:zlib";
-import ort from "onnxruntime-node";
+
+// Imported after this, onnxruntime sends no reports to its maker.
+process.env.ORT_DISABLE_TELEMETRY ??= "1";
+const { default: ort } = await import("onnxruntime-node");
 
 const COLUMNS = 10;
 const ROWS = 6;

@@ -121,7 +121,7 @@ def _job(name: str, model: Model, inference: Inference) -> Job:
     generator, inputs = model.bundle.generator, inference.inputs
     labels = inputs.get("label")
     try:
-        labels = generator.check_labels(labels, inference.count) if labels is not None else None
+        labels = generator.check_positions(labels, inference.count) if labels is not None else None
     except ValueError as error:
         raise ProtocolError(str(error)) from None
     output = model.outputs[0].name

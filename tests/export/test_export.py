@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 import tensorflow as tf
 from absl import flags
@@ -25,6 +24,7 @@ from pipeline.run_file import write_run
 from serving import Generator
 from serving.latents import latents
 from serving.manifest import METADATA_KEY, ModelInfo, parse_model_info, read_manifest, sha256
+from serving.runtime import ort
 from tests.export.tiny_runs import SPECS, make_run
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.convolutions import conv_before_interleaving, one_kernel_per_phase, one_padded_kernel, stacked
 from export.graph_rewrites import canonical, fold_affine, labels_as_rows, reorder_dense
+from serving.runtime import ort
 
 
 def model_of(nodes, constants, shape, *, label=False):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
@@ -12,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.sampler import sampler_of, tensorflow_latents
 from serving.generator import to_pixels
 from serving.latents import latents
+from serving.runtime import ort
 
 SEEDS = st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20)
 

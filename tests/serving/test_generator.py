@@ -1,3 +1,8 @@
+import copy
+import pickle
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -171,3 +176,93 @@ def test_a_changed_file_is_refused(write_bundle, conditional):
         file.write(b"\0")
     with pytest.raises(BundleError, match="checksum"):
         Generator.load(bundle)
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda generator: pickle.loads(pickle.dumps(generator))])
+@pytest.mark.parametrize("name", ["", "generator.onnx"])
+def test_copies_and_pickles_load_again(write_bundle, conditional, monkeypatch, tmp_path, again, name):
+    bundle = write_bundle(conditional)
+    monkeypatch.chdir(bundle)
+    generator = Generator.load(name or ".", threads=1)
+    monkeypatch.chdir(tmp_path)  # the path was relative
+    other = again(generator)
+    assert other is not generator
+    assert other.info == generator.info
+    np.testing.assert_array_equal(other.sample(3, seed=5), generator.sample(3, seed=5))
+
+
+def test_a_pickle_of_a_file_that_has_changed_or_gone(write_bundle, build_model, conditional):
+    bundle = write_bundle(conditional)
+    data = pickle.dumps(Generator.load(bundle))
+    model = build_model(conditional)
+    model.doc_string = "another"
+    write_bundle(conditional, model)
+    with pytest.raises(BundleError, match="has changed"):
+        pickle.loads(data)
+    (bundle / "manifest.json").unlink()
+    with pytest.raises(BundleError, match="is no bundle"):
+        pickle.loads(data)
+
+
+def test_a_generator_of_a_session_says_that_it_can_not_be_pickled(generator):
+    with pytest.raises(TypeError, match=r"Generator\.load"):
+        pickle.dumps(Generator(generator._session, generator.info))
+
+
+_FORK = """
+import os, sys
+from serving import Generator
+
+generator = Generator.load(sys.argv[1], threads=int(sys.argv[2]))
+expected = generator.sample(20, seed=3)
+for draws in (False, True):
+    child = os.fork()
+    if not child:
+        sys.exit(7 if draws and (generator.sample(20, seed=3) != expected).any() else 5)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+assert (generator.sample(20, seed=3) == expected).all()
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_a_process_that_is_forked_draws_and_ends(digits, threads):
+    command = [sys.executable, "-c", _FORK, str(digits), str(threads)]
+    result = subprocess.run(command, timeout=60, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_generators_go_to_other_processes(digits, method):
+    generator = Generator.load(digits, threads=2)
+    code = (
+        "import multiprocessing, sys; from serving import Generator\n"
+        "if __name__ == '__main__':\n"
+        "    generator = Generator.load(sys.argv[1], threads=2)\n"
+        "    with multiprocessing.get_context(sys.argv[2]).Pool(2) as pool:\n"
+        "        print([int(each.sum()) for each in pool.map(generator.sample, [1, 2, 3])])"
+    )
+    command = [sys.executable, "-c", code, str(digits), method]
+    printed = subprocess.run(command, timeout=60, capture_output=True, text=True, check=True).stdout
+    assert printed == f"{[int(generator.sample(n).sum()) for n in (1, 2, 3)]}\n"
+
+
+def fails_when_run(model):
+    model.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(np.array([-1, 3, 4, 4]), "small"))
+
+
+def one_image_for_all(model):
+    first = onnx.helper.make_node("Slice", ["nhwc", "zero", "one", "zero"], ["first"])
+    model.graph.initializer.extend(
+        [onnx.numpy_helper.from_array(np.array([number]), name) for number, name in ((0, "zero"), (1, "one"))]
+    )
+    model.graph.node.insert(4, first)
+    model.graph.node[-1].input[0] = "first"
+
+
+@pytest.mark.parametrize("damage", [fails_when_run, one_image_for_all])
+def test_a_file_that_can_not_be_run_is_one_sentence(write_bundle, build_model, unconditional, damage):
+    model = build_model(unconditional)
+    damage(model)
+    generator = Generator.load(write_bundle(unconditional, model))
+    with pytest.raises(BundleError, match=r"^[^\n]+\.$"):
+        generator.sample(3)

@@ -1,5 +1,7 @@
 import copy
 import json
+import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -120,3 +122,83 @@ def test_a_chunk_is_a_number(text, expected):
 def test_other_chunks_are_refused(text):
     with pytest.raises(BundleError, match=r"mirage\.chunk"):
         parse_chunk(text)
+
+
+def listing(*names, **entry):
+    return json.dumps({**DOCUMENT, "files": {name: {"sha256": "00", **entry} for name in names}})
+
+
+PARTS = st.text(st.characters(codec="utf-8", categories=["L", "N"]), min_size=1, max_size=5) | st.sampled_from(
+    [".hidden", "a b", "variables.data-00000-of-00001", "-x"]
+)
+
+
+@given(st.lists(PARTS, min_size=1, max_size=4).map("/".join))
+def test_names_of_files_in_a_bundle(name):
+    assert list(parse_manifest(listing(name)).files) == [name]
+
+
+OUTSIDE = ["..", ".", "", "C:", "c:\\x", "a\\b", "\0", "a\nb", "\x7f", "\ud800", "\u202e"]
+
+
+@given(st.lists(PARTS, max_size=3), st.sampled_from(OUTSIDE), st.lists(PARTS, max_size=3))
+def test_names_that_lead_elsewhere_are_refused(before, wrong, after):
+    with pytest.raises(BundleError, match=r"^files lists [^\n\0]+\.$"):
+        parse_manifest(listing("/".join([*before, wrong, *after])))
+
+
+@pytest.mark.parametrize("names", [("a/B", "a/b"), ("manifest.json",), ("MANIFEST.json",), ("stra\u00dfe", "strasse")])
+def test_names_that_some_systems_take_for_one(names):
+    with pytest.raises(BundleError, match="twice"):
+        parse_manifest(listing(*names))
+
+
+@pytest.mark.parametrize("size", [-1, 1.5, True, None, "7", 10**400])
+def test_sizes(size):
+    if size == 10**400:
+        assert parse_manifest(listing("a", bytes=size)).sizes == {"a": size}
+        return
+    with pytest.raises(BundleError, match="bytes of 'a'"):
+        parse_manifest(listing("a", bytes=size))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"format":' * 100_000,
+        "9" * 5000,
+        '{"a": 1, "a": 2}',
+        '{"format": "mirage-bundle", "format_version": true}',
+        '{"format": "' + "x" * 10**6 + '"}',
+        '"' + "x" * 2**24 + '"',
+    ],
+    ids=["lists", "objects", "digits", "twice", "version", "long", "huge"],
+)
+def test_text_that_is_no_manifest_is_one_short_sentence(text):
+    with pytest.raises(BundleError, match=r"^[^\n]{,300}\.$"):
+        parse_manifest(text)
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "/dev/null", "/"])
+def test_a_manifest_that_is_no_file(tmp_path, target):
+    (tmp_path / "manifest.json").symlink_to(target)
+    with pytest.raises(BundleError, match="expected a file"):
+        read_manifest(tmp_path)
+
+
+def test_a_manifest_that_is_a_pipe_or_huge(tmp_path):
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(BundleError, match="a named pipe"):
+        read_manifest(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    with (tmp_path / "manifest.json").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(BundleError, match="expected at most"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["a\0b", "\ud800", "x" * 5000])
+def test_folders_that_can_not_be(folder):
+    with pytest.raises(BundleError, match=r"^[^\n]+\.$"):
+        read_manifest(Path(folder))

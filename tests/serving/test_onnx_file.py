@@ -82,6 +82,11 @@ def huge(model):
     model.graph.initializer.append(tensor)
 
 
+def many_dimensions(model):
+    tensor = TensorProto(name="many", data_type=TensorProto.FLOAT, dims=[2**62] * 40_000)
+    model.graph.initializer.append(tensor)
+
+
 def short(model):
     model.graph.initializer[0].dims[0] += 1
 
@@ -106,6 +111,7 @@ def no_graph(model):
         (loop, "loops"),
         (sparse, "sparse"),
         (huge, "too large"),
+        (many_dimensions, "more than 64 dimensions"),
         (short, "do not fit"),
         (hidden_in_an_attribute, "do not fit"),
         (no_graph, "0 graphs"),

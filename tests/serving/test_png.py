@@ -36,3 +36,10 @@ def test_grid_places_images_row_by_row():
 def test_write_leaves_only_the_file(tmp_path):
     png.write(tmp_path / "a.png", np.zeros((2, 2, 1), np.uint8))
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        png.write(tmp_path / "folder.png", np.zeros((2, 2, 1), np.uint8))
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]

@@ -1,0 +1,90 @@
+"""Files that others wrote: looked at before they are opened, and read no further than they were found long.
+
+A name may lead to a pipe, which lets its reader wait for ever, or to a device, which never ends.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+_BLOCK = 2**18
+# The kind of a file may change between the look at it and its opening, which then must not wait.
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """Reads a file.
+
+    Args:
+      path: the file, or a link to one.
+      limit: bytes that it may have.
+
+    Raises:
+      OSError: whose `strerror` says why it can't be read.
+    """
+    with _opened(path, limit) as (file, size):
+        return b"".join(_blocks(file, size))
+
+
+def sha256_of_file(path: Path, limit: int | None = None) -> str:
+    """Computes a file's SHA-256.
+
+    Args:
+      path: the file, or a link to one.
+      limit: bytes that it may have.
+
+    Returns:
+      The SHA-256 in hexadecimal.
+
+    Raises:
+      OSError: whose `strerror` says why it can't be read.
+    """
+    digest = hashlib.sha256()
+    with _opened(path, limit) as (file, size):
+        for block in _blocks(file, size):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _opened(path: Path, limit: int | None) -> Iterator[tuple[BinaryIO, int]]:
+    """Opens a regular file, and nothing else; yields it and its size."""
+    try:
+        _check_kind(os.stat(path))
+        descriptor = os.open(path, _FLAGS)
+    except ValueError:  # a NUL, or what the system's encoding lacks
+        raise OSError(errno.EINVAL, "no file can have this name") from None
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        status = os.fstat(descriptor)
+        _check_kind(status)
+        size = status.st_size
+        if limit is not None and size > limit:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes; expected at most {limit:,}")
+        yield file, size
+
+
+def _check_kind(status: os.stat_result) -> None:
+    kind = stat.S_IFMT(status.st_mode)
+    if kind != stat.S_IFREG:
+        raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'something else')}; expected a file")
+
+
+def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    while size > 0:
+        block = file.read(min(size, _BLOCK))
+        if not block:
+            raise OSError(errno.EIO, "it became shorter while it was read")
+        size -= len(block)
+        yield block
