@@ -15,7 +15,7 @@ from pipeline import objectives
 from pipeline.checkpoint import Checkpoints
 from pipeline.cluster import Cluster, find_cluster
 from pipeline.config import JIT_WORTHWHILE_STEPS, Config
-from pipeline.data import Dataset, few_labelled, load
+from pipeline.data import Dataset, few_labelled, folder_of, load
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError, WorkerLostError
 from pipeline.evaluation import Evaluation
@@ -249,6 +249,8 @@ def _check_same_run(config: Config) -> None:
         return
     earlier, _ = read_run(Path(config.run_dir))
     changes = config.changes_from(earlier)
+    if _both_folders(config.dataset, earlier.dataset):
+        changes = [change for change in changes if change[0] != "dataset"]  # see `_check_same_data`
     if changes:
         listing = ", ".join(f"--{name}={now} (the run has {was})" for name, was, now in changes)
         raise MirageError(
@@ -261,11 +263,18 @@ def _check_same_data(config: Config, data: DataSpec) -> None:
     if not (Path(config.run_dir) / CONFIG_FILE).exists():
         return
     _, earlier = read_run(Path(config.run_dir))
-    if earlier != data:
+    difference = data.difference_from(earlier)
+    if difference:
         raise MirageError(
-            f"--run_dir={config.run_dir} was trained on other data: then {earlier}, now {data}; choose "
-            "another --run_dir."
+            f"--run_dir={config.run_dir} was trained on other data than --dataset={config.dataset} has now: "
+            f"{difference}; pass the data that it was trained on, or choose another --run_dir."
         )
+
+
+def _both_folders(one: str, other: str) -> bool:
+    """Whether two values of `--dataset` may be the same pictures in another place."""
+    kinds = {dataset.partition("folder:")[0] for dataset in (one, other)}  # stacked or not
+    return None not in (folder_of(one), folder_of(other)) and len(kinds) == 1
 
 
 def _check_divisible(config: Config, updates: tuple[objectives.Update, ...], replicas: int) -> None:

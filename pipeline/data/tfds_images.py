@@ -1,6 +1,7 @@
 """Image data sets of tensorflow-datasets, by name."""
 
 import difflib
+import hashlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from pipeline.config import Config
-from pipeline.data.mnist5k import Mnist5k
+from pipeline.data.fingerprint import fingerprint_of
+from pipeline.data.mnist5k import Mnist5k, table_path
 from pipeline.data.pixels import fit_array
 from pipeline.data.source import Source
 from pipeline.data_spec import DataSpec
@@ -60,7 +62,7 @@ def open_tfds(config: Config) -> Source:
                 example[label_key] if label_key else 0,
             )
 
-    return Source(spec, examples(), str(builder.data_dir))
+    return Source(spec, examples(), lambda: _fingerprint(config, builder))
 
 
 def split_names(config: Config) -> list[str]:
@@ -143,6 +145,25 @@ def _prepared(config: Config, builder: tfds.core.DatasetBuilder) -> tfds.core.Da
             f"--dataset={config.dataset} can't be prepared ({type(error).__name__}: {lines[0] if lines else ''}); pass "
             "--manual_dir= with its original files, or --data_dir= where you may write."
         ) from error
+
+
+def _fingerprint(config: Config, builder: tfds.core.DatasetBuilder) -> str:
+    """Identifies a split, wherever it was prepared: by the recorded checksums of what it is prepared from.
+
+    The examples of a builder that records none are read, as they are stored: its files are other bytes each time that
+    it prepares them.
+    """
+    if isinstance(builder, Mnist5k):
+        originals = [hashlib.sha256(table_path().read_bytes()).hexdigest()]
+    else:
+        originals = sorted(each.checksum for each in (builder.url_infos or {}).values())
+    if not originals:
+        image_key, label_key = _keys(config, builder)
+        stored = {image_key: tfds.decode.SkipDecoding()}
+        for example in tfds.as_numpy(builder.as_dataset(split=config.split, decoders=stored, shuffle_files=False)):
+            content = hashlib.sha256(example[image_key]).hexdigest()
+            originals.append(f"{content} {example[label_key] if label_key else 0}")
+    return fingerprint_of([builder.info.full_name, config.split, *originals])
 
 
 def _num_examples(config: Config, builder: tfds.core.DatasetBuilder) -> int:
