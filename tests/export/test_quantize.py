@@ -92,8 +92,8 @@ class Judge:
 def export(run_dir, tmp_path, monkeypatch):
     def export(distance, faster=True):
         judge = Judge(distance)
-        monkeypatch.setattr(quantize_module, "load", lambda config: None)
-        monkeypatch.setattr(quantize_module, "make_judge", lambda config, dataset, num_samples: judge)
+        monkeypatch.setattr(quantize_module, "load_known", lambda config, data: None)
+        monkeypatch.setattr(quantize_module, "make_judge", lambda *arguments: judge)
 
         def times(models, feeds):
             fast, slow = ("int8", "") if faster else ("", "int8")

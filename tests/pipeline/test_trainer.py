@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -420,3 +421,53 @@ def test_a_run_of_before_content_counted_goes_on_and_is_known_by_it_from_then_on
     assert recorded_data(config)["fingerprint"] == known
     images_of(config).rename(tmp_path / "elsewhere")
     assert train(moved).step == 6
+
+
+def as_written_before_all_images_counted(config):
+    """Makes of a run's `config.json` what it was when the average's half life counted one batch in each step."""
+    path = Path(config.run_dir) / "config.json"
+    document = json.loads(path.read_text())
+    assert document["decided"].pop("ema_unit") == "real images"
+    path.write_text(json.dumps(document))
+
+
+def test_a_run_of_before_all_images_counted_keeps_its_average_to_the_last_bit(config, tmp_path):
+    base = dataclasses.replace(config, objective="nsgan", d_steps=2, ema_warmup=0.5, checkpoint_every=1)
+    # Twice as many images in a step, with twice the half life, are the same average.
+    now = dataclasses.replace(base, ema_images=16, steps_per_call=1, run_dir=str(tmp_path / "now"))
+    train(now)
+    before = dataclasses.replace(base, ema_images=8, steps_per_call=1)
+    train(dataclasses.replace(before, steps=1))
+    shutil.rmtree(_folder(before))  # as if it had ended before its first checkpoint
+    as_written_before_all_images_counted(before)
+    train(dataclasses.replace(before, steps=3))
+    train(before)
+    for a, b in zip(final_weights(now), final_weights(before), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_evaluations_need_is_checked_before_training_begins(config, tmp_path):
+    pictures = images_of(config) / "cat"  # which as a folder of its own has no labels
+    for index in range(20):
+        shutil.copy(pictures / "0.png", pictures / f"copy{index}.png")
+    unlabelled = dataclasses.replace(config, dataset=f"folder:{pictures}", conditional=False, eval_every=2)
+    missing = tmp_path / "none.h5"
+    for changes, named in (
+        ({"extractor": "classifier"}, "--extractor=classifier needs labels"),
+        ({"inception_weights": str(missing)}, r"--inception_weights=.*none\.h5 is no file"),
+        ({"extractor": "inception", "inception_weights": str(missing)}, "--inception_weights="),
+    ):
+        with pytest.raises(MirageError, match=named):
+            train(dataclasses.replace(unlabelled, **changes))
+        assert not (Path(config.run_dir) / "config.json").exists()
+        assert not checkpoints(config)
+
+
+@pytest.mark.usefixtures("scripted_scores")
+def test_the_best_so_far_is_not_compared_with_scores_by_another_extractor(config):
+    run = dataclasses.replace(config, eval_every=3, keep_best=True)
+    train(dataclasses.replace(run, steps=3))
+    other = dataclasses.replace(run, extractor="inception")
+    with pytest.raises(MirageError, match=r"--extractor=inception can't be compared .*auto"):
+        train(other)
+    assert train(dataclasses.replace(other, keep_best=False)).step == 6
