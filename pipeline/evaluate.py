@@ -274,7 +274,7 @@ def table(scores: Mapping[str, Any]) -> str:
         elif isinstance(value, list):
             text = " ".join(f"{each:.3f}" for each in value)
         else:
-            text = str(value)
+            text = "unknown" if value is None else str(value)
         lines.append(f"{name.replace('_', ' '):36}{text}")
     return "\n".join(lines)
 

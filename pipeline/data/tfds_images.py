@@ -9,6 +9,7 @@ from typing import Any
 
 import filelock
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipeline.config import Config
@@ -55,7 +56,7 @@ def open_tfds(config: Config) -> Source:
     image_key, label_key = _keys(config, builder)
 
     def examples() -> Iterator[tuple[np.ndarray, int]]:
-        for example in tfds.as_numpy(builder.as_dataset(split=config.split, shuffle_files=False)):
+        for example in _read(config, builder):
             image = example[image_key]
             yield (
                 fit_array(image, config.image_size) if config.image_size else image,
@@ -63,6 +64,17 @@ def open_tfds(config: Config) -> Source:
             )
 
     return Source(spec, examples(), lambda: _fingerprint(config, builder))
+
+
+def _read(config: Config, builder: tfds.core.DatasetBuilder, decoders: Any = None) -> Iterator[dict[str, Any]]:
+    """Reads the split's examples, whose checksums tensorflow-datasets verifies."""
+    try:
+        yield from tfds.as_numpy(builder.as_dataset(split=config.split, decoders=decoders, shuffle_files=False))
+    except (tf.errors.OpError, OSError) as error:
+        raise MirageError(
+            f"--dataset={config.dataset} can't be read ({type(error).__name__}); remove {builder.data_dir}, so that it "
+            "is prepared anew, or pass another --data_dir."
+        ) from None
 
 
 def split_names(config: Config) -> list[str]:
@@ -160,7 +172,7 @@ def _fingerprint(config: Config, builder: tfds.core.DatasetBuilder) -> str:
     if not originals:
         image_key, label_key = _keys(config, builder)
         stored = {image_key: tfds.decode.SkipDecoding()}
-        for example in tfds.as_numpy(builder.as_dataset(split=config.split, decoders=stored, shuffle_files=False)):
+        for example in _read(config, builder, stored):
             content = hashlib.sha256(example[image_key]).hexdigest()
             originals.append(f"{content} {example[label_key] if label_key else 0}")
     return fingerprint_of([builder.info.full_name, config.split, *originals])

@@ -20,7 +20,7 @@ from pipeline.config import Config
 from pipeline.errors import MirageError
 from pipeline.preview import Preview
 from pipeline.recorder import lock_run
-from pipeline.run_file import read_decided_jit
+from pipeline.run_file import read_decided_jit, read_run
 from pipeline.trainer import train
 
 
@@ -471,3 +471,20 @@ def test_the_best_so_far_is_not_compared_with_scores_by_another_extractor(config
     with pytest.raises(MirageError, match=r"--extractor=inception can't be compared .*auto"):
         train(other)
     assert train(dataclasses.replace(other, keep_best=False)).step == 6
+
+
+def test_a_run_directory_of_an_earlier_version_goes_on(config):
+    run_dir = Path(config.run_dir)
+    run_dir.mkdir()
+    before = Path(__file__).with_name("config_of_before.json").read_text()
+    (run_dir / "config.json").write_text(
+        before.replace("PICTURES", str(images_of(config))).replace("RUN", str(run_dir))
+    )
+    earlier, _ = read_run(run_dir)
+    swap = dataclasses.replace(earlier, dataset=f"{earlier.dataset}/cat", conditional=False)
+    with pytest.raises(MirageError, match="--conditional=False"):
+        train(swap)
+    assert train(earlier).step == 2
+    document = json.loads((run_dir / "config.json").read_text())
+    assert document["decided"]["ema_unit"] == "batches"
+    assert len(document["data"]["fingerprint"]) == 64
