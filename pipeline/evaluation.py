@@ -64,6 +64,13 @@ def load_known(config: Config, data: DataSpec) -> Dataset:
     return dataset
 
 
+def chosen_extractor(extractor: str, data: DataSpec) -> str:
+    """What "auto" means for a data set: the classifier if it has labels, else inception."""
+    if extractor != "auto":
+        return extractor
+    return "classifier" if len(data.class_names) > 1 else "inception"
+
+
 def make_judge(
     config: Config, dataset: Dataset, num_samples: int, extractor: str = "auto", inception_weights: str = ""
 ) -> Judge:
@@ -86,9 +93,7 @@ def make_judge(
       MirageError: if the extractor doesn't suit the data or can't be had.
     """
     train, test, has_test = _sets(config, dataset)
-    if extractor == "auto":
-        extractor = "classifier" if len(dataset.spec.class_names) > 1 else "inception"
-    described_by = _extractor(config, dataset, extractor, inception_weights)
+    described_by = _extractor(config, dataset, chosen_extractor(extractor, dataset.spec), inception_weights)
     if has_test:
         return Judge(described_by, train, test, num_samples, (train, test))
     half = len(train.pixels) // 2

@@ -18,7 +18,7 @@ from pipeline.config import JIT_WORTHWHILE_STEPS, Config
 from pipeline.data import Dataset, few_labelled, folder_of, load
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError, WorkerLostError
-from pipeline.evaluation import Evaluation
+from pipeline.evaluation import Evaluation, chosen_extractor
 from pipeline.feed import Layout, make_feed
 from pipeline.interrupt import Interrupt
 from pipeline.jit import measure_jit
@@ -249,7 +249,7 @@ def _open_log(config: Config, step_function: TrainStep, data: DataSpec, start: i
 def _check_same_run(config: Config) -> None:
     if not (Path(config.run_dir) / CONFIG_FILE).exists():
         return
-    earlier, _ = read_run(Path(config.run_dir))
+    earlier, data = read_run(Path(config.run_dir))
     changes = config.changes_from(earlier)
     if _both_folders(config.dataset, earlier.dataset):
         changes = [change for change in changes if change[0] != "dataset"]  # see `_check_same_data`
@@ -259,13 +259,13 @@ def _check_same_run(config: Config) -> None:
             f"--run_dir={config.run_dir} holds a run with other flags, so it can't be continued with {listing}; choose "
             "another --run_dir, or pass the run's own flags."
         )
-    if config.keep_best and config.extractor != earlier.extractor:
-        best = Path(config.run_dir) / CHECKPOINT_DIR / BEST_FILE
-        if best.exists():
-            raise MirageError(
-                f"--extractor={config.extractor} can't be compared with what the run's best checkpoint was judged by, "
-                f"{earlier.extractor}; pass that, or --nokeep_best, or remove {best}."
-            )
+    now, then = (chosen_extractor(each.extractor, data) for each in (config, earlier))
+    best = Path(config.run_dir) / CHECKPOINT_DIR / BEST_FILE
+    if now != then and best.exists():
+        raise MirageError(
+            f"--extractor={config.extractor} can't be compared with {then}, by which the best checkpoint was chosen; "
+            f"pass --extractor={then}, or remove {best}."
+        )
 
 
 def _check_same_data(config: Config, data: DataSpec) -> None:

@@ -468,9 +468,13 @@ def test_the_best_so_far_is_not_compared_with_scores_by_another_extractor(config
     run = dataclasses.replace(config, eval_every=3, keep_best=True)
     train(dataclasses.replace(run, steps=3))
     other = dataclasses.replace(run, extractor="inception")
-    with pytest.raises(MirageError, match=r"--extractor=inception can't be compared .*auto"):
+    with pytest.raises(MirageError, match=r"--extractor=inception can't be compared .*--extractor=classifier"):
         train(other)
-    assert train(dataclasses.replace(other, keep_best=False)).step == 6
+    assert train(dataclasses.replace(run, extractor="classifier", steps=4)).step == 4  # what auto means here
+    with pytest.raises(MirageError, match=r"remove .*best\.json"):
+        train(dataclasses.replace(other, keep_best=False))  # or what is kept later would be compared with it
+    (_folder(run) / "best.json").unlink()
+    assert train(other).step == 6
 
 
 def test_a_run_directory_of_an_earlier_version_goes_on(config):
