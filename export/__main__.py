@@ -51,6 +51,12 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_integer("num_samples", 10000, "images by which int8 is judged.", lower_bound=20, flag_values=values)
+    flags.DEFINE_string(
+        "dataset",
+        "",
+        "for int8: where the folder that the run was trained on is now, such as folder:/path; empty takes the run's.",
+        flag_values=values,
+    )
 
 
 def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
@@ -62,7 +68,15 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
         print(f"Exporting {values.run_dir} to {out}", flush=True)
         from export.bundle import export_bundle
 
-        export_bundle(Path(values.run_dir), out, values.formats, values.checkpoint, values.layout, values.num_samples)
+        export_bundle(
+            Path(values.run_dir),
+            out,
+            values.formats,
+            values.checkpoint,
+            values.layout,
+            values.num_samples,
+            values.dataset,
+        )
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -62,6 +62,7 @@ def export_bundle(
     checkpoint: str = "newest",
     layout: str = "portable",
     num_samples: int = 10_000,
+    dataset: str = "",
 ) -> None:
     """Exports a run's generator.
 
@@ -75,6 +76,7 @@ def export_bundle(
       checkpoint: "newest" or "best".
       layout: one of `export.layouts.LAYOUTS`.
       num_samples: number of images by which int8 is judged.
+      dataset: where the training data are now, as for `--dataset`; empty takes the run's own.
 
     Raises:
       MirageError: if the run can't be read, the exports disagree with the trained network, or `out`
@@ -89,7 +91,7 @@ def export_bundle(
     if layout not in LAYOUTS:
         raise MirageError(f"--layout={layout} is not known; choose from {', '.join(LAYOUTS)}.")
     _check_target(out)
-    source = Source.load(run_dir, checkpoint)
+    source = Source.load(run_dir, checkpoint, dataset)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as parent:

@@ -1,5 +1,6 @@
 """int8: a quarter of the size and, on CPUs with dot products of bytes, faster; if pictures stay as good."""
 
+import dataclasses
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,8 +16,7 @@ from export.graph_rewrites import canonical
 from export.layouts import BYTE_FORMS, Feeds, fastest_first, session_of
 from export.onnx_export import example_feeds, explained, write_onnx
 from export.source import Source
-from pipeline.data import load
-from pipeline.evaluation import make_judge
+from pipeline.evaluation import load_known, make_judge
 from pipeline.metrics.judge import Judge
 from serving.generator import to_pixels
 from serving.latents import latents
@@ -140,7 +140,8 @@ def write_int8(folder: Path, source: Source, forms: Mapping[str, onnx.ModelProto
     table = fastest_first({**forms, **quantised}, feeds)
     best32, best8 = (next(name for name in table if name in kind) for kind in (forms, quantised))
     milliseconds = {"float32": table[best32], "int8": table[best8]}
-    judge = make_judge(source.config, load(source.config), num_samples)
+    config = dataclasses.replace(source.config, dataset=source.dataset or source.config.dataset)
+    judge = make_judge(config, load_known(config, source.data), num_samples, config.extractor, config.inception_weights)
     scores = {"float32": _score(judge, forms[best32], source), "int8": _score(judge, quantised[best8], source)}
     failed = list(failed_gates(scores["float32"], scores["int8"], milliseconds))
     if not failed:

@@ -14,10 +14,10 @@ import keras
 from pipeline.checkpoint import load_sampler
 from pipeline.config import Config
 from pipeline.data_spec import DataSpec
-from pipeline.run_log import EVALUATIONS_FILE
+from pipeline.run_log import EVALUATIONS_FILE, read_records
 from serving.manifest import ModelInfo
 
-_PRIVATE = ("data_dir", "manual_dir", "run_dir")
+_PRIVATE = ("data_dir", "inception_weights", "manual_dir", "run_dir")
 _PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 
@@ -31,6 +31,7 @@ class Source:
       data: the training data's description.
       model: the generator.
       step: step of the checkpoint.
+      dataset: where the training data are now, as for `--dataset`; empty where they were.
     """
 
     run_dir: Path
@@ -38,15 +39,16 @@ class Source:
     data: DataSpec
     model: keras.Model
     step: int
+    dataset: str = ""
 
     @classmethod
-    def load(cls, run_dir: Path, checkpoint: str) -> "Source":
+    def load(cls, run_dir: Path, checkpoint: str, dataset: str = "") -> "Source":
         """Loads a run's "newest" or "best" checkpoint.
 
         Raises:
           MirageError: if there is none that can be read.
         """
-        return cls(run_dir, *load_sampler(run_dir, checkpoint))
+        return cls(run_dir, *load_sampler(run_dir, checkpoint), dataset)
 
     @property
     def info(self) -> ModelInfo:
@@ -70,11 +72,7 @@ class Source:
     @functools.cached_property
     def scores(self) -> dict[str, float]:
         """What `--eval_every` measured at this step; empty if nothing."""
-        try:
-            lines = (self.run_dir / EVALUATIONS_FILE).read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return {}
-        found = [document for document in map(json.loads, lines) if document["step"] == self.step]
+        found = [record for record in read_records(self.run_dir / EVALUATIONS_FILE) if record["step"] == self.step]
         return {**found[-1], "num_samples": self.config.eval_samples} if found else {}
 
     def facts(self) -> dict[str, str]:

@@ -151,14 +151,14 @@ def load_sampler(run_dir: Path, which: str = "newest") -> tuple[Config, DataSpec
     return config, data, model, int(arrays["step"])
 
 
-def load_network(run_dir: Path, name: str) -> keras.Model:
-    """Loads one of the networks that a run trains, such as "encoder", from its newest checkpoint.
+def load_network(run_dir: Path, name: str, which: str = "newest") -> keras.Model:
+    """Loads one of the networks that a run trains, such as "encoder", from its newest or best checkpoint.
 
     Raises:
       MirageError: as `load_sampler`.
     """
     config, data = read_run(run_dir)
-    path, arrays = _find(run_dir, config, "newest")
+    path, arrays = _find(run_dir, config, which)
     model = networks.build_networks(config, data)[name]
     _assign(path, arrays, named_weights(name, model))
     return model
@@ -200,12 +200,6 @@ def _read_best(folder: Path) -> tuple[Path, float] | None:
         return folder / document["checkpoint"], float(document["frechet_distance"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def newest_step(run_dir: Path) -> int:
-    """Returns the step of the newest checkpoint, damaged or not; 0 if there is none."""
-    present = list_checkpoints(run_dir / CHECKPOINT_DIR)
-    return int(present[-1].name.removeprefix("step_")) if present else 0
 
 
 def _newest_undamaged(folder: Path) -> tuple[Path, dict[str, np.ndarray]] | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _COLUMNS = 10
 _ROWS = 2
 _TITLE_HEIGHT = 14
+_DRAWN = {"images", "seconds", "frechet_distance"}
 _SHOWN = (
     "step",
     "frechet_distance",
@@ -63,7 +64,25 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _strips(run_dir: Path, reference: Any) -> list[tuple[str, "np.ndarray"]]:
+def distinct_names(run_dirs: Sequence[Path]) -> list[str]:
+    """Names run directories by as many of the last parts of their paths as tell them apart, such as a/run, b/run.
+
+    Raises:
+      MirageError: if two are the same folder.
+    """
+    parts = [run_dir.resolve().parts for run_dir in run_dirs]
+    twice = [str(run_dir) for run_dir, each in zip(run_dirs, parts, strict=True) if parts.count(each) > 1]
+    if twice:
+        raise MirageError(f"{' and '.join(twice)} are the same run; name each run once.")
+    names = []
+    for each in parts:
+        alike = [other for other in parts if other != each]
+        count = next(n for n in range(1, len(each) + 1) if all(other[-n:] != each[-n:] for other in alike))
+        names.append(str(Path(*each[-count:])))
+    return names
+
+
+def _strips(name: str, run_dir: Path, checkpoint: str, reference: Any) -> list[tuple[str, "np.ndarray"]]:
     """Pictures of a run, each with its title: uint8 [n, H, W, C]."""
     import numpy as np
 
@@ -72,12 +91,12 @@ def _strips(run_dir: Path, reference: Any) -> list[tuple[str, "np.ndarray"]]:
     config, data = read_run(run_dir)
     count = _ROWS * _COLUMNS
     labels = np.arange(count, dtype=np.int32) % max(1, len(data.class_names))
-    samples = evaluate.sample_run(run_dir)(latents(np.arange(count), config.latent_dim), labels)
-    strips = [(f"{run_dir.name}: samples", samples)]
+    samples = evaluate.sample_run(run_dir, checkpoint).make(latents(np.arange(count), config.latent_dim), labels)
+    strips = [(f"{name}: samples", samples)]
     if config.one_loss:
         chosen = reference.some(_COLUMNS)
-        strips.append((f"{run_dir.name}: images", chosen.pixels))
-        strips.append((f"{run_dir.name}: reconstructed", evaluate.reconstruct(run_dir, chosen)))
+        strips.append((f"{name}: images", chosen.pixels))
+        strips.append((f"{name}: reconstructed", evaluate.reconstruct(run_dir, chosen, checkpoint)))
     return strips
 
 
@@ -106,7 +125,14 @@ def draw_curves(run_dirs: Sequence[Path], path: Path) -> bool:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    histories = {run_dir.name: read_records(run_dir / EVALUATIONS_FILE) for run_dir in run_dirs}
+    histories = {}
+    settings = [read_run(run_dir)[0] for run_dir in run_dirs]
+    judges = [(config.extractor, config.eval_samples) for config in settings]
+    for run_dir, name, judge in zip(run_dirs, distinct_names(run_dirs), judges, strict=True):
+        records = [each for each in read_records(run_dir / EVALUATIONS_FILE) if each.keys() >= _DRAWN]
+        # Distances by other judges are no worse or better.
+        label = name if len({*judges}) == 1 else f"{name} ({judge[0]}, {judge[1]:,} samples)"
+        histories[label] = records
     if not any(histories.values()):
         return False
     figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
@@ -136,18 +162,20 @@ def compare(run_dirs: Sequence[Path], out: Path, values: flags.FlagValues) -> st
       The table.
 
     Raises:
-      MirageError: if runs can't be compared: other image shapes, or something can't be read or written.
+      MirageError: if runs can't be compared: other image shapes or data, or something can't be read or written.
     """
+    names = distinct_names(run_dirs)
     shapes = {run_dir: read_run(run_dir)[1].image_shape for run_dir in run_dirs}
     if len(set(shapes.values())) > 1:
         listing = ", ".join(f"{run_dir} {shape}" for run_dir, shape in shapes.items())
         raise MirageError(f"runs with images of different shapes can't stand side by side: {listing}.")
+    _check_same_data(run_dirs)
     rows, strips = [], []
-    for run_dir in run_dirs:
+    for name, run_dir in zip(names, run_dirs, strict=True):
         print(f"evaluating {run_dir} ...", flush=True)
         scores, judge = evaluate.evaluate(values, run_dir, "")
         rows.append(scores)
-        strips += _strips(run_dir, judge.reference)
+        strips += _strips(name, run_dir, values.checkpoint, judge.reference)
     from pipeline.preview import write_png
 
     text = table(rows)
@@ -160,6 +188,17 @@ def compare(run_dirs: Sequence[Path], out: Path, values: flags.FlagValues) -> st
     except OSError as error:
         raise MirageError(f"--out={out} can't be written ({error.strerror or error}); choose another folder.") from None
     return text
+
+
+def _check_same_data(run_dirs: Sequence[Path]) -> None:
+    first = read_run(run_dirs[0])[1]
+    for run_dir in run_dirs[1:]:
+        difference = read_run(run_dir)[1].difference_from(first)
+        if difference:
+            raise MirageError(
+                f"{run_dir} was trained on other data than {run_dirs[0]}, with {difference}, so their figures say "
+                "nothing beside each other; compare runs on the same data."
+            )
 
 
 def main(values: flags.FlagValues, argv: Sequence[str]) -> int:

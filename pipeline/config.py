@@ -192,8 +192,8 @@ class Config:
     beta_2: float = _flag(0.99, "Adam's beta_2.", minimum=0, below=1)
     ema_images: int = _flag(
         20000,
-        "half life, in images, of the exponential moving average of the generator's weights, which "
-        "previews and exports use; 0 turns it off.",
+        "half life, in real images as logs count them, of the exponential moving average of the generator's weights, "
+        "which previews and exports use; 0 turns it off.",
         minimum=0,
     )
     ema_warmup: float = _flag(
@@ -264,6 +264,15 @@ class Config:
         may_change=True,
     )
     eval_samples: int = _flag(5000, "images to generate for an evaluation.", minimum=10, may_change=True)
+    extractor: str = _flag(
+        "auto",
+        "what describes images in evaluations: classifier, inception, or auto, see Evaluate.",
+        choices=("auto", "classifier", "inception"),
+        may_change=True,
+    )
+    inception_weights: str = _flag(
+        "", "file with InceptionV3's weights (no top), for evaluations; empty fetches them.", may_change=True
+    )
     keep_best: bool = _flag(
         False,
         "keep the checkpoint with the smallest Frechet distance so far, for python -m export --checkpoint=best.",

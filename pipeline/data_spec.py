@@ -16,6 +16,8 @@ class DataSpec:
       image_shape: (height, width, channels), channels 1 or 3.
       class_names: one name per label, in label order; empty if the data has no labels.
       num_examples: number of training images.
+      fingerprint: what the images are by their content, see `pipeline.data.fingerprint`; empty where it isn't
+        known. It is no part of the description, which it doesn't distinguish: `difference_from` looks at it.
     """
 
     name: str
@@ -23,19 +25,48 @@ class DataSpec:
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     num_examples: int
+    fingerprint: str = dataclasses.field(default="", compare=False)
 
     @property
     def num_bytes(self) -> int:
         """Size of all images as uint8."""
         return self.num_examples * math.prod(self.image_shape)
 
+    def difference_from(self, earlier: "DataSpec") -> str:
+        """Says in what these data are others than `earlier`.
+
+        Where both are known by their content, their names don't count.
+
+        Returns:
+          Such as "11 images instead of 12"; empty if they are the same.
+        """
+        if self.version != earlier.version:
+            return f"version {self.version!r} instead of {earlier.version!r}"
+        if self.image_shape != earlier.image_shape:
+            now, then = ("x".join(map(str, shape)) for shape in (self.image_shape, earlier.image_shape))
+            return f"images of {now} instead of {then}"
+        if self.num_examples != earlier.num_examples:
+            return f"{self.num_examples:,} images instead of {earlier.num_examples:,}"
+        if self.class_names != earlier.class_names:
+            now, then = (
+                f"{len(names):,} classes" if names else "no classes"
+                for names in (self.class_names, earlier.class_names)
+            )
+            return f"{now} instead of {then}" if now != then else "other names of classes"
+        if self.fingerprint and earlier.fingerprint:
+            return (
+                "" if self.fingerprint == earlier.fingerprint else "other content of the pictures, or other file names"
+            )
+        return "" if self.name == earlier.name else f"the name {self.name} instead of {earlier.name}"
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as JSON types."""
-        return {
+        fields = {
             **dataclasses.asdict(self),
             "image_shape": list(self.image_shape),
             "class_names": list(self.class_names),
         }
+        return fields if self.fingerprint else {name: value for name, value in fields.items() if name != "fingerprint"}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DataSpec":

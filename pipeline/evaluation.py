@@ -1,13 +1,16 @@
 """From a configuration to a judge of its generator: which images to compare with, and what describes them."""
 
+import dataclasses
 import functools
+import sys
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from pipeline.config import Config
-from pipeline.data import Dataset, base_config, load, load_test
+from pipeline.data import Dataset, base_config, folder_of, load, load_test
+from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
 from pipeline.metrics.extractor import Extractor
 from pipeline.metrics.judge import Images, Judge
@@ -19,6 +22,53 @@ _BATCH = 100
 _STREAM = 0x4556_414C
 _HELD_OUT = 0.1  # of data without a test split
 _FEWEST = 20
+
+
+def load_known(config: Config, data: DataSpec) -> Dataset:
+    """Loads the data that a run was trained on, wherever they are now.
+
+    Args:
+      config: the run's; its `dataset`, `data_dir` and `manual_dir` may name other places.
+      data: what the run says of its data.
+
+    Returns:
+      The data set.
+
+    Raises:
+      MirageError: if the data can't be had, or are others.
+    """
+    folder = folder_of(config.dataset)
+    if folder is not None and not folder.is_dir():
+        raise MirageError(
+            f"the run's pictures are not at --dataset={config.dataset}: there is no folder {folder}; where they have "
+            "moved, pass --dataset= with their new place."
+        )
+    dataset = load(config)
+    known = data
+    if not data.fingerprint and folder is not None and folder_of(data.name) is not None:
+        # Of a version that knew data by their description alone: that a folder has moved can't be proved.
+        known = dataclasses.replace(data, name=dataset.spec.name)
+    difference = dataset.spec.difference_from(known)
+    if difference:
+        raise MirageError(
+            f"--dataset={config.dataset} is not what the run was trained on: {difference}; pass the data that it was "
+            "trained on."
+        )
+    if known.name != data.name:
+        print(
+            f"warning: that --dataset={config.dataset} is what was {data.name} is taken on trust: the run is of a "
+            "version that noted number, shape and classes of its images, which agree, but not their content.",
+            file=sys.stderr,
+            flush=True,
+        )
+    return dataset
+
+
+def chosen_extractor(extractor: str, data: DataSpec) -> str:
+    """What "auto" means for a data set: the classifier if it has labels, else inception."""
+    if extractor != "auto":
+        return extractor
+    return "classifier" if len(data.class_names) > 1 else "inception"
 
 
 def make_judge(
@@ -43,9 +93,7 @@ def make_judge(
       MirageError: if the extractor doesn't suit the data or can't be had.
     """
     train, test, has_test = _sets(config, dataset)
-    if extractor == "auto":
-        extractor = "classifier" if len(dataset.spec.class_names) > 1 else "inception"
-    described_by = _extractor(config, dataset, extractor, inception_weights)
+    described_by = _extractor(config, dataset, chosen_extractor(extractor, dataset.spec), inception_weights)
     if has_test:
         return Judge(described_by, train, test, num_samples, (train, test))
     half = len(train.pixels) // 2
@@ -90,11 +138,12 @@ class Evaluation:
         """Prepares the judge, which may train a classifier first.
 
         Args:
-          config: `eval_samples`, `latent_dim`, `conditional` and what `make_judge` needs.
+          config: `eval_samples`, `extractor`, `inception_weights`, `latent_dim`, `conditional` and what `make_judge`
+            needs.
           dataset: what the generator is trained on.
           generator: the network to score.
         """
-        self._judge = make_judge(config, dataset, config.eval_samples)
+        self._judge = make_judge(config, dataset, config.eval_samples, config.extractor, config.inception_weights)
         self._conditional = config.conditional
         self._z = tf.random.stateless_normal(
             [config.eval_samples, config.latent_dim], [config.seed, _STREAM], alg="philox"

@@ -8,9 +8,12 @@ from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
 
 CONFIG_FILE = "config.json"
+_REAL_IMAGES = "real images"
 
 
-def write_run(run_dir: Path, config: Config, data: DataSpec, *, jit: bool | None = None) -> None:
+def write_run(
+    run_dir: Path, config: Config, data: DataSpec, *, jit: bool | None = None, ema_counts_batches: bool = False
+) -> None:
     """Writes `config.json`.
 
     Args:
@@ -18,8 +21,10 @@ def write_run(run_dir: Path, config: Config, data: DataSpec, *, jit: bool | None
       config: the configuration.
       data: the data set's description.
       jit: whether XLA compiles the step, once that has been decided.
+      ema_counts_batches: see the function of that name.
     """
-    document = {"config": config.to_dict(), "data": data.to_dict(), "decided": {"jit": jit}}
+    decided = {"jit": jit, "ema_unit": "batches" if ema_counts_batches else _REAL_IMAGES}
+    document = {"config": config.to_dict(), "data": data.to_dict(), "decided": decided}
     target = run_dir / CONFIG_FILE
     partial = target.with_suffix(".json.partial")
     partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -33,6 +38,21 @@ def read_decided_jit(run_dir: Path) -> bool | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return value if isinstance(value, bool) else None
+
+
+def ema_counts_batches(run_dir: Path) -> bool:
+    """Whether the images of a run's `--ema_images` are those of one batch in each step.
+
+    So it was until they became what "images" are everywhere else, the real ones of all of a step's updates. A run
+    that began before keeps to it, and goes on as it would have.
+    """
+    try:
+        document = json.loads((run_dir / CONFIG_FILE).read_text(encoding="utf-8"))
+        return document["decided"].get("ema_unit") != _REAL_IMAGES
+    except FileNotFoundError:
+        return False  # a new run
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True
 
 
 def read_run(run_dir: Path) -> tuple[Config, DataSpec]:

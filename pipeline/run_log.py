@@ -180,7 +180,7 @@ def format_duration(seconds: float) -> str:
 def read_records(path: Path) -> list[dict[str, Any]]:
     """Reads what `RunLog` wrote; a line that was cut off is left out, and a file that isn't there is empty."""
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError, TypeError, KeyError):
             record = json.loads(line)
             if isinstance(record["step"], int):

@@ -5,6 +5,19 @@ import math
 import tensorflow as tf
 
 
+def images_seen(steps: tf.Tensor, images_per_step: int) -> tf.Tensor:
+    """Counts real training images over all replicas and updates: the unit of every flag and figure called "images".
+
+    Args:
+      steps: int64 scalar, steps done.
+      images_per_step: see `pipeline.feed.Layout`.
+
+    Returns:
+      float32 scalar.
+    """
+    return tf.cast(steps, tf.float32) * images_per_step
+
+
 def learning_rate(images: tf.Tensor, base: float, warmup_images: int, decay_images: int) -> tf.Tensor:
     """Rises linearly at first, and falls along half a cosine (Loshchilov and Hutter 2016, arXiv 1608.03983).
 

@@ -10,7 +10,7 @@ from pipeline.config import Config
 from pipeline.feed import Feed, Layout
 from pipeline.objectives import Batch, Update
 from pipeline.objectives.augment import NUMBERS, adapted
-from pipeline.schedule import ema_half_life, learning_rate
+from pipeline.schedule import ema_half_life, images_seen, learning_rate
 from pipeline.trainee import Trainee
 
 
@@ -39,6 +39,7 @@ class TrainStep:
         feed: Feed,
         *,
         jit: bool = False,
+        ema_counts_batches: bool = False,
     ) -> None:
         """Prepares the step.
 
@@ -49,9 +50,12 @@ class TrainStep:
           updates: the objective.
           feed: source of training images, of the same strategy.
           jit: whether XLA compiles what a replica computes; on one device, or on several GPUs.
+          ema_counts_batches: see `pipeline.run_file.ema_counts_batches`.
         """
         self.metric_names = metric_names(updates)
         self.images_per_step = feed.layout.images_per_step
+        layout = feed.layout
+        self._ema_images = layout.accumulate * layout.batch_size if ema_counts_batches else layout.images_per_step
         self._config = config
         self._strategy = strategy
         self._trainee = trainee
@@ -144,7 +148,7 @@ class TrainStep:
             if mirrored:
                 real = tf.where(mirrored[index][:, None, None, None], tf.reverse(real, [2]), real)
             blocks.append((real, marks))
-        seen = tf.cast(step, tf.float32) * self.images_per_step
+        seen = images_seen(step, self.images_per_step)
         rate = learning_rate(seen, config.learning_rate, config.lr_warmup_images, config.lr_decay_images)
         sums: dict[str, list[tf.Tensor]] = {name: [] for name in self.metric_names}
         stops = tf.constant(0.0)
@@ -220,9 +224,9 @@ class TrainStep:
         trainee = self._trainee
         assert trainee.ema is not None
         config = self._config
-        images = self._layout.accumulate * self._layout.batch_size
-        half_life = ema_half_life(images * tf.cast(steps_done, tf.float32), config.ema_images, config.ema_warmup)
-        weight = 1.0 - tf.pow(0.5, images / half_life)
+        seen = images_seen(steps_done, self._ema_images)
+        half_life = ema_half_life(seen, config.ema_images, config.ema_warmup)
+        weight = 1.0 - tf.pow(0.5, self._ema_images / half_life)
         for average, current in zip(trainee.ema.variables, trainee.networks["generator"].variables, strict=True):
             mean = tf.convert_to_tensor(average.value)
             average.value.assign_add(weight * (tf.convert_to_tensor(current.value) - mean))

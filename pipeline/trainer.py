@@ -12,13 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import objectives
-from pipeline.checkpoint import Checkpoints
+from pipeline.checkpoint import BEST_FILE, CHECKPOINT_DIR, Checkpoints
 from pipeline.cluster import Cluster, find_cluster
 from pipeline.config import JIT_WORTHWHILE_STEPS, Config
-from pipeline.data import Dataset, few_labelled, load
+from pipeline.data import Dataset, few_labelled, folder_of, load
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError, WorkerLostError
-from pipeline.evaluation import Evaluation
+from pipeline.evaluation import Evaluation, chosen_extractor
 from pipeline.feed import Layout, make_feed
 from pipeline.interrupt import Interrupt
 from pipeline.jit import measure_jit
@@ -26,7 +26,7 @@ from pipeline.preview import Preview
 from pipeline.profile import Profile
 from pipeline.recorder import Recorder, lock_run
 from pipeline.rendezvous import meet
-from pipeline.run_file import CONFIG_FILE, read_decided_jit, read_run, write_run
+from pipeline.run_file import CONFIG_FILE, ema_counts_batches, read_decided_jit, read_run, write_run
 from pipeline.run_log import TENSORBOARD_DIR, RunLog
 from pipeline.step import TrainStep
 from pipeline.strategy import can_compile, from_chief, make_strategy, share_state
@@ -108,25 +108,26 @@ def _train(
     if cluster:
         share_state(strategy, list(trainee.state().values()))
     start = int(trainee.step.numpy())
+    by_batches = bool(_agreed(ema_counts_batches(Path(config.run_dir)), strategy, cluster))
     layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
 
     def build_step(jit: bool) -> TrainStep:
         feed = make_feed(strategy, layout, dataset, config, start)
-        return TrainStep(config, strategy, trainee, updates, feed, jit=jit)
+        return TrainStep(config, strategy, trainee, updates, feed, jit=jit, ema_counts_batches=by_batches)
 
     if chief:
         print(_opening(config, dataset, strategy, restored), flush=True)
     if start >= config.steps:
         return Outcome(start, None)
+    # It may train its classifier first, or find that it has nothing to judge by, which is no part of the training.
+    evaluation = Evaluation(config, dataset, trainee.sampler) if chief and config.eval_every else None
     jit, decided = _decide_jit(config, strategy, cluster, lambda: measure_jit(trainee, build_step))
     watchdog.feed("the other workers to take their first steps")
     with contextlib.ExitStack() as stack:
         recorder = None
         step_function = build_step(jit)
         if checkpoints is not None:
-            write_run(Path(config.run_dir), config, dataset.spec, jit=decided)
-            # It may train its classifier first, which is no part of the log's first seconds.
-            evaluation = Evaluation(config, dataset, trainee.sampler) if config.eval_every else None
+            write_run(Path(config.run_dir), config, dataset.spec, jit=decided, ema_counts_batches=by_batches)
             log = _open_log(config, step_function, dataset.spec, start)
             preview = Preview(config, dataset.spec, trainee.sampler)
             recorder = stack.enter_context(Recorder(config, log, preview, checkpoints, evaluation))
@@ -189,14 +190,7 @@ def _decide_jit(
     if config.jit != "auto":
         return config.jit == "on", config.jit == "on"
 
-    def agreed(value: bool | None) -> bool | None:
-        """The chief's value."""
-        if cluster is None:
-            return value
-        code = -1 if value is None else int(value)
-        return {-1: None, 0: False, 1: True}[int(from_chief(strategy, tf.constant(code)))]
-
-    known = agreed(read_decided_jit(Path(config.run_dir)))
+    known = _agreed(read_decided_jit(Path(config.run_dir)), strategy, cluster)
     if known is not None:
         return known and possible, known
     if not possible or config.steps < JIT_WORTHWHILE_STEPS:
@@ -204,8 +198,16 @@ def _decide_jit(
     faster, sentence = measure()
     if cluster is None or cluster.is_chief:
         print(sentence, flush=True)
-    decided = agreed(faster)
+    decided = _agreed(faster, strategy, cluster)
     return bool(decided), decided
+
+
+def _agreed(value: bool | None, strategy: tf.distribute.Strategy, cluster: Cluster | None) -> bool | None:
+    """The chief's value."""
+    if cluster is None:
+        return value
+    code = -1 if value is None else int(value)
+    return {-1: None, 0: False, 1: True}[int(from_chief(strategy, tf.constant(code)))]
 
 
 @contextlib.contextmanager
@@ -247,13 +249,22 @@ def _open_log(config: Config, step_function: TrainStep, data: DataSpec, start: i
 def _check_same_run(config: Config) -> None:
     if not (Path(config.run_dir) / CONFIG_FILE).exists():
         return
-    earlier, _ = read_run(Path(config.run_dir))
+    earlier, data = read_run(Path(config.run_dir))
     changes = config.changes_from(earlier)
+    if _both_folders(config.dataset, earlier.dataset):
+        changes = [change for change in changes if change[0] != "dataset"]  # see `_check_same_data`
     if changes:
         listing = ", ".join(f"--{name}={now} (the run has {was})" for name, was, now in changes)
         raise MirageError(
             f"--run_dir={config.run_dir} holds a run with other flags, so it can't be continued with {listing}; choose "
             "another --run_dir, or pass the run's own flags."
+        )
+    now, then = (chosen_extractor(each.extractor, data) for each in (config, earlier))
+    best = Path(config.run_dir) / CHECKPOINT_DIR / BEST_FILE
+    if now != then and best.exists():
+        raise MirageError(
+            f"--extractor={config.extractor} can't be compared with {then}, by which the best checkpoint was chosen; "
+            f"pass --extractor={then}, or remove {best}."
         )
 
 
@@ -261,11 +272,18 @@ def _check_same_data(config: Config, data: DataSpec) -> None:
     if not (Path(config.run_dir) / CONFIG_FILE).exists():
         return
     _, earlier = read_run(Path(config.run_dir))
-    if earlier != data:
+    difference = data.difference_from(earlier)
+    if difference:
         raise MirageError(
-            f"--run_dir={config.run_dir} was trained on other data: then {earlier}, now {data}; choose "
-            "another --run_dir."
+            f"--run_dir={config.run_dir} was trained on other data than --dataset={config.dataset} has now: "
+            f"{difference}; pass the data that it was trained on, or choose another --run_dir."
         )
+
+
+def _both_folders(one: str, other: str) -> bool:
+    """Whether two values of `--dataset` may be the same pictures in another place."""
+    kinds = {dataset.partition("folder:")[0] for dataset in (one, other)}  # stacked or not
+    return None not in (folder_of(one), folder_of(other)) and len(kinds) == 1
 
 
 def _check_divisible(config: Config, updates: tuple[objectives.Update, ...], replicas: int) -> None:

@@ -1,6 +1,7 @@
 """From the name of a data set to its images: in memory, or in a mapped file if they are many."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from pipeline.data.source import Source
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
 
-__all__ = ["Dataset", "base_config", "describe", "few_labelled", "load", "load_test"]
+__all__ = ["Dataset", "base_config", "describe", "few_labelled", "folder_of", "load", "load_test"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Dataset:
     spec: DataSpec
     images: np.ndarray
     labels: np.ndarray
+
+    @property
+    def fingerprint(self) -> str:
+        """What the examples are by their content; empty where that isn't known."""
+        return self.spec.fingerprint
 
 
 def load(config: Config) -> Dataset:
@@ -54,6 +60,7 @@ def load(config: Config) -> Dataset:
             f"--conditional needs labels, and --dataset={config.dataset} has none; use --noconditional, or data with "
             "labels (for a folder: one sub-folder per class)."
         )
+    spec = dataclasses.replace(spec, fingerprint=source.fingerprint)
     if spec.num_bytes > config.device_data_mb * 2**20:
         from pipeline.data.decoded import decoded
 
@@ -77,7 +84,7 @@ def load_test(config: Config) -> Dataset | None:
     Raises:
       MirageError: if the data can't be had or read.
     """
-    if config.dataset.startswith(PREFIX):
+    if folder_of(config.dataset) is not None:
         return None
     from pipeline.data.tfds_images import split_names
 
@@ -135,6 +142,12 @@ def describe(config: Config) -> DataSpec:
     from pipeline.data.tfds_images import describe_tfds
 
     return describe_tfds(config)
+
+
+def folder_of(dataset: str) -> Path | None:
+    """Path of the folder that `--dataset` names, also as stacked:folder:/path; None if it names none."""
+    base = stacked.base_of(dataset)
+    return Path(base.removeprefix(PREFIX)).expanduser() if base.startswith(PREFIX) else None
 
 
 def base_config(config: Config) -> Config:

@@ -11,15 +11,22 @@ import numpy as np
 import tqdm
 
 from pipeline.config import Config
+from pipeline.data.fingerprint import file_checksums
 from pipeline.data.source import Source
 from pipeline.errors import MirageError
+from pipeline.kept_files import DamagedFileError, kept_dir, unsealed, write_sealed
 
-_DEFAULT_DIR = "~/.cache/mirage"
 _IMAGES, _LABELS = "images.npy", "labels.npy"
+_CHECKSUMS = "checksums.json"
+_STAMPS = "stamps.json"
+_FORMAT = 2  # part of the key: to be raised whenever the same files would be decoded to other images
 
 
 def decoded(config: Config, source: Source) -> tuple[np.ndarray, np.ndarray]:
     """Decodes a data set into a file, unless that has been done.
+
+    Files of an earlier call are used only if their checksums are those that were written with them; they are
+    decoded again otherwise.
 
     Args:
       config: `data_dir`, `split` and `image_size` count.
@@ -31,21 +38,43 @@ def decoded(config: Config, source: Source) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       MirageError: if there is too little space, or the file can't be written.
     """
-    parent = Path(config.data_dir or _DEFAULT_DIR).expanduser() / "decoded"
-    key = json.dumps([source.spec.to_dict(), config.split, config.image_size, source.fingerprint])
+    parent = kept_dir(config.data_dir) / "decoded"
+    spec = source.spec
+    # Without the name: a folder that has moved is not decoded again.
+    shape = [spec.num_examples, *spec.image_shape]
+    key = json.dumps([_FORMAT, shape, spec.class_names, config.split, config.image_size, source.fingerprint])
     folder = parent / hashlib.sha256(key.encode()).hexdigest()[:24]
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(parent / f".{folder.name}.lock"):
+            if folder.exists() and (damaged := _damaged(folder)):
+                print(f"warning: {folder / damaged} is damaged; it is decoded again.", file=sys.stderr, flush=True)
+                shutil.rmtree(folder)
             if not folder.exists():
                 _check_space(config, source, parent)
-                _decode(source, folder)
+                _decode(config, source, folder)
     except OSError as error:
         raise MirageError(
             f"the images of --dataset={config.dataset} can't be decoded into {parent} ({error.strerror or error}); "
             "pass --data_dir= where you may write and there is space."
         ) from None
     return np.load(folder / _IMAGES, mmap_mode="r"), np.load(folder / _LABELS)
+
+
+def _damaged(folder: Path) -> str | None:
+    """Returns the name of a file that isn't as it was written, or None.
+
+    All bytes are read, unless that was done before and nobody has written to the file since.
+    """
+    try:
+        expected = json.loads(unsealed((folder / _CHECKSUMS).read_bytes()))
+    except (FileNotFoundError, DamagedFileError):
+        return _CHECKSUMS
+    missing = [name for name in expected if not (folder / name).is_file()]
+    if missing:
+        return missing[0]
+    actual = file_checksums(folder, [folder / name for name in expected], folder / _STAMPS)
+    return next((name for name in expected if actual[folder / name] != expected[name]), None)
 
 
 def _check_space(config: Config, source: Source, parent: Path) -> None:
@@ -57,8 +86,8 @@ def _check_space(config: Config, source: Source, parent: Path) -> None:
         )
 
 
-def _decode(source: Source, folder: Path) -> None:
-    """Writes both files; the folder appears only when complete."""
+def _decode(config: Config, source: Source, folder: Path) -> None:
+    """Writes all files; the folder appears only when complete."""
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -66,14 +95,25 @@ def _decode(source: Source, folder: Path) -> None:
     shape = (spec.num_examples, *spec.image_shape)
     images = np.lib.format.open_memmap(partial / _IMAGES, mode="w+", dtype=np.uint8, shape=shape)
     labels = np.zeros(spec.num_examples, np.int32)
+    with (partial / _IMAGES).open("rb") as file:
+        digest = hashlib.sha256(file.read(images.offset))
     try:
+        index = -1
         progress = tqdm.tqdm(
             source.examples, "decoding", spec.num_examples, unit="image", file=sys.stderr, disable=None
         )
         for index, (image, label) in enumerate(progress):
             images[index], labels[index] = image, label
+            digest.update(images[index].data)
+        if index + 1 < spec.num_examples:
+            raise MirageError(
+                f"--dataset={config.dataset} ends after {index + 1:,} of its {spec.num_examples:,} images; prepare it "
+                "again."
+            )
         images.flush()
         np.save(partial / _LABELS, labels)
+        checksums = {_IMAGES: digest.hexdigest(), _LABELS: hashlib.sha256((partial / _LABELS).read_bytes()).hexdigest()}
+        write_sealed(partial / _CHECKSUMS, json.dumps(checksums).encode())
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

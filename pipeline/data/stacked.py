@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from pipeline.config import Config
+from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.source import Source
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
@@ -60,7 +61,7 @@ def open_stacked(config: Config, open_base: Callable[[], Source]) -> Source:
                 number = number * len(base.spec.class_names) + int(label)
             yield np.concatenate(images[triple], axis=-1), number
 
-    return Source(spec, examples(), f"stacked {base.fingerprint}")
+    return Source(spec, examples(), lambda: fingerprint_of(["stacked", base.fingerprint]))
 
 
 def base_of(dataset: str) -> str:

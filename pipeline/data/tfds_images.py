@@ -1,6 +1,7 @@
 """Image data sets of tensorflow-datasets, by name."""
 
 import difflib
+import hashlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 
 import filelock
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipeline.config import Config
-from pipeline.data.mnist5k import Mnist5k
+from pipeline.data.fingerprint import fingerprint_of
+from pipeline.data.mnist5k import Mnist5k, table_path
 from pipeline.data.pixels import fit_array
 from pipeline.data.source import Source
 from pipeline.data_spec import DataSpec
@@ -53,14 +56,25 @@ def open_tfds(config: Config) -> Source:
     image_key, label_key = _keys(config, builder)
 
     def examples() -> Iterator[tuple[np.ndarray, int]]:
-        for example in tfds.as_numpy(builder.as_dataset(split=config.split, shuffle_files=False)):
+        for example in _read(config, builder):
             image = example[image_key]
             yield (
                 fit_array(image, config.image_size) if config.image_size else image,
                 example[label_key] if label_key else 0,
             )
 
-    return Source(spec, examples(), str(builder.data_dir))
+    return Source(spec, examples(), lambda: _fingerprint(config, builder))
+
+
+def _read(config: Config, builder: tfds.core.DatasetBuilder, decoders: Any = None) -> Iterator[dict[str, Any]]:
+    """Reads the split's examples, whose checksums tensorflow-datasets verifies."""
+    try:
+        yield from tfds.as_numpy(builder.as_dataset(split=config.split, decoders=decoders, shuffle_files=False))
+    except (tf.errors.OpError, OSError) as error:
+        raise MirageError(
+            f"--dataset={config.dataset} can't be read ({type(error).__name__}); remove {builder.data_dir}, so that it "
+            "is prepared anew, or pass another --data_dir."
+        ) from None
 
 
 def split_names(config: Config) -> list[str]:
@@ -143,6 +157,25 @@ def _prepared(config: Config, builder: tfds.core.DatasetBuilder) -> tfds.core.Da
             f"--dataset={config.dataset} can't be prepared ({type(error).__name__}: {lines[0] if lines else ''}); pass "
             "--manual_dir= with its original files, or --data_dir= where you may write."
         ) from error
+
+
+def _fingerprint(config: Config, builder: tfds.core.DatasetBuilder) -> str:
+    """Identifies a split, wherever it was prepared: by the recorded checksums of what it is prepared from.
+
+    The examples of a builder that records none are read, as they are stored: its files are other bytes each time that
+    it prepares them.
+    """
+    if isinstance(builder, Mnist5k):
+        originals = [hashlib.sha256(table_path().read_bytes()).hexdigest()]
+    else:
+        originals = sorted(each.checksum for each in (builder.url_infos or {}).values())
+    if not originals:
+        image_key, label_key = _keys(config, builder)
+        stored = {image_key: tfds.decode.SkipDecoding()}
+        for example in _read(config, builder, stored):
+            content = hashlib.sha256(example[image_key]).hexdigest()
+            originals.append(f"{content} {example[label_key] if label_key else 0}")
+    return fingerprint_of([builder.info.full_name, config.split, *originals])
 
 
 def _num_examples(config: Config, builder: tfds.core.DatasetBuilder) -> int:

@@ -5,8 +5,9 @@ between its last hidden layer's 128 features.
 """
 
 import hashlib
+import io
 import json
-import os
+import sys
 from pathlib import Path
 
 import filelock
@@ -18,9 +19,9 @@ from keras import layers
 
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
+from pipeline.kept_files import is_sealed, kept_dir, unsealed, write_sealed
 from pipeline.metrics.extractor import Features
 
-_DEFAULT_DIR = "~/.cache/mirage"
 _FORMAT = 2  # part of the cache's key: to be raised whenever training changes
 _FEATURES = 128
 _BATCH_SIZE = 128
@@ -65,7 +66,7 @@ def classifier(
     test: tuple[np.ndarray, np.ndarray],
     data_dir: str = "",
 ) -> Classifier:
-    """Loads the classifier of a data set, or trains it if there is none yet.
+    """Loads the classifier of a data set, or trains it if there is none yet, or a damaged one.
 
     Args:
       data: the data set; must have labels.
@@ -86,15 +87,14 @@ def classifier(
         )
     content = [hashlib.sha256(np.ascontiguousarray(each).data).hexdigest() for each in train]
     key = json.dumps([_FORMAT, list(data.class_names), content])
-    folder = Path(data_dir or _DEFAULT_DIR).expanduser() / "extractors"
+    folder = kept_dir(data_dir) / "extractors"
     path = folder / f"classifier-{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
     model = build(data.image_shape, len(data.class_names))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(path.with_suffix(".lock")):
-            if path.exists():
-                accuracy = _load(path, model)
-            else:
+            accuracy = _load(path, model) if path.exists() else None
+            if accuracy is None:
                 print(f"training the classifier that judges images of {data.name}, once ...", flush=True)
                 accuracy = _train(model, train, test)
                 _save(path, model, accuracy)
@@ -147,13 +147,21 @@ def _train(model: keras.Model, train: tuple, test: tuple) -> float:
 
 
 def _save(path: Path, model: keras.Model, accuracy: float) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        np.savez(file, np.float64(accuracy), *model.get_weights())
-    partial.replace(path)
+    content = io.BytesIO()
+    np.savez(content, np.float64(accuracy), *model.get_weights())
+    write_sealed(path, content.getvalue())
 
 
-def _load(path: Path, model: keras.Model) -> float:
-    with np.load(path, allow_pickle=False) as arrays:
-        model.set_weights([arrays[f"arr_{index + 1}"] for index in range(len(arrays.files) - 1)])
-        return float(arrays["arr_0"])
+def _load(path: Path, model: keras.Model) -> float | None:
+    """Returns the accuracy, or None if the file is damaged."""
+    content = path.read_bytes()
+    try:
+        # Earlier versions set no seal; of their files the archive's own checksums must do.
+        content = unsealed(content) if is_sealed(content) else content
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            model.set_weights([arrays[f"arr_{index + 1}"] for index in range(len(arrays.files) - 1)])
+            return float(arrays["arr_0"])
+    except Exception as error:  # of numpy, zipfile or Keras, which raise what they like
+        what = str(error).strip().partition("\n")[0][:150] or type(error).__name__
+        print(f"warning: {path} is damaged ({what}).", file=sys.stderr, flush=True)
+        return None

@@ -49,7 +49,7 @@ class Inception:
             )
             raise MirageError(
                 f"{source} ({str(error).splitlines()[0][:150]}); download Keras's weights (no top) elsewhere and pass "
-                "--inception_weights=, or use --extractor=classifier."
+                "--inception_weights=; data with labels do without: --extractor=classifier."
             ) from None
         self._predict = tf.function(self._features, reduce_retracing=True)
 

@@ -90,10 +90,15 @@ class Judge:
 
 @pytest.fixture
 def export(run_dir, tmp_path, monkeypatch):
-    def export(distance, faster=True):
+    def export(distance, faster=True, **more):
         judge = Judge(distance)
-        monkeypatch.setattr(quantize_module, "load", lambda config: None)
-        monkeypatch.setattr(quantize_module, "make_judge", lambda config, dataset, num_samples: judge)
+
+        def load_known(config, data):
+            assert config.dataset == (more.get("dataset") or SPECS["dcgan"][0].dataset)
+            assert data == SPECS["dcgan"][1]
+
+        monkeypatch.setattr(quantize_module, "load_known", load_known)
+        monkeypatch.setattr(quantize_module, "make_judge", lambda *arguments: judge)
 
         def times(models, feeds):
             fast, slow = ("int8", "") if faster else ("", "int8")
@@ -102,7 +107,7 @@ def export(run_dir, tmp_path, monkeypatch):
             return {name: {"1": 1.0 + place, "16": 9.0 + place} for place, name in enumerate(names)}
 
         monkeypatch.setattr(quantize_module, "fastest_first", times)
-        export_bundle(run_dir, tmp_path / "out", ["onnx", "int8"], num_samples=20)
+        export_bundle(run_dir, tmp_path / "out", ["onnx", "int8"], num_samples=20, **more)
         assert [pixels.shape for pixels in judge.seen] == [(20, 16, 16, 3)] * 2
         return tmp_path / "out"
 
@@ -110,7 +115,8 @@ def export(run_dir, tmp_path, monkeypatch):
 
 
 def test_an_int8_file_that_is_good_is_shipped(export):
-    bundle = export(2.4)
+    bundle = export(2.4, dataset="folder:/where/they/are/now/animals")
+    assert "animals" not in (bundle / "manifest.json").read_text()  # where the data lie is no fact of the bundle
     assert read_manifest(bundle).document["int8"]["verdict"] == "shipped"
     small, large = Generator.load(bundle, precision="int8"), Generator.load(bundle)
     assert np.abs(small.sample(8).astype(int) - large.sample(8)).mean() < 5

@@ -118,3 +118,75 @@ def test_runs_with_other_image_shapes_are_refused(runs, tmp_path):
     values(["compare"])
     with pytest.raises(MirageError, match="different shapes"):
         compare.compare([runs["gan"], tmp_path], tmp_path / "out", values)
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    paths = [tmp_path / each for each in ("a/x/run", "b/x/run", "other", "c/digits", "c/letters")]
+    assert compare.distinct_names(paths) == ["a/x/run", "b/x/run", "other", "digits", "letters"]
+    with pytest.raises(MirageError, match=r"run and .*x/\.\./x/run are the same run"):
+        compare.distinct_names([paths[0], paths[0].parent / ".." / "x" / "run"])
+
+
+def write_evaluations(folder, distances, **changes):
+    from pipeline.data_spec import DataSpec
+    from pipeline.run_file import write_run
+
+    folder.mkdir(parents=True)
+    write_run(folder, Config(run_dir=str(folder), **changes), DataSpec("bars", "", (8, 8, 1), (), 10))
+    lines = [{"step": i, "images": i, "seconds": i, "frechet_distance": each} for i, each in enumerate(distances)]
+    (folder / "evaluations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with (folder / "evaluations.jsonl").open("ab") as file:
+        file.write(b'{"step": 9}\n\xff\xfe\n{"step"')  # cut off, or of something else
+    return folder
+
+
+@pytest.fixture
+def curves(monkeypatch, tmp_path):
+    """Draws; returns the curves by their names."""
+    from matplotlib import pyplot
+
+    def draw(run_dirs):
+        drawn = {}
+        close = pyplot.close
+
+        def keep(figure):
+            drawn.update({line.get_label(): list(line.get_ydata()) for line in figure.axes[0].get_lines()})
+            close(figure)
+
+        monkeypatch.setattr(pyplot, "close", keep)
+        assert compare.draw_curves(run_dirs, tmp_path / "curves.png")
+        return drawn
+
+    return draw
+
+
+def test_each_run_has_a_curve_of_its_own(curves, tmp_path):
+    run_dirs = [write_evaluations(tmp_path / name / "run", [float(i + 1), 0.5]) for i, name in enumerate("ab")]
+    assert curves(run_dirs) == {"a/run": [1, 0.5], "b/run": [2, 0.5]}
+
+
+def test_curves_by_other_judges_say_so(curves, tmp_path):
+    first = write_evaluations(tmp_path / "first", [1.0])
+    second = write_evaluations(tmp_path / "second", [2.0], extractor="inception", eval_samples=100)
+    assert set(curves([first, second])) == {"first (auto, 5,000 samples)", "second (inception, 100 samples)"}
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["by content", "of an earlier version"])
+def test_runs_on_other_data_are_refused(known, tmp_path):
+    from pipeline.data_spec import DataSpec
+    from pipeline.run_file import write_run
+
+    specs = {
+        "a": DataSpec("folder:/a", "", (8, 8, 1), (), 10, "1" * known),
+        "b": DataSpec("folder:/b", "", (8, 8, 1), (), 10, "2" * known),
+    }
+    for name, spec in specs.items():
+        (tmp_path / name).mkdir()
+        write_run(tmp_path / name, Config(dataset=spec.name), spec)
+    values = flags.FlagValues()
+    compare.define_flags(values)
+    values(["compare"])
+    with pytest.raises(MirageError, match=r"b was trained on other data than .*a, with") as caught:
+        compare.compare([tmp_path / "a", tmp_path / "b"], tmp_path / "out", values)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.config import Config
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
-from pipeline.run_file import read_run, write_run
+from pipeline.run_file import ema_counts_batches, read_run, write_run
 
 DATA = DataSpec("shapes", "1.0.0", (16, 16, 1), ("round", "square"), 20)
 
@@ -113,3 +114,16 @@ def test_read_run_says_that_the_file_is_damaged(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(MirageError):
         read_run(tmp_path)
+
+
+def test_the_images_of_ema_images_keep_their_meaning(tmp_path):
+    assert not ema_counts_batches(tmp_path)  # a new run
+    write_run(tmp_path, Config(), DATA)
+    assert not ema_counts_batches(tmp_path)
+    write_run(tmp_path, Config(), DATA, ema_counts_batches=True)
+    assert ema_counts_batches(tmp_path)
+    before = Path(__file__).with_name("config_of_before.json").read_text()
+    (tmp_path / "config.json").write_text(before)
+    assert ema_counts_batches(tmp_path)
+    config, data = read_run(tmp_path)
+    assert (config.d_steps, config.extractor, data.num_examples, data.fingerprint) == (2, "auto", 12, "")

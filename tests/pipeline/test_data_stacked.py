@@ -18,7 +18,7 @@ CONFIG = Config(dataset="stacked:digits", batch_size=4)
 
 
 def opened():
-    return stacked.open_stacked(CONFIG, lambda: Source(BASE, iter(zip(IMAGES, LABELS, strict=True)), "x"))
+    return stacked.open_stacked(CONFIG, lambda: Source(BASE, iter(zip(IMAGES, LABELS, strict=True)), lambda: "x"))
 
 
 def test_each_channel_shows_each_image_once_and_the_label_tells_all_three():

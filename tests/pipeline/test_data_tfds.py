@@ -60,9 +60,7 @@ builder("Alphaset", {"image": tfds.features.Image(shape=(20, 20, 4))}, {"train":
 
 @pytest.fixture
 def config(tmp_path):
-    return lambda dataset, **changes: Config(
-        dataset=dataset, data_dir=str(tmp_path), batch_size=changes.pop("batch_size", 1), **changes
-    )
+    return lambda dataset, **changes: Config(dataset=dataset, **{"data_dir": str(tmp_path), "batch_size": 1, **changes})
 
 
 @pytest.fixture
@@ -136,6 +134,51 @@ def test_what_cannot_be_used_is_one_sentence(config, dataset, changes, named):
 def test_without_network_the_way_out_is_named_at_once(config, no_network):
     with pytest.raises(MirageError, match=r"--manual_dir.*mnist5k"):
         load(config("mnist"))
+
+
+def test_a_set_is_known_by_what_it_was_prepared_from_and_not_by_where(config, tmp_path, no_network):
+    first = load(config("mnist5k", split="train[:50%]"))
+    assert len(first.fingerprint) == 64
+    assert load(config("mnist5k", split="train[50%:]")).fingerprint != first.fingerprint
+    elsewhere = load(config("mnist5k", split="train[:50%]", data_dir=str(tmp_path / "elsewhere")))
+    assert elsewhere.fingerprint == first.fingerprint
+
+
+def test_a_set_without_recorded_checksums_is_known_by_its_examples(config, tmp_path):
+    def prepared(name, images, labels):
+        """The same set, as prepared from these examples."""
+        rows = [{"image": image, "kind": label} for image, label in zip(images, labels, strict=True)]
+        features = {"image": tfds.features.Image(shape=(20, 20, 3)), "kind": tfds.features.ClassLabel(num_classes=2)}
+        builder("Sameset", features, {"train": rows})
+        return load(config("sameset", data_dir=str(tmp_path / name)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Registered anew under the same name each time, as if they were of different days.
+        patch.setattr(tfds.core.registered, "_DATASET_REGISTRY", dict(tfds.core.registered._DATASET_REGISTRY))
+        first = prepared("a", COLOUR, [0, 1] * 3)
+        tfds.core.registered._DATASET_REGISTRY.pop("sameset")
+        again = prepared("b", COLOUR, [0, 1] * 3)
+        tfds.core.registered._DATASET_REGISTRY.pop("sameset")
+        swapped = prepared("c", noise(7, 20, 20, 3)[:6], [0, 1] * 3)
+        tfds.core.registered._DATASET_REGISTRY.pop("sameset")
+        relabelled = prepared("d", COLOUR, [1, 0] * 3)
+    assert again.fingerprint == first.fingerprint
+    assert swapped.spec == relabelled.spec == first.spec
+    assert len({each.fingerprint for each in (first, swapped, relabelled)}) == 3
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: b"", lambda content: content[:-9], lambda content: bytes(len(content))],
+    ids=["empty", "truncated", "zeroed"],
+)
+def test_prepared_files_that_are_damaged_are_named(config, tmp_path, damage):
+    load(config("colourset"))
+    (path,) = tmp_path.rglob("colourset-train.tfrecord*")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(MirageError, match=r"can't be read .*; remove .*colourset/1\.0\.0") as caught:
+        load(config("colourset"))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.mnist

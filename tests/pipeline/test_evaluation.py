@@ -1,6 +1,7 @@
 """Extractors and the judge, on images whose quality is known."""
 
 import dataclasses
+import io
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ from pipeline.data import Dataset
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
 from pipeline.evaluation import make_judge
+from pipeline.kept_files import unsealed
 from pipeline.metrics import classifier as classifiers
 from pipeline.metrics.classifier import classifier
 from pipeline.metrics.inception import Inception
@@ -62,6 +64,52 @@ def test_other_data_get_another_classifier(tmp_path, capsys):
         classifier(SPEC, bars(120, seed), test, str(tmp_path))
     assert capsys.readouterr().out.count("training the classifier") == 2
     assert len(list((tmp_path / "extractors").glob("*.npz"))) == 2
+
+
+def emptied(content):
+    return b""
+
+
+def zeroed(content):
+    return bytes(len(content))
+
+
+def truncated(content):
+    return content[: len(content) // 2]
+
+
+def flipped(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def of_other_arrays(content):
+    file = io.BytesIO()
+    np.savez(file, np.float64(1), np.zeros(3))
+    return file.getvalue()
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "of an earlier version"])
+def test_a_damaged_classifier_is_named_and_trained_again(tmp_path, capsys, sealed):
+    train, test = bars(120), bars(60, seed=1)
+    first = classifier(SPEC, train, test, str(tmp_path))
+    (path,) = (tmp_path / "extractors").glob("*.npz")
+    intact = path.read_bytes() if sealed else unsealed(path.read_bytes())
+    path.write_bytes(intact)
+    capsys.readouterr()
+    assert classifier(SPEC, train, test, str(tmp_path)).facts == first.facts
+    assert capsys.readouterr() == ("", "")
+    for damage in (emptied, zeroed, truncated, flipped, of_other_arrays):
+        path.write_bytes(damage(intact))
+        again = classifier(SPEC, train, test, str(tmp_path))
+        out, error = capsys.readouterr()
+        assert "training the classifier" in out
+        assert error.startswith(f"warning: {path} is damaged (")
+        assert error.count("\n") == 1
+        assert again.facts == first.facts
+        np.testing.assert_array_equal(again(test[0]).features, first(test[0]).features)
+    assert sorted(each.suffix for each in path.parent.iterdir()) == [".lock", ".npz"]
 
 
 def test_data_without_labels_have_no_classifier(tmp_path):

@@ -22,7 +22,7 @@ IMAGES = RNG.integers(0, 256, (21, 16, 16, 1), dtype=np.uint8)
 LABELS = RNG.integers(0, 3, 21, dtype=np.int32)
 
 
-def make(config, strategy, *, trainee=None, jit=False):
+def make(config, strategy, *, trainee=None, jit=False, ema_counts_batches=False):
     """Returns a state and a function that trains it for a number of steps and returns the metrics."""
     if trainee is None:
         with strategy.scope():
@@ -30,7 +30,7 @@ def make(config, strategy, *, trainee=None, jit=False):
     updates = objectives.updates(config, (IMAGES[:6], LABELS[:6]))
     layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
     feed = ResidentFeed(strategy, layout, IMAGES, LABELS, config.seed)
-    train_step = TrainStep(config, strategy, trainee, updates, feed, jit=jit)
+    train_step = TrainStep(config, strategy, trainee, updates, feed, jit=jit, ema_counts_batches=ema_counts_batches)
     return trainee, lambda count: train_step(tf.constant(count, tf.int64), tf.constant(0.0))[0].numpy()
 
 
@@ -296,14 +296,26 @@ def test_how_steps_are_grouped_into_calls_does_not_matter():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
 
-def test_ema_follows_its_half_life():
-    config = Config(model="mlp", objective="nsgan", batch_size=4, ema_images=1)
-    trainee, train_step = make(config, make_strategy("mirrored", 2))
+@pytest.mark.parametrize(
+    ("changes", "of_before", "images"),
+    [
+        ({}, False, 4),
+        ({"accumulate": 3}, False, 12),
+        ({"d_steps": 2}, False, 8),  # real images, of all updates, as the logs count them
+        ({"d_batches": "split"}, False, 2),
+        ({"d_steps": 2}, True, 4),  # what a run counts that began before
+        ({"d_batches": "split", "accumulate": 3}, True, 12),
+    ],
+)
+def test_ema_follows_its_half_life(changes, of_before, images):
+    config = Config(model="mlp", objective="nsgan", batch_size=4, ema_images=1, **changes)
+    strategy = make_strategy("one_device" if config.accumulate > 1 else "mirrored", 2)
+    trainee, train_step = make(config, strategy, ema_counts_batches=of_before)
     expected = [np.asarray(v) for v in trainee.networks["generator"].variables]
     for step in range(1, 5):
         train_step(1)
         # The half life is 5 % of the images seen until that exceeds ema_images.
-        keep = 0.5 ** (4 / min(1, 0.05 * 4 * step))
+        keep = 0.5 ** (images / min(1, 0.05 * images * step))
         current = [np.asarray(v) for v in trainee.networks["generator"].variables]
         expected = [keep * e + (1 - keep) * c for e, c in zip(expected, current, strict=True)]
     for variable, value in zip(trainee.ema.variables, expected, strict=True):
