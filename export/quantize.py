@@ -15,7 +15,7 @@ from export.graph_rewrites import canonical
 from export.layouts import BYTE_FORMS, Feeds, fastest_first, session_of
 from export.onnx_export import example_feeds, explained, write_onnx
 from export.source import Source
-from pipeline.data import load
+from pipeline.data import load, numbering
 from pipeline.evaluation import make_judge
 from pipeline.metrics.judge import Judge
 from serving.generator import to_pixels
@@ -140,7 +140,9 @@ def write_int8(folder: Path, source: Source, forms: Mapping[str, onnx.ModelProto
     table = fastest_first({**forms, **quantised}, feeds)
     best32, best8 = (next(name for name in table if name in kind) for kind in (forms, quantised))
     milliseconds = {"float32": table[best32], "int8": table[best8]}
-    judge = make_judge(source.config, load(source.config), num_samples)
+    dataset = load(source.config)
+    dataset = dataset.renumbered(numbering(dataset.spec, source.data.class_names))
+    judge = make_judge(source.config, dataset, num_samples)
     scores = {"float32": _score(judge, forms[best32], source), "int8": _score(judge, quantised[best8], source)}
     failed = list(failed_gates(scores["float32"], scores["int8"], milliseconds))
     if not failed:

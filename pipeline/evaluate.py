@@ -135,7 +135,7 @@ def evaluate(values: flags.FlagValues, run_dir: Path, bundle: str) -> tuple[dict
     import numpy as np
 
     from pipeline.checkpoint import newest_step
-    from pipeline.data import load
+    from pipeline.data import load, numbering
     from pipeline.evaluation import make_judge
     from pipeline.metrics.reconstruction import reconstruction_error
     from serving.latents import latents
@@ -146,6 +146,7 @@ def evaluate(values: flags.FlagValues, run_dir: Path, bundle: str) -> tuple[dict
     )
     make = sample_bundle(Path(bundle)) if bundle else sample_run(run_dir)
     dataset = load(config)
+    dataset = dataset.renumbered(numbering(dataset.spec, data.class_names))
     if dataset.spec != data:
         raise MirageError(f"{run_dir} was trained on other data: then {data}, now {dataset.spec}.")
     judge = make_judge(config, dataset, values.num_samples, values.extractor, values.inception_weights)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from pipeline.config import Config
 from pipeline.data import Dataset, base_config, load, load_test
 from pipeline.errors import MirageError
+from pipeline.folders import cache_folder
 from pipeline.metrics.extractor import Extractor
 from pipeline.metrics.judge import Images, Judge
 from pipeline.metrics.modes import Stacked
@@ -79,7 +80,9 @@ def _extractor(config: Config, dataset: Dataset, extractor: str, inception_weigh
         dataset = load(base)
     train, test, has_test = _sets(base, dataset)
     fit = train if has_test else train.part(0, len(train.pixels) - len(test.pixels))
-    trained = classifier(dataset.spec, (fit.pixels, fit.labels), (test.pixels, test.labels), config.data_dir)
+    trained = classifier(
+        dataset.spec, (fit.pixels, fit.labels), (test.pixels, test.labels), str(cache_folder(config.data_dir))
+    )
     return Stacked(trained) if stacked else trained
 
 

@@ -76,6 +76,7 @@ def test_the_files_are_found():
                 # int8 is judged by the data, and scores of the run are kept.
                 "pipeline.data",
                 "pipeline.evaluation",
+                "pipeline.folders",
                 "pipeline.metrics",
                 "pipeline.run_log",
             ),
@@ -95,7 +96,12 @@ def test_the_files_are_found():
         ("pipeline.metrics", ("pipeline",), ("pipeline.config", "pipeline.data_spec", "pipeline.metrics")),
         ("pipeline.command_line", ("pipeline", *HEAVY, "numpy"), ()),
         ("pipeline.objectives", ("pipeline",), ("pipeline.config", "pipeline.objectives")),
-        ("pipeline.data", ("pipeline",), ("pipeline.config", "pipeline.data_spec", "pipeline.data")),
+        (
+            "pipeline.data",
+            ("pipeline",),
+            ("pipeline.config", "pipeline.data_spec", "pipeline.data", "pipeline.folders"),
+        ),
+        ("pipeline.folders", ("pipeline", *HEAVY, "numpy"), ()),
         ("pipeline.networks", ("pipeline",), ("pipeline.config", "pipeline.data_spec", "pipeline.networks")),
         ("pipeline.cluster", ("pipeline", *HEAVY, "numpy"), ("pipeline.config",)),
         ("pipeline.rendezvous", HEAVY, ()),
