@@ -134,7 +134,9 @@ class Images:
             return None
 
     def _bad_ones(self) -> str:
-        named = [f"{printable(path.relative_to(self._root))} ({why})" for path, why in list(self._bad.items())[:_NAMED]]
+        named = [
+            f"{printable(path.relative_to(self._root))} ({why})" for path, why in sorted(self._bad.items())[:_NAMED]
+        ]
         if len(self._bad) > _NAMED:
             named.append(f"and {len(self._bad) - _NAMED:,} more")
         return ", ".join(named)

@@ -1,9 +1,10 @@
 """Image files: which there are, and how one is read whatever its bytes are."""
 
+import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,7 +45,7 @@ def read(path: Path, use: Callable[[Image.Image], _T]) -> _T:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as image:
+            with Image.open(path, formats=_FORMATS) as image, _quiet(image.format == "TIFF"):
                 return use(image)
     except Exception as error:  # decoders raise what they like: whatever it is, the image can't be read
         raise BadImageError(_reason(path, error)) from None
@@ -56,6 +57,22 @@ def several_pictures(image: Image.Image) -> bool:
         return bool(getattr(image, "is_animated", False))
     except Exception:  # of what stands behind the first picture
         return False
+
+
+@contextlib.contextmanager
+def _quiet(needed: bool) -> Iterator[None]:
+    """Keeps what libtiff prints of bad files from the terminal: it writes to standard error itself."""
+    if not needed:
+        yield
+        return
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -29,8 +29,12 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     """(width, height) of what `to_grey_or_rgb` will make of it."""
     width, height = image.size
     # The mark of a square doesn't matter, and may stand behind a PNG file's pixels.
-    turned = width != height and _orientation(image) in (5, 6, 7, 8)
-    return (height, width) if turned else (width, height)
+    if width == height or _orientation(image) not in (5, 6, 7, 8):
+        return width, height
+    if image.format == "TIFF":  # which Pillow turns itself, the size sooner than the pixels
+        image.load()
+        return image.size
+    return height, width
 
 
 def to_grey_or_rgb(image: Image.Image, depths: Depths | None = None) -> Image.Image:
@@ -59,8 +63,7 @@ def to_grey_or_rgb(image: Image.Image, depths: Depths | None = None) -> Image.Im
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     if image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        ImageCms.applyTransform(image, ImageCms.buildTransform(lab, rgb, "LAB", "RGB"), inPlace=True)
-        return image
+        return ImageCms.buildTransform(lab, rgb, "LAB", "RGB").apply(image)
     return image.convert("L" if grey else "RGB")
 
 

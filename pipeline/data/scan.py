@@ -33,7 +33,7 @@ class Scan:
 
     def left_aside(self) -> str:
         """Says in a clause what was ignored and why; empty if nothing was."""
-        counts = self.ignored.most_common()
+        counts = sorted(self.ignored.items(), key=lambda pair: (-pair[1], pair[0]))
         parts = [f"{count:,} {reason}" for reason, count in counts[:_SHOWN]]
         if len(counts) > _SHOWN:
             parts.append(f"{sum(count for _, count in counts[_SHOWN:]):,} for other reasons")
