@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 from PIL import Image
 
 from pipeline.config import Config
@@ -12,7 +13,7 @@ from pipeline.data.deep import Depths
 from pipeline.data.image_file import BadImageError, read, several_pictures
 from pipeline.data.names import printable
 from pipeline.data.notices import say_once
-from pipeline.data.pixels import fit, is_grey, to_grey_or_rgb, upright_size
+from pipeline.data.pixels import fit, in_mode, is_grey, to_grey_or_rgb, upright_size
 from pipeline.errors import MirageError
 
 _NAMED = 10
@@ -81,7 +82,7 @@ class Images:
             elif self.mode == "L" != image.mode:
                 self._bad[path] = "its pixels have colours, other than its head says"
             else:
-                yield path, image.convert(self.mode)
+                yield path, in_mode(image, self.mode)
         self._refuse_bad(len(self.paths))
         if warning := self._depths.warning():
             say_once(f"warning: --dataset={self._name}: {warning}")
@@ -104,7 +105,7 @@ class Images:
             heads[path] = Head(image.size, image.mode == "L", several)
             room -= image.size[0] * image.size[1] * len(image.getbands())
             if room >= 0:
-                self._kept[path] = image
+                self._kept[path] = Image.fromarray(np.array(image))  # without metadata
         if not heads:
             self._refuse_bad(len(paths))
         if room < 0:

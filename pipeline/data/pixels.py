@@ -52,7 +52,8 @@ def to_grey_or_rgb(image: Image.Image, depths: Depths | None = None) -> Image.Im
     depths = depths or Depths()
     if is_deep(image):
         return _turned(image, to_eight_bits(image, depths))
-    deep_colours = re.search(r";16[BLN]'", str(getattr(image, "tile", "")))  # Pillow takes their higher bytes
+    tile = str(getattr(image, "tile", ""))
+    deep_colours = ";16" in tile and re.search(r";16[BLN]'", tile)  # Pillow takes their higher bytes
     image.load()
     image = _turned(image, image)
     if deep_colours:
@@ -64,7 +65,7 @@ def to_grey_or_rgb(image: Image.Image, depths: Depths | None = None) -> Image.Im
     if image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.buildTransform(lab, rgb, "LAB", "RGB").apply(image)
-    return image.convert("L" if grey else "RGB")
+    return in_mode(image, "L" if grey else "RGB")
 
 
 def _turned(original: Image.Image, image: Image.Image) -> Image.Image:
@@ -90,6 +91,11 @@ def _orientation(image: Image.Image) -> int:
 
 def _extrema(image: Image.Image) -> list[tuple[int, int]]:
     return [band.getextrema() for band in image.split()]  # type: ignore[misc]
+
+
+def in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Converts, without a copy where there is nothing to do."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def fit(image: Image.Image, size: int) -> Image.Image:
