@@ -1,5 +1,6 @@
 """What the command lines of training and export share."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ def run(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when it is imported
     # absl's --help shows the main module's text and flags; a console script is a main module of its own.
     sys.modules["__main__"].__doc__ = doc
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text, nor letters that a terminal knows
+        sys.stdout.reconfigure(errors="backslashreplace")
     own = flags.FlagValues()
     define_flags(own)
     for name in own:
