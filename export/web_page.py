@@ -11,6 +11,7 @@ from pathlib import Path
 
 from export.source import Source
 from pipeline.errors import MirageError
+from pipeline.folders import local_folder
 from serving.manifest import GENERATOR_FILE, SAMPLER_FILE
 
 FOLDER = "web"
@@ -21,7 +22,7 @@ _ORT_FILES = {
     "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
 }
 _PAGE_FILES = ("index.html", "latents.js", "page.css", "page.js")
-_CACHE = Path.home() / ".cache" / "mirage" / f"onnxruntime-web-{ORT_WEB_VERSION}"
+_CACHE = Path(f"~/.cache/mirage/onnxruntime-web-{ORT_WEB_VERSION}")
 
 
 def write_web(folder: Path, source: Source) -> None:
@@ -50,13 +51,14 @@ def write_web(folder: Path, source: Source) -> None:
 
 def _onnxruntime_web() -> dict[str, Path]:
     """Paths of onnxruntime-web's files, by name."""
-    paths = {name: _CACHE / name for name in _ORT_FILES}
+    cache = local_folder(f"the cache {_CACHE.parent} of --formats=web", str(_CACHE))
+    paths = {name: cache / name for name in _ORT_FILES}
     if not all(_is(path, _ORT_FILES[name]) for name, path in paths.items()):
-        _fetch()
+        _fetch(cache)
     return paths
 
 
-def _fetch() -> None:
+def _fetch(cache: Path) -> None:
     """Fetches the package with npm, which knows the user's registry and proxies, into the cache."""
     package = f"onnxruntime-web@{ORT_WEB_VERSION}"
     print(f"  fetching {package} with npm, once", flush=True)
@@ -69,7 +71,7 @@ def _fetch() -> None:
             ) from None
         except subprocess.CalledProcessError as error:
             raise MirageError(f"npm can't fetch {package} ({error.stderr.strip()[-200:]}).") from None
-        _CACHE.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True)
         (archive,) = Path(folder).glob("*.tgz")
         with tarfile.open(archive) as tar:
             for name, digest in _ORT_FILES.items():
@@ -77,9 +79,9 @@ def _fetch() -> None:
                 content = member.read() if member else b""
                 if hashlib.sha256(content).hexdigest() != digest:
                     raise MirageError(f"{name} of {package} does not have the checksum that was expected of it.")
-                partial = _CACHE / f"{name}.partial"
+                partial = cache / f"{name}.partial"
                 partial.write_bytes(content)
-                partial.replace(_CACHE / name)
+                partial.replace(cache / name)
 
 
 def _is(path: Path, digest: str) -> bool:

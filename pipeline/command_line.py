@@ -1,5 +1,6 @@
 """What the command lines of training and export share."""
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 
@@ -23,6 +24,8 @@ def run(
     quiet_tensorflow()
     # absl's --help shows the main module's text and flags; a console script is a main module of its own.
     sys.modules["__main__"].__doc__ = doc
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text, nor letters that a terminal knows
+        sys.stdout.reconfigure(errors="backslashreplace")
     own = flags.FlagValues()
     define_flags(own)
     for name in own:

@@ -75,6 +75,12 @@ class Config:
         "side in pixels to which images are resized (antialiased) and centre-cropped; 0 keeps the "
         "data set's own size, which must then be the same for all images.",
         minimum=0,
+        below=2**14,
+    )
+    skip_bad_images: bool = _flag(
+        False,
+        "leave out the images of a folder that can't be read, instead of refusing the folder; all are decoded at each "
+        "start to find them.",
     )
     flip: bool = _flag(False, "mirror training images left to right at random.")
     # Networks
@@ -311,7 +317,7 @@ class Config:
         """
         for field in dataclasses.fields(self):
             _check_range(field, getattr(self, field.name))
-        if self.dataset == "folder:" or not self.dataset:
+        if self.dataset.removeprefix("stacked:") in ("", "folder:"):
             raise MirageError(
                 f"--dataset={self.dataset} names no data; give mnist5k, a tensorflow-datasets name or folder:/path."
             )

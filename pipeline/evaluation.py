@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.config import Config
-from pipeline.data import Dataset, base_config, folder_of, load, load_test
+from pipeline.data import Dataset, base_config, folder_of, load, load_test, numbering
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
 from pipeline.metrics.extractor import Extractor
@@ -44,6 +44,7 @@ def load_known(config: Config, data: DataSpec) -> Dataset:
             "moved, pass --dataset= with their new place."
         )
     dataset = load(config)
+    dataset = dataset.renumbered(numbering(dataset.spec, data.class_names))
     known = data
     if not data.fingerprint and folder is not None and folder_of(data.name) is not None:
         # Of a version that knew data by their description alone: that a folder has moved can't be proved.

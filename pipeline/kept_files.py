@@ -8,22 +8,12 @@ import hashlib
 import os
 from pathlib import Path
 
-_DEFAULT_DIR = "~/.cache/mirage"
 _MARK = b"\nsha256 "
 _SEAL_LENGTH = len(_MARK) + 64 + len(b"\n")
 
 
 class DamagedFileError(Exception):
     """A kept file that can't be trusted; the message says what is wrong with it."""
-
-
-def kept_dir(data_dir: str) -> Path:
-    """The folder below which files are kept.
-
-    Args:
-      data_dir: the flag `--data_dir`; empty means ~/.cache/mirage.
-    """
-    return Path(data_dir or _DEFAULT_DIR).expanduser()
 
 
 def write_sealed(path: Path, content: bytes) -> None:

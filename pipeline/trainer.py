@@ -15,7 +15,7 @@ from pipeline import objectives
 from pipeline.checkpoint import BEST_FILE, CHECKPOINT_DIR, Checkpoints
 from pipeline.cluster import Cluster, find_cluster
 from pipeline.config import JIT_WORTHWHILE_STEPS, Config
-from pipeline.data import Dataset, few_labelled, folder_of, load
+from pipeline.data import Dataset, few_labelled, folder_of, load, numbering
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError, WorkerLostError
 from pipeline.evaluation import Evaluation, chosen_extractor
@@ -79,6 +79,10 @@ def train(config: Config) -> Outcome:
         strategy = make_strategy(config.strategy, config.virtual_devices, cluster)
         watchdog.feed("the other workers to prepare")
         dataset = load(config)
+        numbers = numbering(dataset.spec, _classes_of_run(config) if chief else ())
+        if cluster is not None and len(numbers):
+            numbers = from_chief(strategy, tf.constant(numbers)).numpy()
+        dataset = dataset.renumbered(numbers)
         with lock_run(Path(config.run_dir)) if chief else contextlib.nullcontext():
             outcome = _train(config, strategy, cluster, dataset, watchdog)
         if cluster is not None:
@@ -266,6 +270,13 @@ def _check_same_run(config: Config) -> None:
             f"--extractor={config.extractor} can't be compared with {then}, by which the best checkpoint was chosen; "
             f"pass --extractor={then}, or remove {best}."
         )
+
+
+def _classes_of_run(config: Config) -> tuple[str, ...]:
+    """The classes of the run that is continued, in the order of its labels."""
+    if not (Path(config.run_dir) / CONFIG_FILE).exists():
+        return ()
+    return read_run(Path(config.run_dir))[1].class_names
 
 
 def _check_same_data(config: Config, data: DataSpec) -> None:

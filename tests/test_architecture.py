@@ -76,6 +76,7 @@ def test_the_files_are_found():
                 # int8 is judged by the data, and scores of the run are kept.
                 "pipeline.data",
                 "pipeline.evaluation",
+                "pipeline.folders",
                 "pipeline.metrics",
                 "pipeline.run_log",
             ),
@@ -106,14 +107,15 @@ def test_the_files_are_found():
         (
             "pipeline.metrics",
             ("pipeline",),
-            ("pipeline.config", "pipeline.data_spec", "pipeline.kept_files", "pipeline.metrics"),
+            ("pipeline.config", "pipeline.data_spec", "pipeline.folders", "pipeline.kept_files", "pipeline.metrics"),
         ),
         ("pipeline.objectives", ("pipeline",), ("pipeline.config", "pipeline.objectives")),
         (
             "pipeline.data",
             ("pipeline",),
-            ("pipeline.config", "pipeline.data", "pipeline.data_spec", "pipeline.kept_files"),
+            ("pipeline.config", "pipeline.data", "pipeline.data_spec", "pipeline.folders", "pipeline.kept_files"),
         ),
+        ("pipeline.folders", ("pipeline", *HEAVY, "numpy"), ()),
         ("pipeline.networks", ("pipeline",), ("pipeline.config", "pipeline.data_spec", "pipeline.networks")),
         ("pipeline.cluster", ("pipeline", *HEAVY, "numpy"), ("pipeline.config",)),
         ("pipeline.rendezvous", HEAVY, ()),

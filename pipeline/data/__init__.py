@@ -11,8 +11,9 @@ from pipeline.data.folder import PREFIX, open_folder
 from pipeline.data.source import Source
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
+from pipeline.folders import local_folder
 
-__all__ = ["Dataset", "base_config", "describe", "few_labelled", "folder_of", "load", "load_test"]
+__all__ = ["Dataset", "base_config", "describe", "few_labelled", "folder_of", "load", "load_test", "numbering"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,13 +35,25 @@ class Dataset:
         """What the examples are by their content; empty where that isn't known."""
         return self.spec.fingerprint
 
+    def renumbered(self, new_labels: np.ndarray) -> "Dataset":
+        """Gives its classes other labels.
+
+        Args:
+          new_labels: the new label of each, a permutation, see `numbering`.
+        """
+        if np.array_equal(new_labels, np.arange(len(new_labels))):
+            return self
+        names = tuple(self.spec.class_names[label] for label in np.argsort(new_labels))
+        spec = dataclasses.replace(self.spec, class_names=names)
+        return dataclasses.replace(self, spec=spec, labels=new_labels.astype(np.int32)[self.labels])
+
 
 def load(config: Config) -> Dataset:
     """Loads the data set that a configuration names, preparing it first if necessary.
 
     Args:
-      config: `dataset`, `data_dir`, `manual_dir`, `split`, `image_size`, `device_data_mb`, `batch_size`
-        and `conditional` count.
+      config: `dataset`, `data_dir`, `manual_dir`, `split`, `image_size`, `skip_bad_images`, `device_data_mb`,
+        `batch_size` and `conditional` count.
 
     Returns:
       All examples of the split, always in the same order.
@@ -53,11 +66,11 @@ def load(config: Config) -> Dataset:
     if config.batch_size > spec.num_examples:
         raise MirageError(
             f"--batch_size={config.batch_size} is larger than the {spec.num_examples} images of "
-            f"--dataset={config.dataset} --split={config.split}; choose a smaller one."
+            f"--dataset={spec.name} --split={config.split}; choose a smaller one."
         )
     if config.conditional and not spec.class_names:
         raise MirageError(
-            f"--conditional needs labels, and --dataset={config.dataset} has none; use --noconditional, or data with "
+            f"--conditional needs labels, and --dataset={spec.name} has none; use --noconditional, or data with "
             "labels (for a folder: one sub-folder per class)."
         )
     spec = dataclasses.replace(spec, fingerprint=source.fingerprint)
@@ -65,7 +78,13 @@ def load(config: Config) -> Dataset:
         from pipeline.data.decoded import decoded
 
         return Dataset(spec, *decoded(config, source))
-    images = np.empty((spec.num_examples, *spec.image_shape), np.uint8)
+    try:
+        images = np.empty((spec.num_examples, *spec.image_shape), np.uint8)
+    except MemoryError:
+        raise MirageError(
+            f"--dataset={spec.name} needs {spec.num_bytes / 2**30:,.1f} GiB of memory, and there is less; lower "
+            "--device_data_mb, so that it is decoded into a file."
+        ) from None
     labels = np.zeros(spec.num_examples, np.int32)
     for index, (image, label) in enumerate(source.examples):
         images[index], labels[index] = image, label
@@ -91,6 +110,22 @@ def load_test(config: Config) -> Dataset | None:
     if "test" not in split_names(base_config(config)):
         return None
     return load(dataclasses.replace(config, split="test", batch_size=1))
+
+
+def numbering(data: DataSpec, class_names: tuple[str, ...]) -> np.ndarray:
+    """The label that each class has where classes are in another order, such as in a run of an earlier version.
+
+    Args:
+      data: the data set.
+      class_names: in that order.
+
+    Returns:
+      int32 [K], for `Dataset.renumbered`; the classes' own labels if those are not the same classes.
+    """
+    if len(set(class_names)) != len(data.class_names) or {*class_names} != {*data.class_names}:
+        return np.arange(len(data.class_names), dtype=np.int32)
+    labels = {name: label for label, name in enumerate(class_names)}
+    return np.array([labels[name] for name in data.class_names], np.int32)
 
 
 def few_labelled(dataset: Dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
@@ -147,7 +182,7 @@ def describe(config: Config) -> DataSpec:
 def folder_of(dataset: str) -> Path | None:
     """Path of the folder that `--dataset` names, also as stacked:folder:/path; None if it names none."""
     base = stacked.base_of(dataset)
-    return Path(base.removeprefix(PREFIX)).expanduser() if base.startswith(PREFIX) else None
+    return local_folder(f"--dataset={dataset}", base.removeprefix(PREFIX)) if base.startswith(PREFIX) else None
 
 
 def base_config(config: Config) -> Config:

@@ -14,7 +14,8 @@ from pipeline.config import Config
 from pipeline.data.fingerprint import file_checksums
 from pipeline.data.source import Source
 from pipeline.errors import MirageError
-from pipeline.kept_files import DamagedFileError, kept_dir, unsealed, write_sealed
+from pipeline.folders import cache_folder
+from pipeline.kept_files import DamagedFileError, unsealed, write_sealed
 
 _IMAGES, _LABELS = "images.npy", "labels.npy"
 _CHECKSUMS = "checksums.json"
@@ -38,7 +39,7 @@ def decoded(config: Config, source: Source) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       MirageError: if there is too little space, or the file can't be written.
     """
-    parent = kept_dir(config.data_dir) / "decoded"
+    parent = cache_folder(config.data_dir) / "decoded"
     spec = source.spec
     # Without the name: a folder that has moved is not decoded again.
     shape = [spec.num_examples, *spec.image_shape]

@@ -16,7 +16,8 @@ from pathlib import Path
 import tqdm
 
 from pipeline.errors import MirageError
-from pipeline.kept_files import DamagedFileError, kept_dir, unsealed, write_sealed
+from pipeline.folders import cache_folder
+from pipeline.kept_files import DamagedFileError, unsealed, write_sealed
 
 # Two writes within the clock's grain leave the same stamp, so fresh ones are not relied on.
 _SETTLED_NS = 2 * 10**9
@@ -43,7 +44,7 @@ def folder_fingerprint(root: Path, paths: Sequence[Path], data_dir: str) -> str:
     """
     key = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]
     try:
-        checksums = file_checksums(root, paths, kept_dir(data_dir) / "fingerprints" / f"{key}.json")
+        checksums = file_checksums(root, paths, cache_folder(data_dir) / "fingerprints" / f"{key}.json")
     except OSError as error:
         raise MirageError(f"file {error.filename} can't be read ({error.strerror}); mend or remove it.") from None
     by_name = sorted((os.fsencode(_name(path, root)), checksum) for path, checksum in checksums.items())

@@ -1,107 +1,131 @@
 """`--dataset=folder:/path`: images in a folder, flat or in one sub-folder per class."""
 
 import hashlib
+import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from pipeline.config import Config
 from pipeline.data.fingerprint import folder_fingerprint
-from pipeline.data.pixels import fit, probe, to_grey_or_rgb
+from pipeline.data.folder_images import Head, Images
+from pipeline.data.image_file import ENDINGS
+from pipeline.data.names import printable
+from pipeline.data.notices import say_once
+from pipeline.data.scan import Scan, scan
 from pipeline.data.source import Source
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
+from pipeline.folders import local_folder
 
 PREFIX = "folder:"
-_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"}
+_USUAL_ENDINGS = ".jpg, .png, .webp, .gif, .bmp, .tif"
 
 
 def open_folder(config: Config) -> Source:
     """Looks through all images of the folder that `config.dataset` names.
 
     Args:
-      config: `dataset`, `split` and `image_size` count.
+      config: `dataset`, `split`, `image_size`, `skip_bad_images` and `device_data_mb` count.
 
     Returns:
-      The images, in an order that depends on the file names alone; grey if all files are, else RGB.
+      The images, in an order that depends on the file names alone; grey if all files are, else RGB. With
+      `skip_bad_images`, those that can be read: all are decoded to find out which.
 
     Raises:
       MirageError: for a folder or file that can't be used.
     """
-    root = Path(config.dataset.removeprefix(PREFIX)).expanduser()
+    root = local_folder(f"--dataset={config.dataset}", config.dataset.removeprefix(PREFIX))
     files, class_names = _list_images(config, root)
     chosen = files[_slice_of_split(config.split, len(files))]
     if not chosen:
-        raise MirageError(f"--split={config.split} selects none of the {len(files)} images in {root}; widen it.")
-    probes = [_open(path, probe) for path in chosen]
+        raise MirageError(
+            f"--split={config.split} selects none of the {len(files)} images in {printable(root)}; widen it."
+        )
+    images = Images(config, root, chosen)
+    chosen = images.paths
     if not config.image_size:
-        _check_sizes(config, chosen, [size for size, _ in probes])
-    width, height = (config.image_size, config.image_size) if config.image_size else probes[0][0]
-    mode = "L" if all(grey for _, grey in probes) else "RGB"
+        _check_sizes(config, chosen, images.heads)
+    width, height = images.size
+    labels = {name: label for label, name in enumerate(class_names)}
 
     def examples() -> Iterator[tuple[np.ndarray, int]]:
-        for path in chosen:
-            image = _open(path, to_grey_or_rgb)
-            image = (fit(image, config.image_size) if config.image_size else image).convert(mode)
-            label = class_names.index(path.parent.name) if class_names else 0
-            yield np.asarray(image).reshape(height, width, -1), label
+        for path, image in images:
+            yield np.asarray(image).reshape(height, width, -1), labels[path.parent.name] if labels else 0
 
-    spec = DataSpec(config.dataset, "", (height, width, 1 if mode == "L" else 3), class_names, len(chosen))
+    shown_names = tuple(printable(name) for name in class_names)
+    spec = DataSpec(
+        printable(config.dataset), "", (height, width, 1 if images.mode == "L" else 3), shown_names, len(chosen)
+    )
     return Source(spec, examples(), lambda: folder_fingerprint(root, chosen, config.data_dir))
 
 
 def _list_images(config: Config, root: Path) -> tuple[list[Path], tuple[str, ...]]:
-    if not root.is_dir():
-        raise MirageError(f"--dataset={config.dataset}: there is no folder {root}; expected a folder with images.")
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in _ENDINGS and path.is_file())
-    if not found:
+    """Returns (images, names of the folders that are classes)."""
+    name = printable(config.dataset)
+    if not os.path.isdir(root):
+        raise MirageError(f"--dataset={name}: there is no folder {printable(root)}; expected a folder with images.")
+    found = scan(root, ENDINGS)
+    _check_depths(name, root, found)
+    left_aside = found.left_aside()
+    if not found.files:
+        because = f" ({left_aside})" if left_aside else ""
         raise MirageError(
-            f"--dataset={config.dataset}: no image below {root}; expected files that end in "
-            f"{', '.join(sorted(_ENDINGS))}."
+            f"--dataset={name}: no image below {printable(root)}{because}; expected files that end in {_USUAL_ENDINGS} "
+            "or another format that Pillow reads."
         )
-    depths = {len(path.relative_to(root).parts) for path in found}
-    if len(depths) > 1 or max(depths) > 2:
-        raise MirageError(
-            f"--dataset={config.dataset}: images lie at several depths below {root}; put all directly into it, or each "
-            "into one sub-folder per class."
-        )
+    if left_aside:
+        say_once(f"--dataset={name}: left aside {left_aside}.")
     # Mixed by name, so that a slice of the split holds every class; stable when files are added.
-    found.sort(key=lambda path: hashlib.sha256(str(path.relative_to(root)).encode()).digest())
-    class_names = tuple(sorted({path.parent.name for path in found})) if depths == {2} else ()
-    return found, class_names
+    files = sorted(found.files, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
+    classes = {os.path.dirname(file) for file in files} - {""}
+    return [root / file for file in files], tuple(sorted(classes, key=_class_order(classes)))
+
+
+def _class_order(names: set[str]) -> Callable[[str], tuple[int, str]]:
+    """By number if all names are integers, else by text."""
+    if all(re.fullmatch("-?[0-9]+", name) for name in names):
+        return lambda name: (int(name), name)
+    return lambda name: (0, name)
+
+
+def _check_depths(name: str, root: Path, found: Scan) -> None:
+    direct, in_classes = (next((f for f in found.files if ("/" in f) == inner), "") for inner in (False, True))
+    examples = [example for example in (direct, in_classes, found.too_deep) if example]
+    if found.too_deep or len(examples) > 1:
+        raise MirageError(
+            f"--dataset={name}: images lie at several depths below {printable(root)}, or too deep, such as "
+            f"{' and '.join(map(printable, examples))}; put all directly into it, or each into one sub-folder per "
+            "class."
+        )
 
 
 def _slice_of_split(split: str, count: int) -> slice:
-    match = re.fullmatch(r"train(?:\[(-?\d+%?)?:(-?\d+%?)?\])?", split)
+    match = re.fullmatch(r"train(?:\[(-?\d{1,18}%?)?:(-?\d{1,18}%?)?\])?", split, re.ASCII)
     if not match:
         raise MirageError(
-            f"--split={split} is unknown to an image folder; expected train or a slice of it, such as train[:80%]."
+            f"--split={printable(split)} is unknown to an image folder; expected train or a slice of it, such as "
+            "train[:80%]."
         )
 
     def position(text: str | None) -> int | None:
         if text is None:
             return None
+        if text.endswith("%") and abs(int(text[:-1])) > 100:
+            raise MirageError(f"--split={split} goes beyond 100%; expected a slice such as train[:80%].")
         return round(count * int(text[:-1]) / 100) if text.endswith("%") else int(text)
 
     return slice(position(match[1]), position(match[2]))
 
 
-def _open(path: Path, use: Callable[[Image.Image], Any]) -> Any:
-    try:
-        with Image.open(path) as file:
-            return use(file)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise MirageError(f"image {path} can't be read ({error}); mend or remove it.") from None
-
-
-def _check_sizes(config: Config, files: list[Path], sizes: list[tuple[int, int]]) -> None:
-    for path, size in zip(files, sizes, strict=True):
-        if size != sizes[0]:
+def _check_sizes(config: Config, files: Sequence[Path], heads: Sequence[Head]) -> None:
+    first = heads[0].size
+    for path, head in zip(files, heads, strict=True):
+        if head.size != first:
             raise MirageError(
-                f"--dataset={config.dataset} mixes sizes: {files[0].name} is {sizes[0][0]}x{sizes[0][1]} and "
-                f"{path.name} is {size[0]}x{size[1]}; set --image_size to bring all to one."
+                f"--dataset={printable(config.dataset)} mixes sizes: {printable(files[0].name)} is "
+                f"{first[0]}x{first[1]} and {printable(path.name)} is {head.size[0]}x{head.size[1]}; set --image_size "
+                "to bring all to one."
             )

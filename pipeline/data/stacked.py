@@ -11,12 +11,14 @@ import numpy as np
 
 from pipeline.config import Config
 from pipeline.data.fingerprint import fingerprint_of
+from pipeline.data.names import printable
 from pipeline.data.source import Source
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
 
 PREFIX = "stacked:"
 _CHANNELS = 3
+_MAX_CLASSES = 100  # a million combinations
 # Part of what the data set is: which images are stacked does not depend on the run's seed.
 _SEED = 0
 
@@ -32,15 +34,21 @@ def describe_stacked(config: Config, base: DataSpec) -> DataSpec:
       As many examples as the base has; a class for each triple of classes.
 
     Raises:
-      MirageError: if the base is not grey or has no labels.
+      MirageError: if the base is not grey, or has no labels or too many.
     """
     if base.image_shape[2] != 1 or not base.class_names:
         raise MirageError(
-            f"--dataset={config.dataset} needs grey images with labels; use stacked:mnist, stacked:mnist5k, "
+            f"--dataset={printable(config.dataset)} needs grey images with labels; use stacked:mnist, stacked:mnist5k, "
             "stacked:fashion_mnist or the like."
         )
+    if len(base.class_names) > _MAX_CLASSES:
+        raise MirageError(
+            f"--dataset={printable(config.dataset)} would have {len(base.class_names) ** _CHANNELS:,} classes; use "
+            f"data of at most {_MAX_CLASSES} classes."
+        )
     names = tuple("-".join(triple) for triple in itertools.product(base.class_names, repeat=_CHANNELS))
-    return DataSpec(config.dataset, base.version, (*base.image_shape[:2], _CHANNELS), names, base.num_examples)
+    shape = (*base.image_shape[:2], _CHANNELS)
+    return DataSpec(printable(config.dataset), base.version, shape, names, base.num_examples)
 
 
 def open_stacked(config: Config, open_base: Callable[[], Source]) -> Source:

@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,16 +10,17 @@ from typing import Any
 
 import filelock
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipeline.config import Config
 from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.mnist5k import Mnist5k, table_path
+from pipeline.data.names import printable
 from pipeline.data.pixels import fit_array
 from pipeline.data.source import Source
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
+from pipeline.folders import local_folder
 
 
 def describe_tfds(config: Config) -> DataSpec:
@@ -70,10 +72,10 @@ def _read(config: Config, builder: tfds.core.DatasetBuilder, decoders: Any = Non
     """Reads the split's examples, whose checksums tensorflow-datasets verifies."""
     try:
         yield from tfds.as_numpy(builder.as_dataset(split=config.split, decoders=decoders, shuffle_files=False))
-    except (tf.errors.OpError, OSError) as error:
+    except Exception as error:  # of TensorFlow, of files that are damaged or gone
         raise MirageError(
-            f"--dataset={config.dataset} can't be read ({type(error).__name__}); remove {builder.data_dir}, so that it "
-            "is prepared anew, or pass another --data_dir."
+            f"--dataset={config.dataset} can't be read ({_told(error)}); remove {builder.data_dir}, so that it is "
+            "prepared anew, or pass another --data_dir."
         ) from None
 
 
@@ -83,7 +85,7 @@ def split_names(config: Config) -> list[str]:
 
 
 def _builder(config: Config) -> tfds.core.DatasetBuilder:
-    data_dir = str(Path(config.data_dir).expanduser()) if config.data_dir else None
+    data_dir = _data_dir(config)
     try:
         if config.dataset == Mnist5k.name:
             return Mnist5k(data_dir=data_dir)
@@ -92,10 +94,27 @@ def _builder(config: Config) -> tfds.core.DatasetBuilder:
         names = [*tfds.list_builders(with_community_datasets=False), Mnist5k.name]
         close = difflib.get_close_matches(config.dataset, names, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "see tensorflow.org/datasets, or use folder:/path."
-        raise MirageError(f"--dataset={config.dataset} is unknown to tensorflow-datasets; {hint}") from None
-    except (ValueError, ImportError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise MirageError(f"--dataset={config.dataset} can't be used ({first}); choose another data set.") from None
+        raise MirageError(f"--dataset={printable(config.dataset)} is unknown to tensorflow-datasets; {hint}") from None
+    except Exception as error:  # builders raise what they like, of the name as of prepared files that are damaged
+        raise MirageError(
+            f"--dataset={printable(config.dataset)} can't be used ({_told(error)}); choose another data set, or "
+            "another --data_dir."
+        ) from None
+
+
+def _data_dir(config: Config) -> str | None:
+    if config.data_dir:
+        return str(local_folder(f"--data_dir={config.data_dir}", config.data_dir))
+    if "TFDS_DATA_DIR" not in os.environ:  # otherwise tensorflow-datasets would write into a folder named ~
+        local_folder("--data_dir= is empty, and its default ~/tensorflow_datasets", "~/tensorflow_datasets")
+    return None
+
+
+def _told(error: Exception) -> str:
+    """The first line of what another library says, with the kind of error where it is no sentence for users."""
+    text = getattr(error, "strerror", None) or str(error).strip() or "no reason given"
+    line = printable(text, "\n").splitlines()[0][:300]
+    return line if isinstance(error, ValueError | ImportError) else f"{type(error).__name__}: {line}"
 
 
 def _keys(config: Config, builder: tfds.core.DatasetBuilder) -> tuple[str, str | None]:
@@ -137,12 +156,13 @@ def _prepared(config: Config, builder: tfds.core.DatasetBuilder) -> tfds.core.Da
         return builder
     # A builder of the user's own may need no download.
     stock = type(builder).__module__.startswith("tensorflow_datasets.")
-    if stock and not config.manual_dir and _offline():
+    manual_dir = _manual_dir(config)
+    if stock and not manual_dir and _offline():
         raise MirageError(
             f"--dataset={config.dataset} is not prepared and there is no network; pass --manual_dir= with its original "
             "files, or --data_dir= where it is prepared, or use --dataset=mnist5k, which needs neither."
         )
-    download = tfds.download.DownloadConfig(manual_dir=config.manual_dir or None)
+    download = tfds.download.DownloadConfig(manual_dir=manual_dir)
     folder = Path(builder.data_dir).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -152,10 +172,9 @@ def _prepared(config: Config, builder: tfds.core.DatasetBuilder) -> tfds.core.Da
                 builder.download_and_prepare(download_config=download)
         return _builder(config)
     except Exception as error:  # builders raise what they like: it becomes one sentence, nothing is hidden
-        lines = str(error).strip().splitlines()
         raise MirageError(
-            f"--dataset={config.dataset} can't be prepared ({type(error).__name__}: {lines[0] if lines else ''}); pass "
-            "--manual_dir= with its original files, or --data_dir= where you may write."
+            f"--dataset={config.dataset} can't be prepared in {folder} ({_told(error)}); pass --manual_dir= with its "
+            "original files, or --data_dir= where you may write."
         ) from error
 
 
@@ -178,16 +197,35 @@ def _fingerprint(config: Config, builder: tfds.core.DatasetBuilder) -> str:
     return fingerprint_of([builder.info.full_name, config.split, *originals])
 
 
+def _manual_dir(config: Config) -> str | None:
+    if not config.manual_dir:
+        return None
+    folder = local_folder(f"--manual_dir={config.manual_dir}", config.manual_dir)
+    try:
+        files = os.listdir(folder)
+    except OSError as error:
+        raise MirageError(
+            f"--manual_dir={printable(config.manual_dir)} can't be looked through ({error.strerror}); give a folder "
+            f"with the original files of --dataset={config.dataset}."
+        ) from None
+    if not files:  # tensorflow-datasets would try to fetch them, for minutes
+        raise MirageError(
+            f"--manual_dir={printable(config.manual_dir)} is empty; expected the original files of "
+            f"--dataset={config.dataset}."
+        )
+    return str(folder)
+
+
 def _num_examples(config: Config, builder: tfds.core.DatasetBuilder) -> int:
     try:
         count = builder.info.splits[config.split].num_examples
-    except (KeyError, ValueError, AssertionError):
+    except Exception:  # tensorflow-datasets has a kind for each way in which a split can be wrong
         names = ", ".join(sorted(builder.info.splits))
         raise MirageError(
-            f"--split={config.split} is not a split of --dataset={config.dataset}; choose from {names}, or a slice "
-            "such as train[:50%]."
+            f"--split={printable(config.split)} is not a split of --dataset={config.dataset}; choose from {names}, or "
+            "a slice such as train[:50%]."
         ) from None
-    if not count:
+    if count <= 0:
         raise MirageError(f"--split={config.split} of --dataset={config.dataset} has no examples; widen it.")
     return count
 

@@ -19,7 +19,8 @@ from keras import layers
 
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
-from pipeline.kept_files import is_sealed, kept_dir, unsealed, write_sealed
+from pipeline.folders import cache_folder
+from pipeline.kept_files import is_sealed, unsealed, write_sealed
 from pipeline.metrics.extractor import Features
 
 _FORMAT = 2  # part of the cache's key: to be raised whenever training changes
@@ -87,7 +88,7 @@ def classifier(
         )
     content = [hashlib.sha256(np.ascontiguousarray(each).data).hexdigest() for each in train]
     key = json.dumps([_FORMAT, list(data.class_names), content])
-    folder = kept_dir(data_dir) / "extractors"
+    folder = cache_folder(data_dir) / "extractors"
     path = folder / f"classifier-{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
     model = build(data.image_shape, len(data.class_names))
     try:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from pipeline.config import Config
-from pipeline.data import fingerprint, load
+from pipeline.data import load
 from pipeline.errors import MirageError
+from pipeline.folders import cache_folder
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def config(image_folder, tmp_path):
 
 
 def decoded_folder(config):
-    (folder,) = (path for path in (fingerprint.kept_dir(config.data_dir) / "decoded").iterdir() if path.is_dir())
+    (folder,) = (path for path in (cache_folder(config.data_dir) / "decoded").iterdir() if path.is_dir())
     return folder
 
 
@@ -113,4 +114,4 @@ def test_data_that_end_too_early_leave_nothing(config, monkeypatch):
     monkeypatch.setattr(data, "open_folder", short)
     with pytest.raises(MirageError, match="ends after 5 of its 12 images"):
         load(config)
-    assert not [path for path in (fingerprint.kept_dir(config.data_dir) / "decoded").iterdir() if path.is_dir()]
+    assert not [path for path in (cache_folder(config.data_dir) / "decoded").iterdir() if path.is_dir()]

@@ -135,7 +135,10 @@ def test_unusable_folders_are_refused_in_one_sentence(tmp_path, make, named):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("split", ["test", "train[", "train[5]", "train[90%:10%]", "train[:0]"])
+@pytest.mark.parametrize(
+    "split",
+    ["test", "", "train[", "train[5]", "train[90%:10%]", "train[:0]", "train[:150%]", "train[:" + "9" * 5000 + "]"],
+)
 def test_unusable_splits_are_refused(image_folder, split):
     with pytest.raises(MirageError, match="--split="):
         load(config(image_folder(), split=split))

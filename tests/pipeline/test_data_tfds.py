@@ -1,5 +1,6 @@
 import os
 import socket
+import types
 
 import numpy as np
 import pytest
@@ -53,6 +54,11 @@ builder(
     "Variousset",
     {"image": tfds.features.Image()},
     {"train": [{"image": noise(20 + i, 30, 3)} for i in range(3)]},
+)
+builder(
+    "Manyset",
+    {"image": tfds.features.Image(shape=(20, 20, 1)), "label": tfds.features.ClassLabel(num_classes=101)},
+    {"train": [{"image": noise(20, 20, 1), "label": 0}]},
 )
 builder("Textset", {"text": tfds.features.Text()}, {"train": [{"text": "x"}]})
 builder("Alphaset", {"image": tfds.features.Image(shape=(20, 20, 4))}, {"train": [{"image": noise(20, 20, 4)}]})
@@ -116,6 +122,25 @@ def test_various_sizes_need_an_image_size(config):
     [
         ("mnits", {}, "did you mean .*mnist"),
         ("no/such set", {}, "--dataset=no/such set"),
+        ("mnist:9.9.9", {}, r"--dataset=mnist:9\.9\.9 can't be used .* only: 3\.0\.1"),
+        ("mnist/data_dir=3", {}, "--dataset=mnist/data_dir=3 can't be used"),
+        ("mnist/a=1", {}, "--dataset=mnist/a=1 can't be used"),
+        ("stacked:", {}, "--dataset= can't be used"),
+        ("stacked:stacked:mnist5k", {}, "needs grey images with labels"),
+        ("stacked:manyset", {}, r"would have 1,030,301 classes; use data of at most 100"),
+        ("mnist", {"manual_dir": "/nonexistent"}, r"--manual_dir=/nonexistent can't be looked through \(No such file"),
+        ("mnist", {"manual_dir": "/dev/null"}, "--manual_dir=/dev/null can't be looked through"),
+        ("mnist", {"manual_dir": "~nosuchuser"}, "--manual_dir=~nosuchuser names the home directory"),
+        ("mnist5k", {"data_dir": "gs://bucket/x"}, "--data_dir=gs://bucket/x is no folder of this machine"),
+        ("mnist5k", {"data_dir": "x\0y"}, "--data_dir="),
+        ("mnist5k", {"data_dir": "~nosuchuser/x"}, "--data_dir=~nosuchuser/x names the home directory"),
+        ("mnist5k", {"data_dir": "/dev/null/x"}, "can't be prepared in /dev/null/x/mnist5k"),
+        ("mnist5k", {"data_dir": "/" + "x" * 300}, "can't be prepared .*File name too long"),
+        ("colourset", {"split": ""}, "--split= is not a split"),
+        ("colourset", {"split": "x\0"}, r"--split=x\\x00 is not a split"),
+        ("colourset", {"split": "train[:150%]"}, r"--split=train\[:150%\] is not a split"),
+        ("colourset", {"split": "train[5:2]"}, r"--split=train\[5:2\] .* no examples"),
+        ("colourset", {"split": "train[99999999999999999999:]"}, "is not a split"),
         ("textset", {}, "has no images"),
         ("alphaset", {}, "4 channels"),
         ("colourset", {"split": "validation"}, "--split=validation .* choose from test, train"),
@@ -167,18 +192,38 @@ def test_a_set_without_recorded_checksums_is_known_by_its_examples(config, tmp_p
     assert len({each.fingerprint for each in (first, swapped, relabelled)}) == 3
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [lambda content: b"", lambda content: content[:-9], lambda content: bytes(len(content))],
-    ids=["empty", "truncated", "zeroed"],
-)
-def test_prepared_files_that_are_damaged_are_named(config, tmp_path, damage):
+def test_an_empty_folder_of_original_files_is_refused_before_anything_is_fetched(config, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MirageError, match=r"--manual_dir=.*empty is empty; expected the original files"):
+        load(config("mnist", manual_dir=str(tmp_path / "empty")))
+    assert not list(tmp_path.rglob("*mnist-train*"))
+
+
+def test_what_was_given_to_prepare_is_not_needed_again(config):
+    first = load(config("colourset"))
+    assert load(config("colourset", manual_dir="/nonexistent")).spec == first.spec
+
+
+@pytest.mark.parametrize("damage", ["cut", "removed"])
+def test_prepared_files_that_are_damaged_are_one_sentence(config, tmp_path, damage):
     load(config("colourset"))
-    (path,) = tmp_path.rglob("colourset-train.tfrecord*")
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(MirageError, match=r"can't be read .*; remove .*colourset/1\.0\.0") as caught:
+    [records] = tmp_path.rglob("colourset-train*")
+    if damage == "cut":
+        records.write_bytes(records.read_bytes()[:-100])
+    else:
+        records.unlink()
+    with pytest.raises(MirageError, match=r"can't be read .*colourset/1\.0\.0, so that it is") as caught:
         load(config("colourset"))
     assert "\n" not in str(caught.value)
+
+
+def test_more_memory_than_there_is_is_refused(config, monkeypatch):
+    def refuse(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("pipeline.data.np", types.SimpleNamespace(empty=refuse, uint8=np.uint8))
+    with pytest.raises(MirageError, match=r"colourset needs 4\.5 GiB of memory, .* lower --device_data_mb"):
+        load(config("colourset", image_size=16383, device_data_mb=2**20))
 
 
 @pytest.mark.mnist
