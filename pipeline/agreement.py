@@ -57,7 +57,7 @@ def program_facts(config: Config, devices: str) -> dict[str, str]:
     return {
         "the number of devices": devices,
         **flags,
-        "the version of Mirage": importlib.metadata.version("mirage-gan"),
+        "the version of Mirage": _installed("mirage-gan"),
         "Mirage's code": _code(Path(__file__).parent),
         "the version of Python": ".".join(platform.python_version_tuple()[:2]),
         "the version of TensorFlow": tf.__version__,
@@ -66,26 +66,35 @@ def program_facts(config: Config, devices: str) -> dict[str, str]:
     }
 
 
-def data_facts(spec: DataSpec, images: np.ndarray, labels: np.ndarray) -> dict[str, str]:
+def data_facts(spec: DataSpec, fingerprint: str) -> dict[str, str]:
     """What must be the same of the data.
 
     Args:
       spec: its description; its name, which may be a path, doesn't count.
-      images: uint8 [N, H, W, C].
-      labels: int32 [N].
+      fingerprint: of its content.
 
     Returns:
-      Its description and a digest of its content, by name.
+      Description and fingerprint, by name.
+    """
+    described = {name: json.dumps(value) for name, value in spec.to_dict().items() if name != "name"}
+    return {
+        **{f"the data's {name.replace('_', ' ')}": value for name, value in described.items()},
+        "the data's content": fingerprint,
+    }
+
+
+def fingerprint_of(images: np.ndarray, labels: np.ndarray) -> str:
+    """A digest of a data set, in its order.
+
+    Args:
+      images: uint8 [N, H, W, C].
+      labels: int32 [N].
     """
     step = -(-len(images) // _LOOKED_AT) if isinstance(images, np.memmap) else 1
     content = hashlib.sha256(np.ascontiguousarray(labels).data)
     for start in range(0, len(images), step):
         content.update(np.ascontiguousarray(images[start]).data)
-    described = {name: json.dumps(value) for name, value in spec.to_dict().items() if name != "name"}
-    return {
-        **{f"the data's {name.replace('_', ' ')}": value for name, value in described.items()},
-        "the data's content": content.hexdigest()[:16],
-    }
+    return content.hexdigest()[:16]
 
 
 def difference(facts: Mapping[int, Mapping[str, str]]) -> str | None:
@@ -126,6 +135,13 @@ def _short(value: str) -> str:
         return value or "empty"
     digest = hashlib.sha256(value.encode()).hexdigest()[:8]
     return f"{value[:_LONGEST_VALUE]}... (digest {digest})"
+
+
+def _installed(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _code(package: Path) -> str:

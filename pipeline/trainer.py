@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import objectives
-from pipeline.agreement import data_facts, program_facts
+from pipeline.agreement import data_facts, fingerprint_of, program_facts
 from pipeline.checkpoint import Checkpoints
 from pipeline.cluster import Cluster, find_cluster
 from pipeline.config import JIT_WORTHWHILE_STEPS, Config
@@ -84,7 +84,7 @@ def train(config: Config) -> Outcome:
             strategy = make_strategy(config.strategy, config.virtual_devices, cluster)
         dataset = load(config)
         if peers is not None:
-            facts = data_facts(dataset.spec, dataset.images, dataset.labels)
+            facts = data_facts(dataset.spec, fingerprint_of(dataset.images, dataset.labels))
             with watchdog.waiting("the other workers to load their data"):
                 peers.agree(facts)
         with lock_run(Path(config.run_dir)) if chief else contextlib.nullcontext():

@@ -232,7 +232,7 @@ Recorder.write_due = lambda *given, **more: (print("writing", flush=True), time.
 def test_own_work_longer_than_the_timeout_is_neither_ended_nor_blamed_on_others(images, tmp_path):
     # Each waits for the other one's work. Each has its copy of the data at a place of its own.
     shutil.copytree(images, tmp_path / "images")
-    more = {"steps": 10, "steps_per_call": 10, "timeout_s": 4}
+    more = {"steps": 10, "steps_per_call": 10, "timeout_s": 5}
     first = training(images, tmp_path / "run", **more)
     second = training(tmp_path / "images", tmp_path / "other", strategy="multi_worker", device_data_mb=1, **more)
     statuses, outputs = ends(workers(first, second, before=(SLOW_WRITES.format(11), SLOW_DATA.format(11))))
@@ -252,8 +252,9 @@ def test_a_worker_that_is_stuck_amid_its_own_work_ends_the_wait_of_the_others(im
         output = end(second)
         first.kill()
     assert second.returncode == WORKER_LOST, output
-    ours, tensorflows = r"nothing happened for --timeout_s=5 .* \(worker 0 .* is silent\)", "another worker of 2 was lost"
-    assert re.search(rf"error: ({ours}|{tensorflows})", output)
+    # As above: whichever notices first.
+    ours = r"nothing happened for --timeout_s=5 .* \(worker 0 .* is silent\)"
+    assert re.search(rf"error: ({ours}|another worker of 2 was lost)", output)
 
 
 def test_each_worker_gets_its_share_of_the_gpus():
