@@ -127,9 +127,12 @@ def _train(
         print(_opening(config, dataset, strategy, restored), flush=True)
     if start >= config.steps:
         return Outcome(start, None)
-    agree = _agreement(strategy, cluster)
+
+    def chiefs(count: int) -> int:
+        return count if cluster is None else int(from_chief(strategy, tf.constant(count)))
+
     with watchdog.waiting("the other workers to compile", working=True):
-        jit, decided = _decide_jit(config, strategy, agree, chief, lambda: measure_jit(trainee, build_step, agree))
+        jit, decided = _decide_jit(config, strategy, cluster, lambda: measure_jit(trainee, build_step, chiefs))
     with contextlib.ExitStack() as stack:
         recorder = None
         step_function = build_step(jit)
@@ -191,19 +194,8 @@ def _steps_until_next_event(config: Config, step: int) -> int:
     return min(config.steps_per_call, *ahead, *(each - step % each for each in intervals))
 
 
-def _agreement(strategy: tf.distribute.Strategy, cluster: Cluster | None) -> Callable[[int], int]:
-    """Returns a function that gives all workers the chief's value."""
-    if cluster is None:
-        return lambda value: value
-    return lambda value: int(from_chief(strategy, tf.constant(value)))
-
-
 def _decide_jit(
-    config: Config,
-    strategy: tf.distribute.Strategy,
-    agree: Callable[[int], int],
-    chief: bool,
-    measure: Callable[[], tuple[bool, str]],
+    config: Config, strategy: tf.distribute.Strategy, cluster: Cluster | None, measure: Callable[[], tuple[bool, str]]
 ) -> tuple[bool, bool | None]:
     """Returns whether XLA compiles the step, and what the run directory shall say of it."""
     possible = can_compile(strategy)
@@ -214,17 +206,25 @@ def _decide_jit(
         )
     if config.jit != "auto":
         return config.jit == "on", config.jit == "on"
-    noted = read_decided_jit(Path(config.run_dir))
-    known = {-1: None, 0: False, 1: True}[agree(-1 if noted is None else int(noted))]
+
+    known = _agreed(read_decided_jit(Path(config.run_dir)), strategy, cluster)
     if known is not None:
         return known and possible, known
     if not possible or config.steps < JIT_WORTHWHILE_STEPS:
         return False, None
     faster, sentence = measure()
-    if chief:
+    if cluster is None or cluster.is_chief:
         print(sentence, flush=True)
-    decided = bool(agree(faster))
-    return decided, decided
+    decided = _agreed(faster, strategy, cluster)
+    return bool(decided), decided
+
+
+def _agreed(value: bool | None, strategy: tf.distribute.Strategy, cluster: Cluster | None) -> bool | None:
+    """The chief's value."""
+    if cluster is None:
+        return value
+    code = -1 if value is None else int(value)
+    return {-1: None, 0: False, 1: True}[int(from_chief(strategy, tf.constant(code)))]
 
 
 @contextlib.contextmanager
