@@ -62,8 +62,8 @@ def _from_tf_config(text: str) -> Cluster | None:
         jobs = {str(job): list(hosts) for job, hosts in document.get("cluster", {}).items() if hosts}
         if not jobs:
             return None
-        role, index = document["task"]["type"], int(document["task"]["index"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+        role, index = str(document["task"]["type"]), int(document["task"]["index"])
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise MirageError(f"TF_CONFIG={text[:200]} can't be understood; expected JSON such as {_example()}.") from None
     unknown = sorted({*jobs, role} - {"chief", "worker"})
     if unknown:
@@ -75,11 +75,17 @@ def _from_tf_config(text: str) -> Cluster | None:
             f"TF_CONFIG gives this task the role {role} with index {index}, and the cluster has {len(chiefs)} chiefs "
             f"and {len(workers)} workers; expected at most one chief, and an index below the role's number."
         )
-    if len(set(hosts)) < len(hosts) or not all(
-        isinstance(host, str) and re.fullmatch(r".+:\d+", host) for host in hosts
-    ):
-        raise MirageError(f"TF_CONFIG's addresses are {hosts}; expected different ones, each as host:port.")
+    if not all(map(_is_address, hosts)) or len(set(hosts)) < len(hosts):
+        raise MirageError(
+            f"TF_CONFIG's addresses are {', '.join(map(str, hosts))}; expected different ones, each as host:port "
+            "with a port of 1 to 65535."
+        )
     return Cluster(tuple(hosts), index + (len(chiefs) if role == "worker" else 0))
+
+
+def _is_address(host: object) -> bool:
+    match = re.fullmatch(r"[!-~]+:([0-9]{1,5})", host) if isinstance(host, str) else None
+    return match is not None and 0 < int(match[1]) < 2**16
 
 
 def _example() -> str:

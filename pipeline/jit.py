@@ -17,12 +17,13 @@ _ROUNDS = 5
 _ROUND_S = 0.3
 
 
-def measure_jit(trainee: Trainee, build: Callable[[bool], TrainStep]) -> tuple[bool, str]:
+def measure_jit(trainee: Trainee, build: Callable[[bool], TrainStep], agree: Callable[[int], int]) -> tuple[bool, str]:
     """Times steps with and without XLA, and leaves the state as it was.
 
     Args:
       trainee: what the steps train.
       build: makes a step, with XLA or without.
+      agree: gives all workers of a cluster the same number.
 
     Returns:
       (whether XLA is faster, a sentence with both figures).
@@ -30,7 +31,7 @@ def measure_jit(trainee: Trainee, build: Callable[[bool], TrainStep]) -> tuple[b
     variables = trainee.state().values()
     before = [np.array(variable.numpy()) for variable in variables]
     try:
-        steps_per_s = _race([build(False), build(True)])
+        steps_per_s = _race([build(False), build(True)], agree)
     except (tf.errors.OpError, ValueError, TypeError) as error:
         return False, f"XLA: off, as it can't compile this step ({str(error).splitlines()[0][:100]})"
     finally:
@@ -41,14 +42,15 @@ def measure_jit(trainee: Trainee, build: Callable[[bool], TrainStep]) -> tuple[b
     return verdict, f"XLA: {'on' if verdict else 'off'} ({compiled:,.1f} steps/s with it, {plain:,.1f} without)"
 
 
-def _race(sides: list[TrainStep]) -> list[float]:
+def _race(sides: list[TrainStep], agree: Callable[[int], int]) -> list[float]:
     """Runs the sides in turn; returns each one's median of steps per second."""
     stop = tf.constant(0.0)
     for side in sides:  # traces, compiles and warms up
         side(tf.constant(2, tf.int64), stop)[0].numpy()
     start = time.perf_counter()
     sides[0](tf.constant(2, tf.int64), stop)[0].numpy()
-    count = max(1, round(_ROUND_S * 2 / (time.perf_counter() - start)))
+    # All workers must take the same steps, or they would wait for each other for ever.
+    count = agree(max(1, round(_ROUND_S * 2 / (time.perf_counter() - start))))
     figures: list[list[float]] = [[] for _ in sides]
     for _ in range(_ROUNDS):
         for side, collected in zip(sides, figures, strict=True):

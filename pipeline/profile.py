@@ -19,10 +19,6 @@ class Profile:
         self._folder = folder
         self._running = False
 
-    def boundaries(self) -> tuple[int, ...]:
-        """Steps at which `at` must be called."""
-        return self._steps or ()
-
     def at(self, step: int) -> None:
         """Starts or ends the recording, if it is time.
 

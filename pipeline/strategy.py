@@ -48,6 +48,19 @@ def make_strategy(name: str, virtual_devices: int = 0, cluster: Cluster | None =
     return _mirrored(devices)
 
 
+def devices_here(virtual_devices: int) -> str:
+    """Says on what this worker of a cluster computes, without starting TensorFlow.
+
+    Args:
+      virtual_devices: see `make_strategy`.
+
+    Returns:
+      Such as "4 GPU".
+    """
+    gpus = 0 if virtual_devices else len(tf.config.list_physical_devices("GPU"))
+    return f"{gpus} GPU" if gpus else f"{max(virtual_devices, 1)} CPU"
+
+
 def can_compile(strategy: tf.distribute.Strategy) -> bool:
     """Whether XLA can compile a replica's whole step: on one device, or on GPUs.
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import objectives
+from pipeline.agreement import data_facts, program_facts
 from pipeline.checkpoint import BEST_FILE, CHECKPOINT_DIR, Checkpoints
 from pipeline.cluster import Cluster, find_cluster
 from pipeline.config import JIT_WORTHWHILE_STEPS, Config
@@ -29,7 +30,7 @@ from pipeline.rendezvous import meet
 from pipeline.run_file import CONFIG_FILE, ema_counts_batches, read_decided_jit, read_run, write_run
 from pipeline.run_log import TENSORBOARD_DIR, RunLog
 from pipeline.step import TrainStep
-from pipeline.strategy import can_compile, from_chief, make_strategy, share_state
+from pipeline.strategy import can_compile, devices_here, from_chief, make_strategy, share_state
 from pipeline.trainee import build_trainee
 from pipeline.watchdog import Watchdog
 
@@ -72,23 +73,30 @@ def train(config: Config) -> Outcome:
     chief = cluster is None or cluster.is_chief
     if chief:
         _check_same_run(config)
-    if cluster is not None:
-        meet(cluster, config.timeout_s)
-    timeout_s = config.timeout_s if cluster else math.inf
-    with Watchdog(timeout_s, "the other workers to connect") as watchdog, _lost_workers(cluster):
-        strategy = make_strategy(config.strategy, config.virtual_devices, cluster)
-        watchdog.feed("the other workers to prepare")
+    with contextlib.ExitStack() as stack:
+        peers = None
+        if cluster is not None:
+            facts = program_facts(config, devices_here(config.virtual_devices))
+            peers = stack.enter_context(meet(cluster, facts, config.timeout_s))
+        watchdog = stack.enter_context(Watchdog(config.timeout_s if peers else math.inf, peers))
+        stack.enter_context(_lost_workers(cluster, watchdog))
+        with watchdog.waiting("the other workers to connect"):
+            strategy = make_strategy(config.strategy, config.virtual_devices, cluster)
         dataset = load(config)
+        if peers is not None:
+            with watchdog.waiting("the other workers to load their data"):
+                peers.agree(data_facts(dataset.spec))
         numbers = numbering(dataset.spec, _classes_of_run(config) if chief else ())
         if cluster is not None and len(numbers):
-            numbers = from_chief(strategy, tf.constant(numbers)).numpy()
+            with watchdog.waiting("the chief's numbers of the classes"):
+                numbers = from_chief(strategy, tf.constant(numbers)).numpy()
         dataset = dataset.renumbered(numbers)
         with lock_run(Path(config.run_dir)) if chief else contextlib.nullcontext():
             outcome = _train(config, strategy, cluster, dataset, watchdog)
         if cluster is not None:
             # No worker leaves before the chief has saved: some batch systems end all when the first one does.
-            watchdog.feed("the chief to save")
-            from_chief(strategy, tf.constant(0))
+            with watchdog.waiting("the chief to save"):
+                from_chief(strategy, tf.constant(0))
         return dataclasses.replace(outcome, chief=chief)
 
 
@@ -105,14 +113,16 @@ def _train(
     _check_divisible(config, updates, strategy.num_replicas_in_sync)
     if chief:
         _check_same_data(config, dataset.spec)
-    with strategy.scope():
+    with watchdog.waiting("the other workers to build their networks"), strategy.scope():
         trainee = build_trainee(config, dataset.spec)
     checkpoints = Checkpoints(Path(config.run_dir), trainee, config.keep_checkpoints) if chief else None
     restored = checkpoints.restore() if checkpoints else None
     if cluster:
-        share_state(strategy, list(trainee.state().values()))
+        with watchdog.waiting("the chief to restore its checkpoint"):
+            share_state(strategy, list(trainee.state().values()))
     start = int(trainee.step.numpy())
-    by_batches = bool(_agreed(ema_counts_batches(Path(config.run_dir)), strategy, cluster))
+    with watchdog.waiting("the chief to read its run directory"):
+        by_batches = bool(_agreed(ema_counts_batches(Path(config.run_dir)), strategy, cluster))
     layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
 
     def build_step(jit: bool) -> TrainStep:
@@ -125,8 +135,12 @@ def _train(
         return Outcome(start, None)
     # It may train its classifier first, or find that it has nothing to judge by, which is no part of the training.
     evaluation = Evaluation(config, dataset, trainee.sampler) if chief and config.eval_every else None
-    jit, decided = _decide_jit(config, strategy, cluster, lambda: measure_jit(trainee, build_step))
-    watchdog.feed("the other workers to take their first steps")
+
+    def chiefs(count: int) -> int:
+        return count if cluster is None else int(from_chief(strategy, tf.constant(count)))
+
+    with watchdog.waiting("the other workers to compile", working=True):
+        jit, decided = _decide_jit(config, strategy, cluster, lambda: measure_jit(trainee, build_step, chiefs))
     with contextlib.ExitStack() as stack:
         recorder = None
         step_function = build_step(jit)
@@ -152,13 +166,15 @@ def _loop(
     profile: Profile,
     watchdog: Watchdog,
 ) -> Outcome:
+    first = step
     while step < config.steps:
         profile.at(step)
-        count = _steps_until_next_event(config, step, profile.boundaries())
+        count = _steps_until_next_event(config, step)
         signalled = interrupt.signal  # read once: what comes later in this round is for the next one
-        means, stopping = step_function(tf.constant(count, tf.int64), tf.constant(float(signalled is not None)))
+        with watchdog.waiting(f"the other workers after step {step:,}", working=step == first):  # it compiles first
+            means, stopping = step_function(tf.constant(count, tf.int64), tf.constant(float(signalled is not None)))
+            stopping.numpy()
         step += count
-        watchdog.feed(f"the other workers after step {step:,}")
         if not np.all(np.isfinite(means.numpy())):
             raise MirageError(_not_finite(step, step_function.metric_names, means.numpy()))
         stop = bool(stopping) and step < config.steps
@@ -173,11 +189,14 @@ def _loop(
     return Outcome(step, None)
 
 
-def _steps_until_next_event(config: Config, step: int, boundaries: tuple[int, ...]) -> int:
-    """Steps that may run in one call, so that logs, previews and checkpoints come when they should."""
+def _steps_until_next_event(config: Config, step: int) -> int:
+    """Steps that may run in one call, so that logs, previews and checkpoints come when they should.
+
+    It depends on nothing but these, because all workers must make the same calls.
+    """
     every = (config.log_every, config.preview_every, config.checkpoint_every, config.eval_every)
     intervals = [each for each in every if each]
-    ahead = [boundary - step for boundary in (config.steps, *boundaries) if boundary > step]
+    ahead = [boundary - step for boundary in (config.steps, *(config.profile_range() or ())) if boundary > step]
     return min(config.steps_per_call, *ahead, *(each - step % each for each in intervals))
 
 
@@ -215,8 +234,8 @@ def _agreed(value: bool | None, strategy: tf.distribute.Strategy, cluster: Clust
 
 
 @contextlib.contextmanager
-def _lost_workers(cluster: Cluster | None) -> Iterator[None]:
-    """Makes one sentence of the errors that TensorFlow raises when a peer goes away."""
+def _lost_workers(cluster: Cluster | None, watchdog: Watchdog) -> Iterator[None]:
+    """Makes one sentence of the errors that TensorFlow raises when a peer goes away while it is waited for."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -226,7 +245,7 @@ def _lost_workers(cluster: Cluster | None) -> Iterator[None]:
             tf.errors.CancelledError,
             tf.errors.DeadlineExceededError,
         )
-        if cluster is None or not isinstance(error, (*lost, tf.errors.InternalError)):
+        if cluster is None or not watchdog.broken or not isinstance(error, (*lost, tf.errors.InternalError)):
             raise
         raise WorkerLostError(
             f"another worker of {len(cluster.workers)} was lost ({_cause(error)}); the last "

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import Config
-from pipeline.data import load
+from pipeline.data import fingerprint, load
 from pipeline.errors import MirageError
 from pipeline.folders import cache_folder
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -50,11 +51,35 @@ def launch(*arguments, options=("--workers=2",)):
     )
 
 
-def alone(arguments, **environment):
-    command = [sys.executable, "-m", "pipeline", *arguments]
+def alone(arguments, *, before="", **environment):
+    """Starts one process; `before` is Python code that it runs first."""
+    program = ["-m", "pipeline"]
+    if before:
+        program = ["-c", f"{before}\nfrom pipeline.__main__ import run\nrun()"]
+    command = [sys.executable, *program, *arguments]
     return subprocess.Popen(
         command, cwd=ROOT, env=ENVIRONMENT | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+
+
+def free_address():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def workers(*arguments, before=("", "")):
+    """Starts two workers of one cluster, each with arguments of its own."""
+    hosts = {"worker": [free_address(), free_address()]}
+    configs = [json.dumps({"cluster": hosts, "task": {"type": "worker", "index": index}}) for index in range(2)]
+    return [
+        alone(each, before=code, TF_CONFIG=text) for each, code, text in zip(arguments, before, configs, strict=True)
+    ]
+
+
+def ends(processes):
+    """Returns exit statuses and outputs of processes that end by themselves."""
+    outputs = [end(process) for process in processes]
+    return [process.returncode for process in processes], outputs
 
 
 def end(process, timeout=120):
@@ -125,11 +150,6 @@ def test_a_mistake_is_told_once_and_not_repeated(images, tmp_path):
     assert "Traceback" not in output
 
 
-def free_address():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"127.0.0.1:{server.getsockname()[1]}"
-
-
 def test_a_peer_that_never_comes_ends_the_wait(images, tmp_path):
     cluster = {"cluster": {"worker": [free_address(), free_address()]}, "task": {"type": "worker", "index": 0}}
     process = alone(training(images, tmp_path / "run", timeout_s=4), TF_CONFIG=json.dumps(cluster))
@@ -153,22 +173,88 @@ def test_a_stuck_worker_ends_the_wait_of_the_others(images, tmp_path):
 
 
 def test_a_lost_worker_is_told_in_one_sentence(images, tmp_path):
-    addresses = [free_address(), free_address()]
-    workers = [
-        alone(
-            training(images, tmp_path / "run", steps=100000),
-            TF_CONFIG=json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}),
-        )
-        for index in range(2)
-    ]
+    first, second = workers(*[training(images, tmp_path / "run", steps=100000)] * 2)
     wait_for(lambda: saved(tmp_path / "run"))
-    workers[1].kill()
-    workers[1].communicate()
-    output = end(workers[0], timeout=60)
-    assert workers[0].returncode == WORKER_LOST, output
+    second.kill()
+    second.communicate()
+    output = end(first, timeout=60)
+    assert first.returncode == WORKER_LOST, output
     assert re.search(r"^error: another worker of 2 was lost .*start all workers again", output, re.MULTILINE)
     assert "Traceback" not in output
     assert last_checkpoint(tmp_path / "run")
+
+
+def test_workers_with_other_flags_are_refused_on_both_sides(images, tmp_path):
+    first = training(images, tmp_path / "first", learning_rate=0.001)
+    second = training(images, tmp_path / "second", learning_rate=0.002, log_every=5)
+    statuses, outputs = ends(workers(first, second))
+    assert statuses == [MISTAKE, MISTAKE], outputs
+    for output in outputs:
+        assert (
+            "error: the workers differ: --learning_rate is 0.001 on worker 0 and 0.002 on worker 1; --log_every is 10 "
+            "on worker 0 and 5 on worker 1; start all of them with the same flags, data and versions." in output
+        )
+        assert "Traceback" not in output
+    assert not (tmp_path / "first").exists()
+
+
+def test_workers_with_other_data_are_refused_on_both_sides(images, tmp_path):
+    shutil.copytree(images, tmp_path / "images")
+    pixels = np.asarray(Image.open(images / "3.png")).copy()
+    pixels[4, 4] ^= 1
+    Image.fromarray(pixels).save(tmp_path / "images" / "3.png")
+    statuses, outputs = ends(
+        workers(training(images, tmp_path / "first"), training(tmp_path / "images", tmp_path / "second"))
+    )
+    assert statuses == [MISTAKE, MISTAKE], outputs
+    for output in outputs:
+        assert re.search(
+            r"error: the workers differ: the data's content is \w+ on worker 0 and \w+ on worker 1;", output
+        )
+        assert "Traceback" not in output
+
+
+# Run before the command: its data, or what the chief writes, take that many seconds more.
+SLOW_DATA = """
+import time
+import pipeline.trainer as trainer
+load = trainer.load
+trainer.load = lambda config: (time.sleep({}), load(config))[1]
+"""
+SLOW_WRITES = """
+import time
+from pipeline.recorder import Recorder
+write_due = Recorder.write_due
+Recorder.write_due = lambda *given, **more: (print("writing", flush=True), time.sleep({}), write_due(*given, **more))
+"""
+
+
+def test_own_work_longer_than_the_timeout_is_neither_ended_nor_blamed_on_others(images, tmp_path):
+    # Each waits for the other one's work. Each has its copy of the data at a place of its own.
+    shutil.copytree(images, tmp_path / "images")
+    more = {"steps": 10, "steps_per_call": 10, "timeout_s": 5}
+    first = training(images, tmp_path / "run", **more)
+    second = training(tmp_path / "images", tmp_path / "other", strategy="multi_worker", device_data_mb=1, **more)
+    statuses, outputs = ends(workers(first, second, before=(SLOW_WRITES.format(11), SLOW_DATA.format(11))))
+    assert statuses == [0, 0], outputs
+    assert saved(tmp_path / "run") == ["step_0000010"]
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_worker_that_is_stuck_amid_its_own_work_ends_the_wait_of_the_others(images, tmp_path):
+    arguments = training(images, tmp_path / "run", timeout_s=5)
+    first, second = workers(arguments, arguments, before=(SLOW_WRITES.format(600), ""))
+    with first:
+        for line in first.stdout:
+            if line == "writing\n":
+                break
+        first.send_signal(signal.SIGSTOP)
+        output = end(second)
+        first.kill()
+    assert second.returncode == WORKER_LOST, output
+    # As above: whichever notices first.
+    ours = r"nothing happened for --timeout_s=5 .* \(worker 0 .* is silent\)"
+    assert re.search(rf"error: ({ours}|another worker of 2 was lost)", output)
 
 
 def test_each_worker_gets_its_share_of_the_gpus():
