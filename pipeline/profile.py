@@ -1,8 +1,11 @@
 """`--profile_steps`: a recording for TensorBoard's profiler."""
 
+import sys
 from pathlib import Path
 
 import tensorflow as tf
+
+from pipeline.errors import MirageError
 
 
 class Profile:
@@ -28,16 +31,33 @@ class Profile:
 
         Args:
           step: number of steps done.
+
+        Raises:
+          MirageError: if it can't be recorded.
         """
         wanted = self._steps is not None and self._steps[0] <= step < self._steps[1]
-        if wanted and not self._running:
-            tf.profiler.experimental.start(str(self._folder))
-        elif self._running and not wanted:
-            tf.profiler.experimental.stop()
+        try:
+            if wanted and not self._running:
+                tf.profiler.experimental.start(str(self._folder))
+            elif self._running and not wanted:
+                tf.profiler.experimental.stop()
+        except (tf.errors.OpError, OSError) as error:
+            self._running = False
+            raise MirageError(
+                f"--profile_steps={':'.join(map(str, self._steps or ()))} can't be recorded in {self._folder} "
+                f"({_reason(error)}); the last checkpoint is kept: start the same command without it."
+            ) from None
         self._running = wanted
 
     def close(self) -> None:
         """Ends a recording that is under way."""
         if self._running:
-            tf.profiler.experimental.stop()
             self._running = False
+            try:
+                tf.profiler.experimental.stop()
+            except (tf.errors.OpError, OSError) as error:  # of a training that ends for another reason, told already
+                print(f"warning: the profile was not recorded ({_reason(error)}).", file=sys.stderr, flush=True)
+
+
+def _reason(error: tf.errors.OpError | OSError) -> str:
+    return error.message[:200] if isinstance(error, tf.errors.OpError) else error.strerror or str(error)
