@@ -43,7 +43,7 @@ def noted_best(folder: Path) -> Best | None:
     """
     path = folder / BEST_FILE
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(path.read_text(encoding="utf-8"))
         best = Best(folder / document["checkpoint"], document["frechet_distance"])
         if best.path != checkpoint_path(folder, step_of(best.path)) or not math.isfinite(best.distance):
             raise ValueError

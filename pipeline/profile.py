@@ -1,5 +1,6 @@
 """`--profile_steps`: a recording for TensorBoard's profiler."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,7 +18,12 @@ class Profile:
         Args:
           steps: first and last step number between which to record; None records nothing.
           folder: TensorBoard's folder.
+
+        Raises:
+          MirageError: if there is something to record, and TensorFlow can't spell the folder's name.
         """
+        if steps is not None and os.fsencode(folder) != str(folder).encode(errors="replace"):
+            raise MirageError(f"--profile_steps needs a --run_dir whose name is UTF-8, not {str(folder)!a}.")
         self._steps = steps
         self._folder = folder
         self._running = False

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -105,7 +106,7 @@ def writing(run_dir: Path) -> Iterator[None]:
         where = f": {error.filename}" if error.filename and Path(os.fsdecode(error.filename)) != run_dir else ""
         reason = f"{error.strerror or error}{where}"
     except tf.errors.OpError as error:
-        reason = error.message[:200]
+        reason = re.sub(r"\{\{.*?\}\}\s*", "", error.message)[:200]  # without the operation's name
     else:
         return
     raise MirageError(

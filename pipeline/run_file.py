@@ -28,7 +28,7 @@ def write_run(run_dir: Path, config: Config, data: DataSpec, *, jit: bool | None
 def read_decided_jit(run_dir: Path) -> bool | None:
     """Returns what `write_run` was told of XLA, or None if that is unknown."""
     try:
-        value = json.loads((run_dir / CONFIG_FILE).read_bytes())["decided"]["jit"]
+        value = json.loads((run_dir / CONFIG_FILE).read_text(encoding="utf-8"))["decided"]["jit"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return value if isinstance(value, bool) else None
@@ -43,7 +43,7 @@ def read_run(run_dir: Path) -> tuple[Config, DataSpec]:
     path = run_dir / CONFIG_FILE
     remedy = "restore it or choose another --run_dir."
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(path.read_text(encoding="utf-8"))
         for part in ("config", "data"):
             if not isinstance(document, dict) or not isinstance(document.get(part), dict):
                 raise ValueError(f"it has no {part!r}")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -54,7 +55,7 @@ class RunLog:
         _truncate(self._evaluations_path, start_step)
         seconds = records[-1].get("seconds") if records else None  # runs of long ago did not note them
         self._seconds = float(seconds) if isinstance(seconds, int | float) else 0.0
-        self._writer = tf.summary.create_file_writer(str(run_dir / TENSORBOARD_DIR))
+        self._writer = tf.summary.create_file_writer(os.fsencode(run_dir / TENSORBOARD_DIR))
         self._names = list(metric_names)
         self._images_per_step = images_per_step
         self._num_examples = num_examples
