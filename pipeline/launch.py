@@ -9,6 +9,8 @@ number. Ctrl-C, SIGTERM and SIGHUP are passed on, and the workers save a checkpo
 others are ended too, and all are started again from the last checkpoint, up to --max_restarts times.
 """
 
+import ctypes
+import functools
 import os
 import signal
 import socket
@@ -16,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import IO
 
@@ -29,6 +31,7 @@ from pipeline.interrupt import delayed_signals, stop_signals
 
 _GRACE_S = 2.0  # for the other workers to say what they know when one has failed
 _POLL_S = 0.05
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -87,7 +90,7 @@ class Launcher:
 
     def _run_once(self) -> int:
         environments = worker_environments(self._workers, os.environ)
-        with delayed_signals():  # until all workers are there, and in each of them until it hears signals itself
+        with delayed_signals():  # in each worker, until it hears signals itself
             self._processes = [
                 subprocess.Popen(
                     self._command,
@@ -97,9 +100,12 @@ class Launcher:
                     text=True,
                     errors="replace",
                     start_new_session=True,  # Ctrl-C reaches the workers once, through this process
+                    preexec_fn=_end_with_parent(),
                 )
                 for environment in environments
             ]
+        if self._signal is not None:  # it came meanwhile, when they could not be reached
+            self._pass_on(self._signal, None)
         readers = [
             threading.Thread(target=_copy_lines, args=(index, process.stdout), daemon=True)
             for index, process in enumerate(self._processes)
@@ -140,6 +146,13 @@ class Launcher:
         for process in self._processes:
             if process.poll() is None:
                 process.send_signal(number)
+
+
+def _end_with_parent() -> Callable[[], object] | None:
+    """What a worker does before all else, so that it saves and stops when this process is killed; Linux only."""
+    if sys.platform != "linux":
+        return None
+    return functools.partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def worker_environments(workers: int, environment: Mapping[str, str]) -> list[dict[str, str]]:
