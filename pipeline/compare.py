@@ -63,6 +63,10 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _title(run_dir: Path) -> str:
+    return run_dir.resolve().name
+
+
 def _strips(run_dir: Path, reference: Any) -> list[tuple[str, "np.ndarray"]]:
     """Pictures of a run, each with its title: uint8 [n, H, W, C]."""
     import numpy as np
@@ -73,11 +77,11 @@ def _strips(run_dir: Path, reference: Any) -> list[tuple[str, "np.ndarray"]]:
     count = _ROWS * _COLUMNS
     labels = np.arange(count, dtype=np.int32) % max(1, len(data.class_names))
     samples = evaluate.sample_run(run_dir)(latents(np.arange(count), config.latent_dim), labels)
-    strips = [(f"{run_dir.name}: samples", samples)]
+    strips = [(f"{_title(run_dir)}: samples", samples)]
     if config.one_loss:
         chosen = reference.some(_COLUMNS)
-        strips.append((f"{run_dir.name}: images", chosen.pixels))
-        strips.append((f"{run_dir.name}: reconstructed", evaluate.reconstruct(run_dir, chosen)))
+        strips.append((f"{_title(run_dir)}: images", chosen.pixels))
+        strips.append((f"{_title(run_dir)}: reconstructed", evaluate.reconstruct(run_dir, chosen)))
     return strips
 
 
@@ -106,12 +110,13 @@ def draw_curves(run_dirs: Sequence[Path], path: Path) -> bool:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    histories = {run_dir.name: read_records(run_dir / EVALUATIONS_FILE) for run_dir in run_dirs}
-    if not any(histories.values()):
+    figures = ("images", "seconds", "frechet_distance")
+    histories = [(_title(run_dir), read_records(run_dir / EVALUATIONS_FILE, figures)) for run_dir in run_dirs]
+    if not any(history for _, history in histories):
         return False
     figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
     for panel, column, label in zip(panels, ("images", "seconds"), ("images", "seconds of training"), strict=True):
-        for name, history in histories.items():
+        for name, history in histories:
             panel.plot([each[column] for each in history], [each["frechet_distance"] for each in history], label=name)
         panel.set_xlabel(label)
         panel.set_yscale("log")

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
+from pipeline.errors import MirageError
 from pipeline.files import append_line, write_file
 
 METRICS_FILE = "metrics.jsonl"
@@ -194,9 +195,17 @@ def read_records(path: Path, numbers: Sequence[str] = ()) -> list[dict[str, Any]
 
     Returns:
       The records, without a last line that was cut off.
+
+    Raises:
+      MirageError: if it can't be read.
     """
     records, bad = [], []
-    lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise MirageError(f"{path} can't be read ({error.strerror}); mend its permissions or move it away.") from None
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line.decode())

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from pipeline import run_log
+from pipeline.errors import MirageError
 from pipeline.run_log import RunLog, format_duration, format_metrics
 
 
@@ -122,6 +123,12 @@ def test_figures_that_are_asked_for_must_be_numbers(tmp_path, capsys):
     path.write_text('{"step": 1, "frechet_distance": 2}\n{"step": 2}\n{"step": 3, "frechet_distance": "4"}\n')
     assert run_log.read_records(path, ["frechet_distance"]) == [{"step": 1, "frechet_distance": 2}]
     assert "has 2 lines" in capsys.readouterr().err
+
+
+def test_a_log_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "evaluations.jsonl").mkdir()
+    with pytest.raises(MirageError, match=r"evaluations.jsonl can't be read \(Is a directory\)"):
+        run_log.read_records(tmp_path / "evaluations.jsonl")
 
 
 def test_nothing_is_logged_twice(tmp_path):
