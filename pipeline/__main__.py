@@ -20,9 +20,11 @@ would be trained.
 import dataclasses
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from absl import flags
 
@@ -76,7 +78,10 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
 
     Returns:
       The exit status: 0 if the run is complete, `MISTAKE`, `INTERRUPTED` after Ctrl-C, `PREEMPTED` after
-      SIGTERM, or `WORKER_LOST`.
+      SIGTERM or SIGHUP, or `WORKER_LOST`.
+
+    Raises:
+      Stopped: if a request to stop comes while there is nothing to save.
     """
     try:
         if len(argv) > 1:
@@ -96,10 +101,12 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
         return INTERRUPTED if outcome.stopped_by == signal.SIGINT else PREEMPTED
     if not outcome.chief:
         return 0
+    run_dir = shlex.quote(config.run_dir)
+    bundle = shlex.quote(os.path.join("bundles", Path(config.run_dir).resolve().name or "default"))
     print(f"Done: {outcome.step:,} steps in {config.run_dir}")
-    print(f"  pictures   {config.run_dir}/samples")
-    print(f"  curves     tensorboard --logdir={config.run_dir}/tensorboard")
-    print(f"  next       python -m export --run_dir={config.run_dir} --out=bundles/{os.path.basename(config.run_dir)}")
+    print(f"  pictures   {os.path.join(config.run_dir, 'samples')}")
+    print(f"  curves     tensorboard --logdir={shlex.quote(os.path.join(config.run_dir, 'tensorboard'))}")
+    print(f"  next       python -m export --run_dir={run_dir} --out={bundle}")
     return 0
 
 

@@ -4,9 +4,8 @@ Noise and data order follow from the seed and the step number (see `pipeline/ran
 networks, optimisers, the average generator and the step are the whole state.
 """
 
-import json
 import math
-import shutil
+import shlex
 import sys
 import threading
 from collections.abc import Mapping
@@ -17,11 +16,16 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import networks
+from pipeline.best import Best, best_by_evaluations, noted_best, read_best, warn_of_best, write_best
 from pipeline.checkpoint_files import (
     DamagedCheckpointError,
+    check_checkpoint,
+    checkpoint_path,
     list_checkpoints,
     read_checkpoint,
+    remove_checkpoint,
     remove_leftovers,
+    step_of,
     write_checkpoint,
 )
 from pipeline.config import Config
@@ -31,7 +35,6 @@ from pipeline.run_file import read_run
 from pipeline.trainee import Trainee, named_weights
 
 CHECKPOINT_DIR = "checkpoints"
-BEST_FILE = "best.json"
 
 
 class Checkpoints:
@@ -46,7 +49,7 @@ class Checkpoints:
         Args:
           run_dir: the run directory.
           trainee: what to save, and to restore into.
-          keep: number of newest checkpoints to keep.
+          keep: number of newest undamaged checkpoints to keep.
         """
         self._folder = run_dir / CHECKPOINT_DIR
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -57,6 +60,9 @@ class Checkpoints:
             name: np.empty(variable.shape, variable.dtype.as_numpy_dtype) for name, variable in self._state.items()
         }
         self._keep = keep
+        self._sound: dict[Path, bool] = {}  # what is known of checkpoints
+        self._best: Best | None = None
+        self._saved: int | None = None
         self._writer: threading.Thread | None = None
         self._failure: Exception | None = None
 
@@ -71,10 +77,27 @@ class Checkpoints:
         """
         newest = _newest_undamaged(self._folder)
         if newest is None:
+            self._restore_best(-1)
             return None
         path, arrays = newest
         _assign(path, arrays, self._state)
+        self._sound = {each: False for each in list_checkpoints(self._folder) if step_of(each) > step_of(path)}
+        self._sound[path] = True
+        self._restore_best(step_of(path))
         return int(arrays["step"])
+
+    def _restore_best(self, step: int) -> None:
+        """Finds out which checkpoint is the best of a run that goes on from a step."""
+        try:
+            self._best = noted_best(self._folder)
+            if self._best is not None and step_of(self._best.path) > step:
+                raise DamagedCheckpointError(f"the best checkpoint, {self._best.path.name}, is to be done again")
+            if self._best is not None and not self._sound.get(self._best.path, False):
+                check_checkpoint(self._best.path)
+        except DamagedCheckpointError as error:
+            self._best = best_by_evaluations(self._folder, step)
+            warn_of_best(error, self._best)
+            write_best(self._folder, self._best)
 
     def save(self, distance: float | None = None) -> None:
         """Copies the present state, and starts writing it in the background.
@@ -86,14 +109,29 @@ class Checkpoints:
           MirageError: if a weight is NaN or infinite, or the checkpoint before couldn't be written.
         """
         self.wait()
-        for name, variable in self._state.items():
-            np.copyto(self._copies[name], variable.numpy())
-        step = int(self._copies["step"])
-        _check_finite(self._copies, step)
+        step = int(self._state["step"].numpy())
+        fresh = step != self._saved
+        if fresh:
+            for name, variable in self._state.items():
+                np.copyto(self._copies[name], variable.numpy())
+            _check_finite(self._copies, step)
+        elif distance is None:
+            return
+        self._saved = step
         self._writer = threading.Thread(
-            target=self._write, args=(step, self._copies, distance), name="checkpoint", daemon=True
+            target=self._write, args=(step, fresh, distance), name="checkpoint", daemon=True
         )
         self._writer.start()
+
+    def keep_if_best(self, distance: float) -> None:
+        """Saves the present state as the best, if none has a smaller Fréchet distance.
+
+        Raises:
+          MirageError: as `save`.
+        """
+        self.wait()  # the one before may be the best
+        if distance < self.best_distance():
+            self.save(distance)
 
     def wait(self) -> None:
         """Waits until the last `save` is on disk.
@@ -105,23 +143,22 @@ class Checkpoints:
             self._writer.join()
             self._writer = None
         if self._failure is not None:
-            failure, self._failure = self._failure, None
+            failure, self._failure, self._saved = self._failure, None, None
             raise failure
 
     def best_distance(self) -> float:
         """Returns the Fréchet distance of the best checkpoint so far; infinite if there is none."""
-        best = _read_best(self._folder)
-        return math.inf if best is None else best[1]
+        return math.inf if self._best is None else self._best.distance
 
-    def _write(self, step: int, arrays: Mapping[str, np.ndarray], distance: float | None) -> None:
+    def _write(self, step: int, fresh: bool, distance: float | None) -> None:
         try:
-            path = write_checkpoint(self._folder, step, arrays)
+            path = checkpoint_path(self._folder, step)
+            if fresh:
+                write_checkpoint(self._folder, step, self._copies)
+                self._sound[path] = True
             if distance is not None:
-                _write_best(self._folder, path, distance)
-            best = _read_best(self._folder)
-            for old in list_checkpoints(self._folder)[: -self._keep]:
-                if best is None or old != best[0]:
-                    shutil.rmtree(old)
+                self._best = Best(path, distance)
+                write_best(self._folder, self._best)
         except OSError as error:
             self._failure = MirageError(
                 f"the checkpoint of step {step} can't be written to {self._folder} ({error.strerror or error}); free "
@@ -129,6 +166,34 @@ class Checkpoints:
             )
         except Exception as error:  # raised by `wait`: nobody looks at what a thread raises
             self._failure = error
+        else:
+            self._prune()
+
+    def _prune(self) -> None:
+        """Removes what is older than the newest undamaged checkpoints, which are looked at once to know them."""
+        kept = 0
+        for path in reversed(list_checkpoints(self._folder)):
+            if kept == self._keep:
+                if self._best is None or path != self._best.path:
+                    _remove(path)
+            elif self._is_sound(path):
+                kept += 1
+
+    def _is_sound(self, path: Path) -> bool:
+        if path not in self._sound:
+            try:
+                check_checkpoint(path)
+                self._sound[path] = True
+            except DamagedCheckpointError:
+                self._sound[path] = False
+        return self._sound[path]
+
+
+def _remove(path: Path) -> None:
+    try:
+        remove_checkpoint(path)
+    except OSError as error:  # a training needn't end because of what it could do without
+        print(f"warning: {path} can't be removed ({error.strerror}).", file=sys.stderr, flush=True)
 
 
 def load_sampler(run_dir: Path, which: str = "newest") -> tuple[Config, DataSpec, keras.Model, int]:
@@ -169,14 +234,14 @@ def _find(run_dir: Path, config: Config, which: str) -> tuple[Path, dict[str, np
     found = _best_undamaged(folder) if which == "best" else _newest_undamaged(folder)
     if found is None:
         raise MirageError(
-            f"{run_dir} has no checkpoint yet; train on: python -m pipeline --run_dir={run_dir} saves one every "
-            f"--checkpoint_every={config.checkpoint_every} steps and at the end."
+            f"{run_dir} has no checkpoint yet; train on: python -m pipeline --run_dir={shlex.quote(str(run_dir))} "
+            f"saves one every --checkpoint_every={config.checkpoint_every} steps and at the end."
         )
     return found
 
 
 def _best_undamaged(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
-    best = _read_best(folder)
+    best = read_best(folder)
     if best is None:
         raise MirageError(
             f"{folder} holds no best checkpoint; train with --eval_every and --keep_best, or use the newest one."
@@ -187,23 +252,17 @@ def _best_undamaged(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
         raise MirageError(f"the best checkpoint can't be used: {error}; use the newest one.") from None
 
 
-def _write_best(folder: Path, path: Path, distance: float) -> None:
-    partial = folder / f"{BEST_FILE}.partial"
-    partial.write_text(json.dumps({"checkpoint": path.name, "frechet_distance": distance}) + "\n", encoding="utf-8")
-    partial.replace(folder / BEST_FILE)
-
-
-def _read_best(folder: Path) -> tuple[Path, float] | None:
-    """Returns (checkpoint, its Fréchet distance), or None if none was kept."""
-    try:
-        document = json.loads((folder / BEST_FILE).read_text(encoding="utf-8"))
-        return folder / document["checkpoint"], float(document["frechet_distance"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def newest_step(run_dir: Path) -> int:
+    """Returns the step of the newest checkpoint, damaged or not; 0 if there is none."""
+    present = list_checkpoints(run_dir / CHECKPOINT_DIR)
+    return step_of(present[-1]) if present else 0
 
 
 def _newest_undamaged(folder: Path) -> tuple[Path, dict[str, np.ndarray]] | None:
-    present = list_checkpoints(folder)
+    try:
+        present = list_checkpoints(folder)
+    except OSError as error:
+        raise MirageError(f"{folder} can't be read ({error.strerror}); mend its permissions.") from None
     for path in reversed(present):
         try:
             return path, read_checkpoint(path)

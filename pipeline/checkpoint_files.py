@@ -34,9 +34,21 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"step_{step:07}"
 
 
+def step_of(path: Path) -> int:
+    """The step of a checkpoint, by its name."""
+    return int(path.name.removeprefix("step_"))
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Returns the checkpoints that are complete by their name, oldest first."""
-    matches = ((path, re.fullmatch(r"step_(\d+)", path.name)) for path in folder.glob("step_*"))
+    """Returns the checkpoints that are complete by their name, oldest first.
+
+    Raises:
+      OSError: if the folder is there but can't be listed.
+    """
+    try:
+        matches = [(path, re.fullmatch(r"step_([0-9]+)", path.name)) for path in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     return [path for _, path in sorted((int(match[1]), path) for path, match in matches if match)]
 
 
@@ -71,14 +83,43 @@ def write_checkpoint(folder: Path, step: int, arrays: Mapping[str, np.ndarray]) 
         with (partial / CHECKSUMS_FILE).open("wb") as file:
             file.write(_checksums(step, hashing.digest.hexdigest()).encode())
             _sync(file)
-        if final.exists():
-            shutil.rmtree(final)
+        if os.path.lexists(final):
+            remove_checkpoint(final)
         partial.rename(final)
         _sync_folder(folder)
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return final
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Removes a checkpoint, which is no checkpoint any more from the first moment on.
+
+    Raises:
+      OSError: if it can't be removed.
+    """
+    going = path.with_name(f"{path.name}.old.partial")
+    path.rename(going)
+    if going.is_dir() and not going.is_symlink():
+        shutil.rmtree(going)
+    else:
+        going.unlink()
+
+
+def check_checkpoint(path: Path) -> None:
+    """Verifies a checkpoint without loading it.
+
+    Raises:
+      DamagedCheckpointError: as `read_checkpoint`.
+    """
+    recorded = _recorded(path)
+    try:
+        with (path / STATE_FILE).open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path / STATE_FILE, error) from None
+    _compare(path, actual, recorded)
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
@@ -93,18 +134,9 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     Raises:
       DamagedCheckpointError: if any byte of any file is not as it was written.
     """
-    step = int(path.name.removeprefix("step_"))
-    sums = _read(path / CHECKSUMS_FILE)
+    recorded = _recorded(path)
     content = _read(path / STATE_FILE)
-    try:
-        recorded = json.loads(sums)[STATE_FILE]
-    except (ValueError, KeyError, TypeError):
-        recorded = None
-    # Compared as a whole, its own checksum included, so that no altered byte of the file goes unnoticed.
-    if not isinstance(recorded, str) or _checksums(step, recorded).encode() != sums:
-        raise DamagedCheckpointError(f"{path / CHECKSUMS_FILE} is damaged")
-    if hashlib.sha256(content).hexdigest() != recorded:
-        raise DamagedCheckpointError(f"{path / STATE_FILE} is damaged: its checksum differs")
+    _compare(path, hashlib.sha256(content).hexdigest(), recorded)
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -112,7 +144,10 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
 def remove_leftovers(folder: Path) -> None:
     """Removes what a save left behind that was killed."""
     for leftover in folder.glob("step_*.partial"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink()
 
 
 def _checksums(step: int, state: str) -> str:
@@ -122,13 +157,35 @@ def _checksums(step: int, state: str) -> str:
     return json.dumps({**facts, CHECKSUMS_FILE: own}, indent=2) + "\n"
 
 
+def _recorded(path: Path) -> str:
+    """Returns the state's checksum as it was written."""
+    sums = _read(path / CHECKSUMS_FILE)
+    try:
+        recorded = json.loads(sums)[STATE_FILE]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        recorded = None
+    # Compared as a whole, its own checksum included, so that no altered byte of the file goes unnoticed.
+    if not isinstance(recorded, str) or _checksums(step_of(path), recorded).encode() != sums:
+        raise DamagedCheckpointError(f"{path / CHECKSUMS_FILE} is damaged")
+    return recorded
+
+
+def _compare(path: Path, actual: str, recorded: str) -> None:
+    if actual != recorded:
+        raise DamagedCheckpointError(f"{path / STATE_FILE} is damaged: its checksum differs")
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
-        raise DamagedCheckpointError(f"{path} is missing") from None
     except OSError as error:
-        raise DamagedCheckpointError(f"{path} can't be read ({error.strerror})") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> DamagedCheckpointError:
+    if isinstance(error, FileNotFoundError):
+        return DamagedCheckpointError(f"{path} is missing")
+    return DamagedCheckpointError(f"{path} can't be read ({error.strerror})")
 
 
 class _HashingFile:

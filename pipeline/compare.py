@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _COLUMNS = 10
 _ROWS = 2
 _TITLE_HEIGHT = 14
-_DRAWN = {"images", "seconds", "frechet_distance"}
+_DRAWN = ("images", "seconds", "frechet_distance")
 _SHOWN = (
     "step",
     "frechet_distance",
@@ -129,7 +129,7 @@ def draw_curves(run_dirs: Sequence[Path], path: Path) -> bool:
     settings = [read_run(run_dir)[0] for run_dir in run_dirs]
     judges = [(config.extractor, config.eval_samples) for config in settings]
     for run_dir, name, judge in zip(run_dirs, distinct_names(run_dirs), judges, strict=True):
-        records = [each for each in read_records(run_dir / EVALUATIONS_FILE) if each.keys() >= _DRAWN]
+        records = read_records(run_dir / EVALUATIONS_FILE, _DRAWN)
         # Distances by other judges are no worse or better.
         label = name if len({*judges}) == 1 else f"{name} ({judge[0]}, {judge[1]:,} samples)"
         histories[label] = records

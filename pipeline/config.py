@@ -315,8 +315,7 @@ class Config:
         Raises:
           MirageError: naming the flag, the value, what was expected.
         """
-        for field in dataclasses.fields(self):
-            _check_range(field, getattr(self, field.name))
+        self.check_ranges()
         if self.dataset.removeprefix("stacked:") in ("", "folder:"):
             raise MirageError(
                 f"--dataset={self.dataset} names no data; give mnist5k, a tensorflow-datasets name or folder:/path."
@@ -325,6 +324,11 @@ class Config:
             raise MirageError("--run_dir= is empty; name the folder that the run may write.")
         contradictions.check(self)
         self.profile_range()
+
+    def check_ranges(self) -> None:
+        """Refuses values that no flag may have; raises MirageError."""
+        for field in dataclasses.fields(self):
+            _check_range(field, getattr(self, field.name))
 
     def profile_range(self) -> tuple[int, int] | None:
         """Returns (A, B) of `--profile_steps=A:B`, or None.
@@ -357,10 +361,10 @@ class Config:
             if name not in fields:
                 raise MirageError(f"the configuration has an unknown field {name!r}; this Mirage knows no such flag.")
             expected = type(fields[name].default)
-            if expected is float and type(value) is int:
-                continue
-            if type(value) is not expected:
-                raise MirageError(f"the configuration's field {name!r} is {value!r}; expected {expected.__name__}.")
+            if type(value) is not expected and not (expected is float and type(value) is int):
+                raise MirageError(
+                    f"the configuration's field {name!r} is {value!r:.200}; expected {expected.__name__}."
+                )
         return cls(**values)
 
     def changes_from(self, earlier: "Config") -> list[tuple[str, Any, Any]]:

@@ -6,6 +6,7 @@ MISTAKE = 1
 INTERRUPTED = 130
 PREEMPTED = 138
 WORKER_LOST = 140
+TERMINATED = 143  # told to stop when there was nothing to save
 
 
 class MirageError(Exception):

@@ -295,7 +295,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
 
 def run() -> None:
     """Entry point of `python -m pipeline.evaluate` and of `mirage-evaluate`."""
-    command_line.run(__doc__, define_flags, main)
+    command_line.run(__doc__, define_flags, main, prints_result=True)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ Two workers, each on its own share of the visible GPUs (or on the CPU):
   python -m pipeline.launch --workers=2 -- --dataset=cifar10 --batch_size=256 --run_dir=runs/cifar
 
 What stands behind -- are flags of `python -m pipeline`. Each line that a worker prints begins with its
-number. Ctrl-C and SIGTERM are passed on, and the workers save a checkpoint. When a worker fails, the
+number. Ctrl-C, SIGTERM and SIGHUP are passed on, and the workers save a checkpoint. When a worker fails, the
 others are ended too, and all are started again from the last checkpoint, up to --max_restarts times.
 """
 
+import ctypes
+import functools
 import os
 import signal
 import socket
@@ -16,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import IO
 
@@ -24,10 +26,12 @@ from absl import flags
 
 from pipeline import command_line
 from pipeline.cluster import Cluster
-from pipeline.errors import INTERRUPTED, MISTAKE, PREEMPTED, WORKER_LOST, MirageError
+from pipeline.errors import INTERRUPTED, MISTAKE, PREEMPTED, TERMINATED, WORKER_LOST, MirageError
+from pipeline.interrupt import delayed_signals, stop_signals
 
 _GRACE_S = 2.0  # for the other workers to say what they know when one has failed
 _POLL_S = 0.05
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -55,7 +59,7 @@ class Launcher:
         self._workers = workers
         self._command = [sys.executable, "-m", "pipeline", *arguments]
         self._processes: list[subprocess.Popen[str]] = []
-        self._signalled = False
+        self._signal: int | None = None
 
     def run(self, max_restarts: int) -> int:
         """Trains to the end.
@@ -66,34 +70,42 @@ class Launcher:
         Returns:
           The exit status of `python -m pipeline`, that of the worker that failed first.
         """
-        previous = {number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.signal(number, self._pass_on) for number in stop_signals()}
+        descriptor = signal.set_wakeup_fd(-1)  # `Watch` shall not end this process before its workers
         try:
             for restart in range(max_restarts + 1):
+                if restart and self._signal:
+                    break
                 if restart:
                     print(f"starting all workers again ({restart} of {max_restarts})", flush=True)
                 status = self._run_once()
                 # A mistake would be made again; a worker that was told to end shall not be started again.
-                if self._signalled or status in (0, MISTAKE, INTERRUPTED, PREEMPTED):
+                if self._signal or status in (0, MISTAKE, INTERRUPTED, PREEMPTED, TERMINATED):
                     break
             return status
         finally:
+            signal.set_wakeup_fd(descriptor)
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
     def _run_once(self) -> int:
         environments = worker_environments(self._workers, os.environ)
-        self._processes = [
-            subprocess.Popen(
-                self._command,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                start_new_session=True,  # Ctrl-C reaches the workers once, through this process
-            )
-            for environment in environments
-        ]
+        with delayed_signals():  # in each worker, until it hears signals itself
+            self._processes = [
+                subprocess.Popen(
+                    self._command,
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                    start_new_session=True,  # Ctrl-C reaches the workers once, through this process
+                    preexec_fn=_end_with_parent(),
+                )
+                for environment in environments
+            ]
+        if self._signal is not None:  # it came meanwhile, when they could not be reached
+            self._pass_on(self._signal, None)
         readers = [
             threading.Thread(target=_copy_lines, args=(index, process.stdout), daemon=True)
             for index, process in enumerate(self._processes)
@@ -130,10 +142,17 @@ class Launcher:
             time.sleep(_POLL_S)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
-        self._signalled = True
+        self._signal = number
         for process in self._processes:
             if process.poll() is None:
                 process.send_signal(number)
+
+
+def _end_with_parent() -> Callable[[], object] | None:
+    """What a worker does before all else, so that it saves and stops when this process is killed; Linux only."""
+    if sys.platform != "linux":
+        return None
+    return functools.partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def worker_environments(workers: int, environment: Mapping[str, str]) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from pipeline.config import Config
 from pipeline.data_spec import DataSpec
+from pipeline.files import write_file
 
 _PER_CLASS = 8
 _SIDE = 5  # an unconditional preview shows 5 x 5 images
@@ -97,6 +98,4 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
 
 def write_png(path: Path, picture: np.ndarray) -> None:
     """Writes uint8 [H, W, C] as a PNG file, which appears only when complete."""
-    partial = path.with_suffix(".png.partial")
-    partial.write_bytes(tf.io.encode_png(picture).numpy())
-    partial.replace(path)
+    write_file(path, tf.io.encode_png(picture).numpy())

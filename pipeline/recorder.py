@@ -1,6 +1,9 @@
 """What the chief of a run writes: lock, configuration, logs, pictures, checkpoints."""
 
 import contextlib
+import os
+import re
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +14,52 @@ import filelock
 import numpy as np
 import tensorflow as tf
 
-from pipeline.checkpoint import Checkpoints
+from pipeline.checkpoint import CHECKPOINT_DIR, Checkpoints
 from pipeline.collapse import CollapseWatch
 from pipeline.config import Config
 from pipeline.errors import MirageError
 from pipeline.evaluation import Evaluation
+from pipeline.interrupt import Interrupt
 from pipeline.preview import Preview, write_png
-from pipeline.run_log import RunLog
+from pipeline.run_file import CONFIG_FILE
+from pipeline.run_log import EVALUATIONS_FILE, METRICS_FILE, TENSORBOARD_DIR, RunLog
 
 SAMPLES_DIR = "samples"
 LOCK_FILE = ".lock"
+
+
+_FOLDERS = (SAMPLES_DIR, TENSORBOARD_DIR, CHECKPOINT_DIR)
+_FILES = (CONFIG_FILE, METRICS_FILE, EVALUATIONS_FILE, LOCK_FILE)
+
+
+def check_place(run_dir: Path) -> None:
+    """Refuses a run directory that can't become one, and creates nothing.
+
+    Args:
+      run_dir: the run directory; it may hold a run, or not be there yet.
+
+    Raises:
+      MirageError: if it, or something in it, is in the way or can't be looked at.
+    """
+    with writing(run_dir):
+        for path, folder in [(run_dir, True), *((run_dir / name, name in _FOLDERS) for name in _FOLDERS + _FILES)]:
+            with contextlib.suppress(FileNotFoundError):
+                mode = path.lstat().st_mode
+                try:
+                    mode = path.stat().st_mode
+                except FileNotFoundError:
+                    raise _in_the_way(run_dir, path, "a link that leads nowhere", folder) from None
+                if stat.S_ISDIR(mode) != folder:
+                    raise _in_the_way(run_dir, path, "a file" if folder else "a folder", folder)
+
+
+def _in_the_way(run_dir: Path, path: Path, found: str, folder: bool) -> MirageError:
+    expected = "a folder" if folder else "a file"
+    where = "" if path == run_dir else f" holds {path.name}, which"
+    return MirageError(
+        f"--run_dir={run_dir}{where} is {found}, and {expected} is expected there; move it away, or choose another "
+        "--run_dir."
+    )
 
 
 @contextlib.contextmanager
@@ -33,28 +72,46 @@ def lock_run(run_dir: Path) -> Iterator[None]:
     Raises:
       MirageError: if the folder can't be written, or another process trains in it.
     """
+    check_place(run_dir)
     lock = filelock.FileLock(run_dir / LOCK_FILE)
-    try:
+    with writing(run_dir):
         (run_dir / SAMPLES_DIR).mkdir(parents=True, exist_ok=True)
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        raise MirageError(
-            f"--run_dir={run_dir} is in use by another training process; wait for it or stop it, or choose another "
-            "--run_dir."
-        ) from None
-    except OSError as error:
-        raise unwritable(run_dir, error) from None
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise MirageError(
+                f"--run_dir={run_dir} is in use by another training process; wait for it or stop it, or choose another "
+                "--run_dir."
+            ) from None
+        except NotImplementedError:
+            raise MirageError(
+                f"--run_dir={run_dir} lies on a file system without locks; choose a folder on another one."
+            ) from None
     try:
         yield
     finally:
         lock.release()
 
 
-def unwritable(run_dir: Path, error: OSError) -> MirageError:
-    """Makes one sentence of a failed write."""
-    return MirageError(
-        f"--run_dir={run_dir} can't be written ({error.strerror or error}); free some space or mend its permissions, "
-        "or choose another folder; the last checkpoint is kept."
+@contextlib.contextmanager
+def writing(run_dir: Path) -> Iterator[None]:
+    """Makes one sentence of a failed write below a run directory.
+
+    Raises:
+      MirageError: instead of OSError, and of what TensorBoard's writer raises, which is TensorFlow's.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = f": {error.filename}" if error.filename and Path(os.fsdecode(error.filename)) != run_dir else ""
+        reason = f"{error.strerror or error}{where}"
+    except tf.errors.OpError as error:
+        reason = re.sub(r"\{\{.*?\}\}\s*", "", error.message)[:200]  # without the operation's name
+    else:
+        return
+    raise MirageError(
+        f"--run_dir={run_dir} can't be written ({reason}); free some space or mend its permissions, or choose another "
+        "folder; the last checkpoint is kept."
     )
 
 
@@ -70,6 +127,7 @@ class Recorder:
         log: RunLog,
         preview: Preview,
         checkpoints: Checkpoints,
+        interrupt: Interrupt,
         evaluation: Evaluation | None = None,
     ) -> None:
         """Takes what it writes with.
@@ -79,6 +137,7 @@ class Recorder:
           log: open logs.
           preview: draws the pictures.
           checkpoints: the run's checkpoints.
+          interrupt: breaks off what is not needed to go on.
           evaluation: scores the generator; None where `config.eval_every` is 0.
         """
         self._config = config
@@ -86,6 +145,7 @@ class Recorder:
         self._log = log
         self._preview = preview
         self._checkpoints = checkpoints
+        self._interrupt = interrupt
         self._evaluation = evaluation
         self._collapse = CollapseWatch()
 
@@ -97,61 +157,81 @@ class Recorder:
         """Waits for the last checkpoint and closes the logs."""
         try:
             self._checkpoints.wait()
+            with writing(self._run_dir):
+                self._log.close()
         except MirageError:
             if kind is None:  # otherwise the error under way matters more
                 raise
         finally:
-            self._log.close()
+            self._log.close_bar()
 
     def add(self, means: np.ndarray, count: int) -> None:
         """Takes the figures of `count` steps, see `RunLog.add`."""
         self._log.add(means, count)
 
-    def picture(self, step: int) -> None:
-        """Writes the preview of a step."""
-        picture = self._preview.draw()
-        write_png(self._run_dir / SAMPLES_DIR / f"step_{step:07}.png", picture)
-        self._log.picture(picture)
+    def save(self) -> None:
+        """Saves the present state, and returns when it is on disk; then logs what there is to log.
 
-    def write_due(self, step: int, *, last: bool) -> None:
-        """Writes what is due at a step.
+        Raises:
+          MirageError: if a weight is not finite, or something can't be written.
+        """
+        self._checkpoints.save()
+        self._checkpoints.wait()
+        self.log()
+
+    def log(self) -> None:
+        """Writes the figures since the last log line, if there are any."""
+        with writing(self._run_dir):
+            self._log.write()
+
+    def picture(self, step: int, picture: np.ndarray | None = None) -> None:
+        """Writes the preview of a step; draws it if it is not given."""
+        picture = self._preview.draw() if picture is None else picture
+        with writing(self._run_dir):
+            write_png(self._run_dir / SAMPLES_DIR / f"step_{step:07}.png", picture)
+            self._log.picture(picture)
+
+    def write_due(self, step: int, *, last: bool) -> bool:
+        """Writes what is due at a step: what is needed to go on first, then what is not.
 
         Args:
           step: steps done.
           last: whether the training ends here, so that everything is due.
 
+        Returns:
+          Whether that was all; False if a request to stop broke it off.
+
         Raises:
           MirageError: if a weight is not finite, or something can't be written.
         """
         config = self._config
-        try:
-            if last or step % config.log_every == 0:
-                self._log.write()
-            if last or step % config.preview_every == 0:
-                self.picture(step)
-            best = None
-            if self._evaluation is not None and (last or step % config.eval_every == 0):
-                best = self._evaluate(self._evaluation)
-            if last or best is not None or step % config.checkpoint_every == 0:
-                self._checkpoints.save(best)
-            if last:
-                self._checkpoints.wait()
-        except OSError as error:
-            raise unwritable(self._run_dir, error) from None
-        except tf.errors.OpError as error:  # TensorBoard's writer is TensorFlow's
-            raise unwritable(self._run_dir, OSError(error.message[:200])) from None
+        if last:
+            self.save()
+        elif step % config.checkpoint_every == 0:
+            self._checkpoints.save()
+        if step % config.log_every == 0:
+            self.log()
+        if last or step % config.preview_every == 0:
+            picture = self._interrupt.breakable(self._preview.draw)
+            if picture is None:
+                return False
+            self.picture(step, picture)
+        if self._evaluation is not None and (last or step % config.eval_every == 0):
+            start = time.perf_counter()
+            scores = self._interrupt.breakable(self._evaluation)
+            if scores is None:
+                return False
+            self._judged(scores, time.perf_counter() - start)
+        return True
 
-    def _evaluate(self, evaluation: Evaluation) -> float | None:
-        """Scores the generator; returns its Fréchet distance if it is the best so far and shall be kept."""
-        start = time.perf_counter()
-        scores = evaluation()
-        self._log.evaluation(scores, time.perf_counter() - start)
-        step = self._log.step
-        for warning in self._collapse.see(step, {**scores, **self._log.latest}):
+    def _judged(self, scores: dict[str, float], seconds: float) -> None:
+        """Records the scores of the generator, which took `seconds`, and keeps it if it is the best so far."""
+        with writing(self._run_dir):
+            self._log.evaluation(scores, seconds)
+        for warning in self._collapse.see(self._log.step, {**scores, **self._log.latest}):
             self.say(f"warning: {warning}")
-        self._checkpoints.wait()  # the one before may be the best
-        distance = scores["frechet_distance"]
-        return distance if self._config.keep_best and distance < self._checkpoints.best_distance() else None
+        if self._config.keep_best:
+            self._checkpoints.keep_if_best(scores["frechet_distance"])
 
     def say(self, line: str) -> None:
         """Prints a line above the progress bar."""

@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import Config
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
+from pipeline.files import write_file
 
 CONFIG_FILE = "config.json"
 _REAL_IMAGES = "real images"
@@ -25,17 +27,14 @@ def write_run(
     """
     decided = {"jit": jit, "ema_unit": "batches" if ema_counts_batches else _REAL_IMAGES}
     document = {"config": config.to_dict(), "data": data.to_dict(), "decided": decided}
-    target = run_dir / CONFIG_FILE
-    partial = target.with_suffix(".json.partial")
-    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    partial.replace(target)
+    write_file(run_dir / CONFIG_FILE, (json.dumps(document, indent=2) + "\n").encode(), sync=True)
 
 
 def read_decided_jit(run_dir: Path) -> bool | None:
     """Returns what `write_run` was told of XLA, or None if that is unknown."""
     try:
         value = json.loads((run_dir / CONFIG_FILE).read_text(encoding="utf-8"))["decided"]["jit"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return value if isinstance(value, bool) else None
 
@@ -62,12 +61,34 @@ def read_run(run_dir: Path) -> tuple[Config, DataSpec]:
       MirageError: if `run_dir` holds no run, or its `config.json` can't be understood.
     """
     path = run_dir / CONFIG_FILE
+    remedy = "restore it or choose another --run_dir."
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return Config.from_dict(document["config"]), DataSpec.from_dict(document["data"])
+        for part in ("config", "data"):
+            if not isinstance(document, dict) or not isinstance(document.get(part), dict):
+                raise ValueError(f"it has no {part!r}")
+        config = Config.from_dict(document["config"])
+        config.check_ranges()
+        return config, _data(document["data"])
     except (FileNotFoundError, NotADirectoryError):
         raise MirageError(
             f"{run_dir} holds no training run ({CONFIG_FILE} is missing); pass the --run_dir of `python -m pipeline`."
         ) from None
+    except OSError as error:
+        raise MirageError(f"{path} can't be read ({error.strerror}); {remedy}") from None
+    except RecursionError:
+        raise MirageError(f"{path} is damaged (nested too deeply); {remedy}") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise MirageError(f"{path} is damaged ({error}); restore it or choose another --run_dir.") from None
+        raise MirageError(f"{path} is damaged ({error}); {remedy}") from None
+    except MirageError as error:
+        raise MirageError(f"{path}: {str(error).rstrip('.')}; {remedy}") from None
+
+
+def _data(values: dict[str, Any]) -> DataSpec:
+    data = DataSpec.from_dict(values)
+    sizes = (*data.image_shape, data.num_examples)
+    if len(data.image_shape) != 3 or not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(f"images of shape {list(data.image_shape)}, {data.num_examples} in number")
+    if not isinstance(values["class_names"], list) or not all(isinstance(name, str) for name in data.class_names):
+        raise ValueError("its class names are no list of names")
+    return data

@@ -1,8 +1,8 @@
 """What a run tells: `metrics.jsonl`, TensorBoard, log lines and a live progress bar."""
 
-import contextlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tqdm
+
+from pipeline.errors import MirageError
+from pipeline.files import append_line, write_file
 
 METRICS_FILE = "metrics.jsonl"
 EVALUATIONS_FILE = "evaluations.jsonl"
@@ -51,8 +54,9 @@ class RunLog:
         self._evaluations_path = run_dir / EVALUATIONS_FILE
         records = _truncate(self._path, start_step)
         _truncate(self._evaluations_path, start_step)
-        self._seconds = records[-1].get("seconds", 0.0) if records else 0.0
-        self._writer = tf.summary.create_file_writer(str(run_dir / TENSORBOARD_DIR))
+        seconds = records[-1].get("seconds") if records else None  # runs of long ago did not note them
+        self._seconds = float(seconds) if isinstance(seconds, int | float) else 0.0
+        self._writer = tf.summary.create_file_writer(os.fsencode(run_dir / TENSORBOARD_DIR))
         self._names = list(metric_names)
         self._images_per_step = images_per_step
         self._num_examples = num_examples
@@ -70,8 +74,12 @@ class RunLog:
 
     def close(self) -> None:
         """Closes the logs."""
-        self._bar.close()
         self._writer.close()
+        self.close_bar()
+
+    def close_bar(self) -> None:
+        """Ends the line of the progress bar."""
+        self._bar.close()
 
     def _restart_interval(self) -> None:
         self._sums = np.zeros(len(self._names))
@@ -91,7 +99,9 @@ class RunLog:
         self._bar.update(num_steps)
 
     def write(self) -> None:
-        """Writes the means since the last call to all logs."""
+        """Writes the means since the last call to all logs, if there were steps."""
+        if not self._count:
+            return
         seconds = time.perf_counter() - self._since
         self._seconds += seconds
         images_per_s = self._count * self._images_per_step / seconds
@@ -127,8 +137,7 @@ class RunLog:
         self._since += seconds  # not spent on training
 
     def _record(self, path: Path, record: Mapping[str, float], prefix: str = "") -> None:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        append_line(path, json.dumps(record))
         with self._writer.as_default(step=self.step):
             for name, value in record.items():
                 if name != "step":
@@ -177,23 +186,48 @@ def format_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """Reads what `RunLog` wrote; a line that was cut off is left out, and a file that isn't there is empty."""
-    records = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError, TypeError, KeyError):
-            record = json.loads(line)
-            if isinstance(record["step"], int):
-                records.append(record)
+def read_records(path: Path, numbers: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Reads what `RunLog` wrote, and warns of lines that can't be understood.
+
+    Args:
+      path: the file; one that isn't there is empty.
+      numbers: what must be a number in each record, besides its step.
+
+    Returns:
+      The records, without a last line that was cut off.
+
+    Raises:
+      MirageError: if it can't be read.
+    """
+    records, bad = [], []
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise MirageError(f"{path} can't be read ({error.strerror}); mend its permissions or move it away.") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line.decode())
+            if type(record["step"]) is not int or any(type(record[name]) not in (int, float) for name in numbers):
+                raise ValueError
+            records.append(record)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            if number < len(lines):  # the last one was cut off by a sudden end, or is what follows the last line break
+                bad.append(number)
+    if bad:
+        print(
+            f"warning: {path} has {len(bad)} lines that can't be understood, the first is line {bad[0]}; they are left "
+            "out.",
+            file=sys.stderr,
+            flush=True,
+        )
     return records
 
 
 def _truncate(path: Path, step: int) -> list[dict[str, Any]]:
-    """Drops the records after `step`, and a last line that was cut off; returns those that stay."""
+    """Drops the records after `step`, and what can't be understood; returns those that stay."""
     records = [record for record in read_records(path) if record["step"] <= step]
-    if not path.exists():
-        return records
-    partial = path.with_suffix(".jsonl.partial")
-    partial.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-    partial.replace(path)
+    if path.exists():
+        write_file(path, "".join(json.dumps(record) + "\n" for record in records).encode())
     return records

@@ -5,6 +5,7 @@ import dataclasses
 import math
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import tensorflow as tf
 
 from pipeline import objectives
 from pipeline.agreement import data_facts, program_facts
-from pipeline.checkpoint import BEST_FILE, CHECKPOINT_DIR, Checkpoints
+from pipeline.best import BEST_FILE
+from pipeline.checkpoint import CHECKPOINT_DIR, Checkpoints, newest_step
 from pipeline.cluster import Cluster, find_cluster
 from pipeline.config import JIT_WORTHWHILE_STEPS, Config
 from pipeline.data import Dataset, few_labelled, folder_of, load, numbering
@@ -25,7 +27,7 @@ from pipeline.interrupt import Interrupt
 from pipeline.jit import measure_jit
 from pipeline.preview import Preview
 from pipeline.profile import Profile
-from pipeline.recorder import Recorder, lock_run
+from pipeline.recorder import Recorder, check_place, lock_run, writing
 from pipeline.rendezvous import meet
 from pipeline.run_file import CONFIG_FILE, ema_counts_batches, read_decided_jit, read_run, write_run
 from pipeline.run_log import TENSORBOARD_DIR, RunLog
@@ -72,7 +74,9 @@ def train(config: Config) -> Outcome:
     cluster = find_cluster(os.environ) if config.strategy in ("auto", "multi_worker") else None
     chief = cluster is None or cluster.is_chief
     if chief:
-        _check_same_run(config)
+        with writing(Path(config.run_dir)):
+            check_place(Path(config.run_dir))
+            _check_same_run(config)
     with contextlib.ExitStack() as stack:
         peers = None
         if cluster is not None:
@@ -108,6 +112,7 @@ def _train(
     watchdog: Watchdog,
 ) -> Outcome:
     chief = cluster is None or cluster.is_chief
+    run_dir = Path(config.run_dir)
     labelled = few_labelled(dataset, config) if config.objective == "sgan" else None
     updates = objectives.updates(config, labelled)
     _check_divisible(config, updates, strategy.num_replicas_in_sync)
@@ -115,8 +120,9 @@ def _train(
         _check_same_data(config, dataset.spec)
     with watchdog.waiting("the other workers to build their networks"), strategy.scope():
         trainee = build_trainee(config, dataset.spec)
-    checkpoints = Checkpoints(Path(config.run_dir), trainee, config.keep_checkpoints) if chief else None
-    restored = checkpoints.restore() if checkpoints else None
+    with writing(run_dir):
+        checkpoints = Checkpoints(run_dir, trainee, config.keep_checkpoints) if chief else None
+        restored = checkpoints.restore() if checkpoints else None
     if cluster:
         with watchdog.waiting("the chief to restore its checkpoint"):
             share_state(strategy, list(trainee.state().values()))
@@ -142,19 +148,20 @@ def _train(
     with watchdog.waiting("the other workers to compile", working=True):
         jit, decided = _decide_jit(config, strategy, cluster, lambda: measure_jit(trainee, build_step, chiefs))
     with contextlib.ExitStack() as stack:
+        interrupt = stack.enter_context(Interrupt())
         recorder = None
         step_function = build_step(jit)
         if checkpoints is not None:
-            write_run(Path(config.run_dir), config, dataset.spec, jit=decided, ema_counts_batches=by_batches)
-            log = _open_log(config, step_function, dataset.spec, start)
+            with writing(run_dir):
+                write_run(run_dir, config, dataset.spec, jit=decided, ema_counts_batches=by_batches)
+                log = _open_log(config, step_function, dataset.spec, start)
             preview = Preview(config, dataset.spec, trainee.sampler)
-            recorder = stack.enter_context(Recorder(config, log, preview, checkpoints, evaluation))
+            recorder = stack.enter_context(Recorder(config, log, preview, checkpoints, interrupt, evaluation))
             if restored is None:
                 recorder.picture(0)
-        interrupt = stack.enter_context(Interrupt())
-        profile = Profile(config.profile_range() if chief else None, Path(config.run_dir) / TENSORBOARD_DIR)
+        profile = Profile(config.profile_range() if chief else None, run_dir / TENSORBOARD_DIR)
         stack.callback(profile.close)
-        return _loop(config, start, step_function, recorder, interrupt, profile, watchdog)
+        return _loop(config, start, step_function, recorder, interrupt, profile, watchdog, alone=cluster is None)
 
 
 def _loop(
@@ -165,8 +172,12 @@ def _loop(
     interrupt: Interrupt,
     profile: Profile,
     watchdog: Watchdog,
+    *,
+    alone: bool,
 ) -> Outcome:
     first = step
+    if not alone:
+        interrupt.hold()  # the others wait for this worker's step, whenever a request to stop comes
     while step < config.steps:
         profile.at(step)
         count = _steps_until_next_event(config, step)
@@ -174,19 +185,29 @@ def _loop(
         with watchdog.waiting(f"the other workers after step {step:,}", working=step == first):  # it compiles first
             means, stopping = step_function(tf.constant(count, tf.int64), tf.constant(float(signalled is not None)))
             stopping.numpy()
+            interrupt.hold()  # from the first steps on there is something to save
         step += count
         if not np.all(np.isfinite(means.numpy())):
             raise MirageError(_not_finite(step, step_function.metric_names, means.numpy()))
-        stop = bool(stopping) and step < config.steps
+        stop = interrupt.signal is not None if alone else bool(stopping)
+        last = step == config.steps
+        complete = not stop
         if recorder is not None:
             recorder.add(means.numpy(), count)
-            recorder.write_due(step, last=stop or step == config.steps)
-        if stop:
-            cause = signalled or signal.SIGTERM
+            complete = not stop and recorder.write_due(step, last=last)
+        # Who is alone need not tell the others with the next step.
+        if not complete if last else stop or (alone and interrupt.signal is not None):
+            cause = interrupt.signal or signal.SIGTERM
             if recorder is not None:
-                recorder.say(f"{cause.name}: saved at step {step:,}; the same command goes on from there.")
+                recorder.save()
+                recorder.say(_stopped(config, step, cause))
             return Outcome(step, cause)
     return Outcome(step, None)
+
+
+def _stopped(config: Config, step: int, cause: signal.Signals) -> str:
+    rest = "the same command goes on from there." if step < config.steps else "only its preview and scores are missing."
+    return f"{cause.name}: saved at step {step:,}; {rest}"
 
 
 def _steps_until_next_event(config: Config, step: int) -> int:
@@ -270,9 +291,17 @@ def _open_log(config: Config, step_function: TrainStep, data: DataSpec, start: i
 
 
 def _check_same_run(config: Config) -> None:
-    if not (Path(config.run_dir) / CONFIG_FILE).exists():
+    run_dir = Path(config.run_dir)
+    if not (run_dir / CONFIG_FILE).exists():
+        if newest_step(run_dir):
+            print(
+                f"warning: --run_dir={run_dir} has checkpoints but no {CONFIG_FILE}; that these flags are the run's "
+                "own can't be checked, and it is made again from them.",
+                file=sys.stderr,
+                flush=True,
+            )
         return
-    earlier, data = read_run(Path(config.run_dir))
+    earlier, data = read_run(run_dir)
     changes = config.changes_from(earlier)
     if _both_folders(config.dataset, earlier.dataset):
         changes = [change for change in changes if change[0] != "dataset"]  # see `_check_same_data`

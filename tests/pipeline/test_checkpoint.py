@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 
 import numpy as np
@@ -238,3 +239,143 @@ def test_load_sampler_says_that_there_is_no_checkpoint(tmp_path):
     write_run(tmp_path, CONFIG, DATA)
     with pytest.raises(MirageError, match="no checkpoint yet"):
         load_sampler(tmp_path)
+
+
+def folders(run_dir):
+    return sorted(path.name for path in (run_dir / "checkpoints").iterdir())
+
+
+def harm(run_dir, step):
+    (run_dir / "checkpoints" / f"step_{step:07}" / "state.npz").write_bytes(b"harmed")
+
+
+def test_a_damaged_checkpoint_ahead_of_the_run_drives_no_good_one_out(tmp_path, trainee):
+    for step in (40, 50):
+        randomise(trainee, step)
+        save(tmp_path, trainee, keep=1)
+    randomise(trainee, 40)
+    save(tmp_path, trainee, keep=5)
+    harm(tmp_path, 50)
+    checkpoints = Checkpoints(tmp_path, trainee, keep=1)
+    assert checkpoints.restore() == 40
+    randomise(trainee, 45)
+    checkpoints.save()
+    checkpoints.wait()
+    assert "step_0000045" in folders(tmp_path)
+    assert Checkpoints(tmp_path, trainee, keep=1).restore() == 45
+    for step in (50, 60):
+        randomise(trainee, step)
+        checkpoints.save()
+        checkpoints.wait()
+    assert folders(tmp_path) == ["step_0000060"]
+
+
+def test_a_damaged_checkpoint_does_not_count_among_those_kept(tmp_path, trainee):
+    for step in (1, 2, 3):
+        randomise(trainee, step)
+        save(tmp_path, trainee, keep=3)
+    harm(tmp_path, 2)
+    checkpoints = Checkpoints(tmp_path, trainee, keep=3)
+    checkpoints.restore()
+    randomise(trainee, 4)
+    checkpoints.save()
+    checkpoints.wait()
+    assert folders(tmp_path) == ["step_0000001", "step_0000002", "step_0000003", "step_0000004"]
+    for step in (5, 6):
+        randomise(trainee, step)
+        checkpoints.save()
+        checkpoints.wait()
+    assert folders(tmp_path) == ["step_0000004", "step_0000005", "step_0000006"]
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_ends_nothing(tmp_path, trainee, monkeypatch, capsys):
+    def denied(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(checkpoint, "remove_checkpoint", denied)
+    for step in (1, 2):
+        randomise(trainee, step)
+        save(tmp_path, trainee, keep=1)
+    assert folders(tmp_path) == ["step_0000001", "step_0000002"]
+    assert "step_0000001 can't be removed (Permission denied)" in capsys.readouterr().err
+
+
+def test_a_file_in_the_place_of_a_checkpoint_is_taken_for_a_damaged_one(tmp_path, trainee, capsys):
+    randomise(trainee, 4)
+    save(tmp_path, trainee)
+    (tmp_path / "checkpoints" / "step_0000005").write_text("mine")
+    checkpoints = Checkpoints(tmp_path, trainee, keep=1)
+    assert checkpoints.restore() == 4
+    assert "step_0000005" in capsys.readouterr().err
+    randomise(trainee, 5)
+    checkpoints.save()
+    checkpoints.wait()
+    assert folders(tmp_path) == ["step_0000005"]
+    assert Checkpoints(tmp_path, trainee, keep=1).restore() == 5
+
+
+@pytest.fixture
+def judged(tmp_path, trainee):
+    """Checkpoints 1 to 3, of which 2 is the best and 3 the next."""
+    write_run(tmp_path, CONFIG, DATA)
+    checkpoints = Checkpoints(tmp_path, trainee, keep=3)
+    lines = []
+    for step, distance in ((1, 9.0), (2, 4.0), (3, 5.0)):
+        randomise(trainee, step)
+        checkpoints.save()
+        checkpoints.keep_if_best(distance)
+        lines.append(json.dumps({"step": step, "images": step, "seconds": 1, "frechet_distance": distance}) + "\n")
+    checkpoints.wait()
+    (tmp_path / "evaluations.jsonl").write_text("".join(lines))
+    return tmp_path / "checkpoints" / "best.json"
+
+
+BAD_NOTES = {
+    "empty": b"",
+    "cut": b'{"checkpoint": "step_00',
+    "no text": b"\xff\xfe",
+    "nested": b"[" * 100_000,
+    "no object": b"[1]",
+    "elsewhere": b'{"checkpoint": "../../step_0000002", "frechet_distance": 4.0}',
+    "no name": b'{"checkpoint": 2, "frechet_distance": 4.0}',
+    "no number": b'{"checkpoint": "step_0000002", "frechet_distance": "4"}',
+    "not finite": b'{"checkpoint": "step_0000002", "frechet_distance": NaN}',
+}
+
+
+@pytest.mark.parametrize("note", BAD_NOTES.values(), ids=BAD_NOTES.keys())
+def test_a_damaged_note_of_the_best_checkpoint_is_named_and_made_again(judged, trainee, capsys, note):
+    good = json.loads(judged.read_bytes())
+    judged.write_bytes(note)
+    assert load_sampler(judged.parent.parent, "best")[3] == 2
+    assert f"{judged} is damaged" in capsys.readouterr().err
+    checkpoints = Checkpoints(judged.parent.parent, trainee, keep=1)
+    checkpoints.restore()
+    assert f"{judged} is damaged" in capsys.readouterr().err
+    assert json.loads(judged.read_bytes()) == good
+    assert checkpoints.best_distance() == 4
+
+
+def test_a_best_checkpoint_that_is_damaged_makes_room_for_the_next(judged, trainee, capsys):
+    run_dir = judged.parent.parent
+    harm(run_dir, 2)
+    checkpoints = Checkpoints(run_dir, trainee, keep=1)
+    assert checkpoints.restore() == 3
+    assert "step_0000003 is the best of the others" in capsys.readouterr().err
+    assert checkpoints.best_distance() == 5
+    randomise(trainee, 4)
+    checkpoints.save()
+    checkpoints.wait()
+    assert folders(run_dir) == ["best.json", "step_0000003", "step_0000004"]
+
+
+def test_a_best_checkpoint_whose_steps_are_done_again_is_forgotten(judged, trainee, capsys):
+    run_dir = judged.parent.parent
+    harm(run_dir, 2)
+    harm(run_dir, 3)
+    checkpoints = Checkpoints(run_dir, trainee, keep=3)
+    assert checkpoints.restore() == 1
+    assert checkpoints.best_distance() == 9
+    assert "is to be done again" in capsys.readouterr().err
+    checkpoints.wait()
+    assert json.loads(judged.read_bytes())["checkpoint"] == "step_0000001"

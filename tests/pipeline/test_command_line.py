@@ -1,16 +1,24 @@
 """`python -m pipeline` as users call it."""
 
 import json
+import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
+import pipeline.__main__
+from pipeline import trainer
 from pipeline.checkpoint_files import read_checkpoint
-from pipeline.errors import PREEMPTED
+from pipeline.errors import PREEMPTED, TERMINATED
 from tests.processes import ENVIRONMENT, ROOT, saved, wait_for
 
 
@@ -75,6 +83,21 @@ def test_mistakes_end_without_traceback(tmp_path, arguments, named):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("run_dir", ["runs/my cat's", "runs/my cat's/", ".", "runs/$(x)"])
+def test_the_commands_that_are_printed_can_be_pasted(tmp_path, monkeypatch, capsys, run_dir):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trainer, "train", lambda config: trainer.Outcome(config.steps, None))
+    values = flags.FlagValues()
+    pipeline.__main__.define_flags(values)
+    values(["pipeline", f"--run_dir={run_dir}"])
+    assert pipeline.__main__.main(values, ["pipeline"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[1:])
+    assert shlex.split(lines["curves"]) == ["tensorboard", f"--logdir={os.path.join(run_dir, 'tensorboard')}"]
+    name = tmp_path.name if run_dir == "." else run_dir.rstrip("/").removeprefix("runs/")
+    expected = ["python", "-m", "export", f"--run_dir={run_dir}", f"--out=bundles/{name}"]
+    assert shlex.split(lines["next"]) == expected
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     """Images, and the last checkpoint of a run over them that nothing interrupted."""
@@ -94,7 +117,9 @@ def last_checkpoint(run_dir):
     return {name: array.tobytes() for name, array in arrays.items()}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL], ids=lambda number: number.name
+)
 def test_a_stopped_run_goes_on_to_the_same_end(uninterrupted, tmp_path, number):
     images, expected = uninterrupted
     run_dir = tmp_path / "run"
@@ -118,3 +143,39 @@ def test_a_stopped_run_goes_on_to_the_same_end(uninterrupted, tmp_path, number):
     steps = [json.loads(line)["step"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps))
     assert steps[-1] == 400
+
+
+def hears(process, number):
+    """Whether a process has a handler for a signal."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return bool(int(re.search(r"SigCgt:\s+(\w+)", status)[1], 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "after_s"), [(signal.SIGTERM, 0), (signal.SIGINT, 0.7), (signal.SIGHUP, 1.5)], ids=str
+)
+def test_a_run_that_is_stopped_before_its_first_step_says_so_in_one_line(uninterrupted, tmp_path, number, after_s):
+    images, _ = uninterrupted
+    arguments = (*tiny(images, tmp_path / "run"), "--steps=100000", "--jit=auto")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command(*arguments), cwd=ROOT, env=ENVIRONMENT, text=True, **pipes) as process:
+        wait_for(lambda: hears(process, signal.SIGTERM), process=process)
+        time.sleep(after_s)  # amid imports
+        process.send_signal(number)
+        printed, errors = process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else TERMINATED)
+    assert errors.splitlines()[-1] == f"{number.name}: stopped."
+    assert "Traceback" not in errors
+    assert "saved" not in printed
+
+
+def test_training_outlives_whoever_reads_its_output(uninterrupted, tmp_path):
+    images, expected = uninterrupted
+    line = f"{shlex.join(command(*tiny(images, tmp_path / 'run')))} | head -1; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(
+        ["bash", "-c", line], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0
+    assert result.stdout.count("\n") == 1
+    assert "roken" not in result.stderr
+    assert last_checkpoint(tmp_path / "run") == expected

@@ -2,15 +2,19 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from absl import flags
+from matplotlib import axes
 from PIL import Image
 
 from pipeline import compare
 from pipeline.config import Config
+from pipeline.data_spec import DataSpec
 from pipeline.errors import MISTAKE, MirageError
+from pipeline.run_file import write_run
 from pipeline.trainer import train
 
 
@@ -88,6 +92,22 @@ def test_curves_need_evaluations(runs, tmp_path):
     assert not compare.draw_curves([runs["vae"]], tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()
     assert compare.draw_curves([runs["vae"], runs["gan"]], tmp_path / "curves.png")
+
+
+def test_curves_leave_out_what_is_damaged_and_tell_runs_of_one_name_apart(tmp_path, monkeypatch, capsys):
+    good = {"step": 1, "images": 4, "seconds": 1.5, "frechet_distance": 9.0}
+    for parent in ("a", "b"):
+        (tmp_path / parent / "run").mkdir(parents=True)
+        lines = [json.dumps(good).encode(), b"\xff", b'{"step": 2}', json.dumps({**good, "step": 3}).encode(), b""]
+        write_run(tmp_path / parent / "run", Config(), DataSpec("shapes", "", (8, 8, 1), (), 4))
+        (tmp_path / parent / "run" / "evaluations.jsonl").write_bytes(b"\n".join(lines))
+    drawn = []
+    monkeypatch.setattr(axes.Axes, "plot", lambda _, x, y, label: drawn.append((x, label)) or [])
+    monkeypatch.setattr(axes.Axes, "legend", lambda _: None)
+    monkeypatch.chdir(tmp_path / "b" / "run")
+    assert compare.draw_curves([tmp_path / "a" / "run", Path()], tmp_path / "curves.png")
+    assert drawn == [(x, name) for x in ([4, 4], [1.5, 1.5]) for name in ("a/run", "b/run")]
+    assert capsys.readouterr().err.count("has 2 lines that can't be understood, the first is line 2") == 2
 
 
 def test_the_picture_shows_each_strip_below_its_title():

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import math
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.config import Config
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
-from pipeline.run_file import ema_counts_batches, read_run, write_run
+from pipeline.run_file import ema_counts_batches, read_decided_jit, read_run, write_run
 
 DATA = DataSpec("shapes", "1.0.0", (16, 16, 1), ("round", "square"), 20)
 
@@ -112,10 +114,52 @@ def test_read_run_says_that_there_is_none(tmp_path):
         read_run(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"config": {}, "data": 3}', '{"config": {"steps": null}}'])
-def test_read_run_says_that_the_file_is_damaged(tmp_path, text):
-    (tmp_path / "config.json").write_text(text)
-    with pytest.raises(MirageError):
+def document(**changes):
+    return json.dumps({"config": {}, "data": DATA.to_dict()} | changes)
+
+
+BAD_FILES = {
+    "": "Expecting value",
+    "{": "Expecting property name",
+    "[]": "it has no 'config'",
+    "{}": "it has no 'config'",
+    "\0" * 50: "Expecting value",
+    b"\xff": "can't decode byte",
+    "[" * 100_000: "nested too deeply",
+    '{"config": {}, "data": 3}': "it has no 'data'",
+    '{"config": {"steps": null}, "data": {}}': "'steps' is None; expected int",
+    document(config=[]): "it has no 'config'",
+    document(config={"model": "vgg"}): "--model=vgg is not known",
+    document(config={"latent_dim": -5}): "--latent_dim=-5 is too small",
+    document(config={"gamma": math.nan}): "--gamma=nan is too small",
+    document(config={"of tomorrow": 1}): "unknown field 'of tomorrow'",
+    document(data={}): "is damaged",
+    document(data={**DATA.to_dict(), "image_shape": [8, 8]}): "images of shape",
+    document(data={**DATA.to_dict(), "image_shape": ["8", 8, 1]}): "images of shape",
+    document(data={**DATA.to_dict(), "num_examples": -1}): "-1 in number",
+    document(data={**DATA.to_dict(), "class_names": "ab"}): "no list of names",
+    document(data={**DATA.to_dict(), "class_names": [1]}): "no list of names",
+}
+
+
+@pytest.mark.parametrize(("content", "reason"), BAD_FILES.items(), ids=range(len(BAD_FILES)))
+def test_read_run_says_what_is_wrong_with_the_file(tmp_path, content, reason):
+    path = tmp_path / "config.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(MirageError, match=re.escape(reason)) as error:
+        read_run(tmp_path)
+    assert str(path) in str(error.value)
+    assert read_decided_jit(tmp_path) is None
+
+
+def test_a_field_that_a_run_of_long_ago_does_not_have_is_the_default(tmp_path):
+    (tmp_path / "config.json").write_text(document(config={"batch_size": 8}))
+    assert read_run(tmp_path) == (Config(batch_size=8), DATA)
+
+
+def test_read_run_says_that_the_file_cannot_be_read(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(MirageError, match="can't be read"):
         read_run(tmp_path)
 
 

@@ -8,12 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import MISTAKE, PREEMPTED, WORKER_LOST
+from pipeline.errors import INTERRUPTED, MISTAKE, PREEMPTED, TERMINATED, WORKER_LOST
 from pipeline.launch import worker_environments
 from tests.processes import ENVIRONMENT, ROOT, children, last_checkpoint, saved, wait_for, wait_for_saves
 
@@ -139,6 +140,35 @@ def test_sigterm_to_any_worker_has_all_save_the_same_step(images, tmp_path):
     assert process.returncode == PREEMPTED, output
     step = int(re.search(r"\[0\] SIGTERM: saved at step ([\d,]+)", output)[1].replace(",", ""))
     assert saved(tmp_path / "run") == [f"step_{step:07}"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+def test_workers_that_have_hardly_begun_are_stopped_too(images, tmp_path, number):
+    process = launch(*training(images, tmp_path / "run"))
+    wait_for(lambda: len(children(process)) == 2)
+    process.send_signal(number)
+    output = end(process, timeout=30)
+    assert process.returncode == (INTERRUPTED if number == signal.SIGINT else TERMINATED), output
+    assert output.splitlines()[-2:] == [f"[{index}] {number.name}: stopped." for index in range(2)]
+    assert "Traceback" not in output
+    assert "again" not in output
+
+
+def test_workers_do_not_outlive_a_launcher_that_is_killed(images, tmp_path):
+    process = launch(*training(images, tmp_path / "run", steps=100000, checkpoint_every=100000))
+    wait_for(lambda: (tmp_path / "run" / "metrics.jsonl").exists())
+    workers = children(process)
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not any(map(alive, workers)))
+    assert len(saved(tmp_path / "run")) == 1
+
+
+def alive(pid):
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())  # of what only waits for its parent, it is empty
+    except OSError:
+        return False
 
 
 def test_a_mistake_is_told_once_and_not_repeated(images, tmp_path):

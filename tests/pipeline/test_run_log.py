@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from pipeline import run_log
+from pipeline.errors import MirageError
 from pipeline.run_log import RunLog, format_duration, format_metrics
 
 
@@ -91,3 +92,49 @@ def test_format_metrics():
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (61, "1:01"), (59.2, "1:00"), (3723, "1:02:03")])
 def test_format_duration(seconds, text):
     assert format_duration(seconds) == text
+
+
+def test_lines_that_cannot_be_understood_are_named_and_left_out(tmp_path, capsys):
+    path = tmp_path / "metrics.jsonl"
+    good = [json.dumps({"step": step, "seconds": step / 2}).encode() for step in (10, 20)]
+    bad = [b"\xff\xfe", b"{", b"[1]", b'"step"', b'{"step": "3"}', b'{"step": true}', b"\0", b"[" * 100_000]
+    path.write_bytes(b"\n".join([good[0], *bad, good[1], b'{"step": 3']))
+    with closing(make(tmp_path, start_step=20)) as log:
+        warning = capsys.readouterr().err
+        log.add(np.zeros(2), 5)
+        log.write()
+    assert f"warning: {path} has 8 lines that can't be understood, the first is line 2" in warning
+    assert [record["step"] for record in records(tmp_path)] == [10, 20, 25]
+    assert records(tmp_path)[-1]["seconds"] >= 10
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("seconds", ['"ten"', "null", "[]", "true"])
+def test_seconds_that_are_no_number_count_from_zero(tmp_path, seconds):
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 10, "seconds": {seconds}}}\n')
+    with closing(make(tmp_path, start_step=10)) as log:
+        log.add(np.zeros(2), 5)
+        log.write()
+    assert records(tmp_path)[-1]["seconds"] < 5
+
+
+def test_figures_that_are_asked_for_must_be_numbers(tmp_path, capsys):
+    path = tmp_path / "evaluations.jsonl"
+    path.write_text('{"step": 1, "frechet_distance": 2}\n{"step": 2}\n{"step": 3, "frechet_distance": "4"}\n')
+    assert run_log.read_records(path, ["frechet_distance"]) == [{"step": 1, "frechet_distance": 2}]
+    assert "has 2 lines" in capsys.readouterr().err
+
+
+def test_a_log_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "evaluations.jsonl").mkdir()
+    with pytest.raises(MirageError, match=r"evaluations.jsonl can't be read \(Is a directory\)"):
+        run_log.read_records(tmp_path / "evaluations.jsonl")
+
+
+def test_nothing_is_logged_twice(tmp_path):
+    with closing(make(tmp_path)) as log:
+        log.write()
+        log.add(np.zeros(2), 5)
+        log.write()
+        log.write()
+    assert [record["step"] for record in records(tmp_path)] == [5]

@@ -1,0 +1,48 @@
+"""Files that are complete or absent. Standard library only."""
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def write_file(path: Path, content: bytes, *, sync: bool = False) -> None:
+    """Writes a file, which appears only when complete; an older one of that name is replaced then.
+
+    Args:
+      path: the file.
+      content: what it shall hold.
+      sync: whether it must outlive a power failure.
+
+    Raises:
+      OSError: if it can't be written; nothing of it is left then.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds a line to a file, all of it or nothing.
+
+    Raises:
+      OSError: if it can't be written.
+    """
+    with path.open("ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        rest = memoryview(f"{line}\n".encode())
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+        except BaseException:
+            with contextlib.suppress(OSError):
+                file.truncate(end)
+            raise
