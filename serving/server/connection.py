@@ -6,9 +6,10 @@ uvicorn bounds neither the size of a request's head nor the time that a client t
 import asyncio
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD = 16384
 # Key of a request's scope: what is called if its client goes away before its answer.
@@ -135,8 +136,9 @@ class Connection(HttpToolsProtocol):
             self.transport.close()  # there is an answer already, to which nothing can be added
             return
         body = json.dumps({"error": message}).encode()
-        head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()
-        self.transport.write(STATUS_LINE[status] + head + body)
+        line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+        head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(line.encode() + head.encode() + body)
         self.transport.close()
 
     def _end_reading(self) -> None:

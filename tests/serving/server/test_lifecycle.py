@@ -265,7 +265,7 @@ def test_reloads_under_load_answer_each_with_its_pictures(start_server, digits):
     def ask(worker):
         asked = 0
         with httpx.Client(base_url=server.url, timeout=30) as client:
-            while not stop.is_set():
+            while not (stop.is_set() and asked):
                 seed = worker * 10**6 + asked
                 answer = client.get(f"/v1/images?n=3&seed={seed}&format=npy")
                 assert answer.status_code == 200
