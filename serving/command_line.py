@@ -1,5 +1,6 @@
 """What the command lines of the edge share."""
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 
@@ -18,6 +19,8 @@ def run(
       define_flags: adds the command's flags to those of absl.
       main: takes the parsed flags and what they leave over; returns the exit status.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # of which paths may need more than its encoding has
+        sys.stdout.reconfigure(errors="backslashreplace")
     # absl's --help shows the main module's text and flags; a console script is a main module of its own.
     sys.modules["__main__"].__doc__ = doc
     own = flags.FlagValues()

@@ -1,5 +1,6 @@
 """The command line of an edge machine."""
 
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ from absl import flags
 from PIL import Image
 
 from serving import Generator, sample
+from serving.manifest import ModelInfo
+from tests.processes import ROOT
 
 
 @pytest.fixture
@@ -51,6 +54,11 @@ def test_classes_take_turns_in_columns(call, write_bundle, conditional, tmp_path
         (["--out=missing/a.png"], "--out=missing/a.png"),
         (["--label=cow", "--out=a.png"], "cow"),
         (["--label=3", "--out=a.png"], "label 3"),
+        (["--label=\u00b2", "--out=a.png"], "label '\u00b2'"),
+        (["--label=--1", "--out=a.png"], "label '--1'"),
+        (["--truncation=1e39", "--out=a.png"], "truncation is 1e+39"),
+        (["--seed=9223372036854775807", "--out=a.png"], "int64"),
+        (["--bundle=/dev/zero", "--out=a.png"], "/dev/zero"),
         (["stray", "--out=a.png"], "stray"),
     ],
 )
@@ -75,3 +83,21 @@ def test_edge_process_loads_no_tensorflow(write_bundle, unconditional, tmp_path)
     total, loaded = result.stdout.splitlines()
     assert int(total) == Generator.load(write_bundle(unconditional)).sample(2, seed=7).sum(dtype=int)
     assert loaded == "[]"
+
+
+@pytest.mark.parametrize(("label", "expected"), [("2", "2"), ("0", "10"), ("33", "33")])
+def test_a_number_that_is_a_name_means_its_class(call, write_bundle, tmp_path, label, expected):
+    bundle = write_bundle(ModelInfo(6, (8, 8, 1), True, ("10", "2", "33")))
+    assert call(f"--bundle={bundle}", "--n=1", f"--label={label}", f"--out={tmp_path}/a.png")[0] == 0
+    with Image.open(tmp_path / "a.png") as picture:
+        drawn = np.asarray(picture)[2:10, 2:10]
+    np.testing.assert_array_equal(drawn, Generator.load(bundle).sample(1, labels=expected)[0, ..., 0])
+
+
+def test_a_path_that_the_terminal_can_not_show(write_bundle, conditional, tmp_path):
+    out = tmp_path / os.fsdecode(b"\xff\xc3\xa9.png")
+    command = [sys.executable, "-m", "serving.sample", f"--bundle={write_bundle(conditional)}", f"--out={out}"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert out.exists()
