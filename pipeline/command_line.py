@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
@@ -23,6 +24,8 @@ def run(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when it is imported
     # absl's --help shows the main module's text and flags; a console script is a main module of its own.
     sys.modules["__main__"].__doc__ = doc
+    if os.path.expanduser("~") == "~":  # no home directory: Keras would write its settings into a folder named ~
+        os.environ.setdefault("KERAS_HOME", os.path.join(tempfile.gettempdir(), ".keras"))
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text, nor letters that a terminal knows
         sys.stdout.reconfigure(errors="backslashreplace")
     own = flags.FlagValues()
