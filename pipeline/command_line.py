@@ -3,6 +3,7 @@
 import io
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
@@ -36,6 +37,8 @@ def run(
     quiet_tensorflow()
     # absl's --help shows the main module's text and flags; a console script is a main module of its own.
     sys.modules["__main__"].__doc__ = doc
+    if os.path.expanduser("~") == "~":  # no home directory: Keras would write its settings into a folder named ~
+        os.environ.setdefault("KERAS_HOME", os.path.join(tempfile.gettempdir(), ".keras"))
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text, nor letters that a terminal knows
         sys.stdout.reconfigure(errors="backslashreplace")
     own = flags.FlagValues()

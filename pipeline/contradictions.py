@@ -27,6 +27,10 @@ def check(config: "Config") -> None:
 
 
 def _check_data_and_devices(config: "Config") -> None:
+    if config.skip_bad_images and not config.dataset.removeprefix("stacked:").startswith("folder:"):
+        raise MirageError(
+            f"--skip_bad_images does not go with --dataset={config.dataset}, only with folders; leave it out."
+        )
     if config.keep_best and not config.eval_every:
         raise MirageError("--keep_best needs evaluations; set --eval_every, such as --eval_every=2000.")
     if config.strategy == "one_device" and config.virtual_devices > 1:

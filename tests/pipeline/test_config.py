@@ -39,6 +39,7 @@ def test_defaults_are_valid():
         ({"dataset": ""}, "--dataset="),
         ({"dataset": "folder:"}, "--dataset=folder:"),
         ({"dataset": "stacked:"}, "--dataset=stacked:"),
+        ({"dataset": "mnist", "skip_bad_images": True}, "--skip_bad_images does not go with --dataset=mnist"),
         ({"dataset": "stacked:folder:"}, "--dataset=stacked:folder:"),
         ({"image_size": 2**14, "model": "mlp"}, "--image_size=16384"),
         ({"run_dir": ""}, "--run_dir="),

@@ -1,6 +1,7 @@
 """What images of all kinds become, and what is said of those that can't be read."""
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -223,6 +224,28 @@ def test_a_picture_of_a_size_that_is_an_attack_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(file.getvalue())
     with pytest.raises(MirageError, match=r"a\.png can't be read \(Image size \(400000000 pixels\) exceeds"):
         load(config(tmp_path, image_size=16))
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (PermissionError(13, "Permission denied"), "Permission denied"),
+        (struct.error("unpack requires 4 bytes"), "error: unpack requires 4 bytes"),
+        (AttributeError("x\ny"), "AttributeError: x"),
+        (AssertionError(), "AssertionError"),
+        (MemoryError(), "MemoryError"),
+        (ValueError(), "ValueError"),
+        (RecursionError("too deep"), "RecursionError: too deep"),
+    ],
+)
+def test_whatever_a_decoder_raises_the_file_is_named(image_folder, monkeypatch, error, named):
+    def fail(*arguments, **keywords):
+        raise error
+
+    root = image_folder(classes=(), per_class=1)
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(MirageError, match=re.escape(f"0.png can't be read ({named}); mend")):
+        load(config(root))
 
 
 def with_bad_ones(root, good=20, bad=12):

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from pipeline.data_spec import DataSpec
 from pipeline.evaluation import make_judge
 from pipeline.metrics import classifier as classifiers
 from pipeline.trainer import train
+from tests.processes import ENVIRONMENT, ROOT
 
 
 @pytest.fixture
@@ -78,3 +82,36 @@ def test_a_stacked_folder_has_no_test_split_and_can_be_judged(digits, tmp_path, 
     scores = judge.full(np.asarray(dataset.images[:20]), conditional=False)
     assert 1 <= scores["modes"] <= 64
     assert judge.facts()["extractor"] == "stacked classifier"
+
+
+_HOMELESS = """
+import pwd, runpy
+def unknown(_):
+    raise KeyError("uid not found")
+pwd.getpwuid = unknown
+runpy.run_module("pipeline", run_name="__main__")
+"""
+
+
+def test_a_user_without_home_directory_trains_on_files_whose_names_are_no_text(image_folder, tmp_path):
+    root = os.fsencode(tmp_path) + b"/\xff"
+    os.rename(image_folder(classes=("cat", "naïve"), per_class=2), root)
+    os.rename(root + b"/cat", root + b"/\xfe")
+    flags = ["--model=mlp", "--latent_dim=2", "--batch_size=2", "--steps=1", "--jit=off", "--run_dir=run"]
+    environment = {name: value for name, value in ENVIRONMENT.items() if name not in ("HOME", "KERAS_HOME")}
+    (tmp_path / "work").mkdir()
+    result = subprocess.run(
+        [sys.executable, "-c", _HOMELESS, b"--dataset=folder:" + root, *flags],
+        cwd=tmp_path / "work",
+        env={**environment, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "\\udcff (16x16x1, 2 classes)" in result.stdout
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["run"]  # no folder named ~
+    assert json.loads((tmp_path / "work" / "run" / "config.json").read_text())["data"]["class_names"] == [
+        "naïve",
+        "\\xfe",
+    ]
