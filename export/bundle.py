@@ -3,8 +3,6 @@
 import datetime
 import json
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +25,7 @@ from export.parity import (
     onnx_sampler,
     saved_model_functions,
 )
+from export.placing import placed, target_of
 from export.quantize import write_int8
 from export.saved_model import write_saved_model
 from export.source import Source, producer
@@ -42,9 +41,7 @@ from serving.manifest import (
     GENERATOR_FILE,
     MANIFEST_FILE,
     SAMPLER_FILE,
-    BundleError,
     ModelInfo,
-    read_manifest,
     sha256,
 )
 
@@ -65,12 +62,12 @@ def export_bundle(
 ) -> None:
     """Exports a run's generator.
 
-    Everything is built beside `out` and moved there at the end, so that `out` is either untouched or
-    complete. An older bundle at `out` is replaced.
+    Everything is built elsewhere and moved to `out` at the end, so that `out` is either untouched or complete. An older
+    bundle at `out` is replaced, file by file; what its manifest doesn't list stays.
 
     Args:
       run_dir: a run directory with a checkpoint.
-      out: folder of the bundle; new, empty, or an older bundle.
+      out: folder of the bundle; see `export.placing.target_of`.
       formats: some of `FORMATS`.
       checkpoint: "newest" or "best".
       layout: one of `export.layouts.LAYOUTS`.
@@ -88,17 +85,10 @@ def export_bundle(
             raise MirageError(f"--formats with {name} needs onnx too; add it.")
     if layout not in LAYOUTS:
         raise MirageError(f"--layout={layout} is not known; choose from {', '.join(LAYOUTS)}.")
-    _check_target(out)
+    target_of(out)
     source = Source.load(run_dir, checkpoint)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as parent:
-            folder = Path(parent) / "new"
-            folder.mkdir()
-            _build(folder, source, formats, layout, num_samples)
-            _swap(folder, out, Path(parent) / "old")
-    except OSError as error:
-        raise MirageError(f"--out={out} can't be written ({error.strerror}); nothing was exported.") from None
+    with placed(out) as folder:
+        _build(folder, source, formats, layout, num_samples)
 
 
 def _build(folder: Path, source: Source, formats: Sequence[str], layout: str, num_samples: int) -> None:
@@ -187,28 +177,3 @@ def _now() -> datetime.datetime:
     """The time; reproducible builds set it (reproducible-builds.org, SOURCE_DATE_EPOCH)."""
     fixed = os.environ.get("SOURCE_DATE_EPOCH")
     return datetime.datetime.fromtimestamp(int(fixed), datetime.UTC) if fixed else datetime.datetime.now(datetime.UTC)
-
-
-def _check_target(out: Path) -> None:
-    if out.is_dir() and any(out.iterdir()):
-        try:
-            read_manifest(out)
-        except BundleError:
-            raise MirageError(f"--out={out} is a folder with other files; choose a new folder.") from None
-    elif out.exists() and not out.is_dir():
-        raise MirageError(f"--out={out} is a file; choose a new folder.")
-
-
-def _swap(new: Path, out: Path, old: Path) -> None:
-    """Puts `new` in the place of `out`; the gap without either is two renames long."""
-    replaced = out.exists()
-    if replaced:
-        out.replace(old)
-    try:
-        new.replace(out)
-    except OSError:
-        if replaced:
-            old.replace(out)
-        raise
-    if replaced:
-        shutil.rmtree(old)
