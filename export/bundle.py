@@ -12,21 +12,13 @@ import numpy as np
 
 from export.golden import write_golden
 from export.layouts import LAYOUTS
-from export.litert import write_litert
+from export.litert import LITERT_FILE, write_litert
 from export.model_card import model_card
 from export.onnx_export import write_onnx_files
-from export.parity import (
-    Generate,
-    Sample,
-    check_parity,
-    check_samplers,
-    keras_generator,
-    onnx_generator,
-    onnx_sampler,
-    saved_model_functions,
-)
+from export.parity import check_formats
 from export.placing import placed, target_of
 from export.quantize import write_int8
+from export.readers import Generate, Reader, keras_generator, litert_reader, onnx_readers, saved_model_readers
 from export.saved_model import write_saved_model
 from export.source import Source, producer
 from export.triton import write_triton
@@ -40,7 +32,6 @@ from serving.manifest import (
     FORMAT_VERSION,
     GENERATOR_FILE,
     MANIFEST_FILE,
-    SAMPLER_FILE,
     ModelInfo,
     sha256,
 )
@@ -95,24 +86,22 @@ def _build(folder: Path, source: Source, formats: Sequence[str], layout: str, nu
     """Writes all files of a bundle into an empty folder."""
     info, model = source.info, source.model
     started = time.perf_counter()
-    exported: dict[str, Generate] = {}
-    samplers: dict[str, Sample] = {}
+    exported: dict[str, list[Reader]] = {}
     sections: dict[str, Any] = {"onnx": None, "scores": source.scores}
     if "saved_model" in formats:
         write_saved_model(model, info, folder / "saved_model")
-        exported["saved_model"], samplers["saved_model"] = saved_model_functions(folder / "saved_model", info)
+        exported["saved_model"] = list(saved_model_readers(folder / "saved_model", info))
         started = _report("SavedModel", started)
     if "onnx" in formats:
         sections["onnx"], forms = write_onnx_files(folder, source, layout)
-        exported["onnx"] = onnx_generator(folder / GENERATOR_FILE, info)
-        samplers["onnx"] = onnx_sampler(folder / SAMPLER_FILE, info)
+        exported["onnx"] = list(onnx_readers(folder, info))
         started = _report("ONNX", started)
     if "litert" in formats:
-        exported["litert"] = write_litert(folder, source)
+        write_litert(folder, source)
+        exported["litert"] = [litert_reader(folder / LITERT_FILE, info)]
         started = _report("LiteRT", started)
     reference = keras_generator(model, info)
-    sections["parity"] = check_parity(reference, exported, info)
-    check_samplers(reference, samplers, info)
+    sections["parity"], sections["sampler_readers"] = check_formats(reference, exported, info)
     started = _report("parity of Keras with " + " and ".join(exported), started)
     if "int8" in formats:
         sections["int8"] = write_int8(folder, source, forms, num_samples)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.parity import Generate
+from export.readers import Generate
 from serving.generator import to_pixels
 from serving.latents import latents
 from serving.manifest import GOLDEN_FILE, ModelInfo

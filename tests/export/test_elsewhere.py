@@ -20,7 +20,7 @@ from PIL import Image
 
 from export import web_page
 from export.bundle import export_bundle
-from export.litert import litert_generator
+from export.readers import litert_reader
 from pipeline.errors import MirageError
 from serving import Generator
 from serving.latents import latents
@@ -43,7 +43,7 @@ def test_litert_makes_the_same_pictures(runs, tmp_path, kind):
     export_bundle(runs / kind, tmp_path / "out", ["onnx", "litert"])
     manifest = read_manifest(tmp_path / "out")
     assert manifest.document["parity"]["litert"]["max_difference"] <= 1e-5
-    generate = litert_generator(tmp_path / "out" / "generator.tflite", manifest.model)
+    generate = litert_reader(tmp_path / "out" / "generator.tflite", manifest.model).generate
     expected = Generator.load(tmp_path / "out").sample(5, labels=None)
     z, labels = latents(np.arange(5), manifest.model.latent_dim), np.arange(5) % 2
     assert np.abs(np.rint((generate(z, labels) + 1) * 127.5) - expected).max() <= 1
