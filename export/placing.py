@@ -1,6 +1,7 @@
 """Where a bundle appears: all or nothing, and nothing of anybody else's is touched."""
 
 import contextlib
+import filecmp
 import os
 import shutil
 import tempfile
@@ -64,7 +65,8 @@ def placed(out: Path) -> Iterator[Path]:
     target = target_of(out)
     made: list[Path] = []
     try:
-        made = _make_parents(target)
+        made = [each for each in target.parents if not each.exists()]  # innermost first
+        target.parent.mkdir(parents=True, exist_ok=True)
         with _workshop(target, out) as folder:
             new = folder / "new"
             new.mkdir()
@@ -84,13 +86,6 @@ def placed(out: Path) -> Iterator[Path]:
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
-
-
-def _make_parents(target: Path) -> list[Path]:
-    """Makes the folders above a place; returns those that were missing, innermost first."""
-    missing = [each for each in target.parents if not each.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return missing
 
 
 @contextlib.contextmanager
@@ -152,21 +147,28 @@ def _is_workshop(path: Path) -> bool:
 
 
 def _replace(new: Path, target: Path, old: Path, out: Path) -> None:
-    """Puts the files of a new bundle in the place of an older one's, or leaves these as they are."""
+    """Puts the files of a new bundle in the place of an older one's, or leaves these as they are.
+
+    The manifest is replaced at the very end: what is killed before leaves files that the older one lists, or that the
+    next export of the same generator recognises.
+    """
     before = _listed(target)
     after = [path.relative_to(new).as_posix() for path in new.rglob("*") if path.is_file()]
     after.sort(key=lambda name: name == MANIFEST_FILE)  # last
-    foreign = [
+    foreign = [name for name in after if not _is_inside(target, name)]
+    foreign += [
         name
         for name in after
-        if not _is_inside(target, name) or (name not in before and os.path.lexists(target / name))
+        if name not in before
+        and os.path.lexists(target / name)
+        and not ((target / name).is_file() and filecmp.cmp(new / name, target / name, shallow=False))
     ]
     if foreign:
         raise MirageError(
             f"--out={out} holds {', '.join(foreign[:_NAMED])}, which its bundle doesn't list and the new one would "
             "overwrite; move it, or choose another folder."
         )
-    moves = [(target / name, old / name) for name in before if os.path.lexists(target / name)]
+    moves = [(target / name, old / name) for name in before[:-1] if os.path.lexists(target / name)]
     moves += [(new / name, target / name) for name in after]
     done: list[tuple[Path, Path]] = []
     try:

@@ -102,7 +102,7 @@ def test_a_failed_move_is_taken_back(bundle, monkeypatch):
 
     def failing(self, destination):
         calls.append(self)
-        if len(calls) == 6:  # after all old files and one new one have moved
+        if len(calls) == 6:  # at the manifest, after all other files have moved
             raise OSError(5, "Input/output error")
         return real(self, destination)
 
@@ -112,6 +112,25 @@ def test_a_failed_move_is_taken_back(bundle, monkeypatch):
     assert len(calls) > 6
     assert contents(bundle) == before
     assert (bundle / "manifest.json").read_text() == manifest
+
+
+@pytest.mark.parametrize("moves", [2, 4, 5])
+def test_an_export_that_is_killed_as_it_moves_files_is_repaired_by_the_next(bundle, moves):
+    program = (
+        "import os, pathlib, sys; from tests.export.test_placing import replace\n"
+        "real, calls = pathlib.Path.replace, []\n"
+        "def killed(self, destination):\n"
+        "    calls.append(self)\n"
+        "    return real(self, destination) if len(calls) <= int(sys.argv[2]) else os._exit(9)\n"
+        "pathlib.Path.replace = killed\n"
+        "replace(pathlib.Path(sys.argv[1]))\n"
+    )
+    (bundle / "precious.txt").write_text("mine")
+    assert subprocess.run([sys.executable, "-c", program, str(bundle), str(moves)], check=False).returncode == 9
+    assert contents(bundle) != {"generator.onnx": "new", "web/page": "new", "precious.txt": "mine"}
+    replace(bundle)
+    assert contents(bundle) == {"generator.onnx": "new", "web/page": "new", "precious.txt": "mine"}
+    assert sorted(path.name for path in bundle.iterdir()) == ["generator.onnx", "manifest.json", "precious.txt", "web"]
 
 
 def test_a_symbolic_link_is_followed(bundle, tmp_path):
