@@ -167,8 +167,8 @@ def _elsewhere(conditional: bool, sections: Mapping[str, Any]) -> str:
     parts = ["A batch must hold at least one picture; an empty one is refused."]
     if conditional:
         parts.append(
-            "A label of no class is refused; where a runtime can't refuse it, as on GPUs and in OpenVINO (which reads "
-            "its low 32 bits only), it makes a plain grey picture."
+            "A label of no class is refused; where a runtime can't refuse it, as OpenVINO (which reads its low 32 bits "
+            "only), it makes a plain grey picture."
         )
     if sections["onnx"]:
         parts.append(

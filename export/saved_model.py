@@ -42,8 +42,8 @@ def generator_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, l
 def _one_for_classes(label: tf.Tensor, classes: int) -> tf.Tensor:
     """Returns ones, [N, 1, 1, 1], if all labels are of classes.
 
-    Otherwise the look-up fails, in TensorFlow as in what is converted from it. Runtimes that can't fail there, as on
-    GPUs, read zeros beyond the end of a table: these make a plain grey picture instead of one that looks right.
+    Otherwise the look-up fails, in TensorFlow as in what is converted from it. Runtimes that can't fail there
+    read zeros beyond the end of a table, as OpenVINO: a plain grey picture then, instead of one that looks right.
     """
     message = f"label must be of a class, 0 to {classes - 1}."
     checks = [

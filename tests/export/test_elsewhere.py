@@ -116,6 +116,23 @@ def test_node_makes_the_same_pictures(runs, tmp_path, kind, node_modules):
     assert share_of_different_pixels(values, drawn) <= 0.001
 
 
+@pytest.mark.browser
+@pytest.mark.parametrize(("seeds", "labels"), [([1], [-1]), ([1], [2]), ([], [])])
+def test_node_refuses_what_is_refused_everywhere(runs, tmp_path, node_modules, seeds, labels):
+    export_bundle(runs / "dcgan", tmp_path / "bundle", ["onnx"])
+    program = f"""
+        import {{ load, sample }} from "{node_modules}/sample.mjs";
+        const {{ model, session }} = await load("{tmp_path}/bundle");
+        console.log((await sample(session, model, [1], [1])).length);
+        await sample(session, model, {seeds}, {labels});
+        console.log("not refused");
+    """
+    command = ["node", "--input-type=module", "--eval", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, f"{16 * 16 * 3}\n")
+    assert "out of data bounds" in done.stderr or "Reshape" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def node_modules(tmp_path_factory):
     """A copy of the example with its dependency."""
