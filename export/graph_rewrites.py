@@ -227,6 +227,19 @@ def _one_hot(graph: Graph, name: str) -> tuple[str, int]:
     return label, int(depth.item())
 
 
+def scalar_depths(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Makes the depths of one-hot values scalars; with one axis, ONNX's reference implementation refuses them."""
+    graph = Graph(model)
+    for node in graph.nodes:
+        depth = graph.constant(node.input[1]) if node.op_type == "OneHot" else None
+        if depth is not None:
+            changed = onnx.NodeProto()
+            changed.CopyFrom(node)
+            changed.input[1] = graph.add_constant(depth.reshape(()))
+            graph.replace([node], [changed])
+    return graph.finish()
+
+
 def guarded(model: onnx.ModelProto) -> onnx.ModelProto:
     """Refuses what other formats refuse: empty batches, and negative labels.
 

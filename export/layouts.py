@@ -10,7 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from export.convolutions import conv_before_interleaving, one_kernel_per_phase, one_padded_kernel, stacked
-from export.graph_rewrites import canonical, fold_affine, guarded, labels_as_rows, reorder_dense
+from export.graph_rewrites import canonical, fold_affine, guarded, labels_as_rows, reorder_dense, scalar_depths
 from export.timing import in_turn, timed
 
 LAYOUTS = ("portable", "measured")
@@ -41,7 +41,7 @@ def forms_of(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
     Returns:
       Models that compute the same, by name; "portable" and "measured" choose among them, see `choose`.
     """
-    plain = reorder_dense(fold_affine(model))
+    plain = scalar_depths(reorder_dense(fold_affine(model)))
     return {name: canonical(guarded(form(plain))) for name, form in _FORMS.items()}
 
 

@@ -76,6 +76,8 @@ def placed(out: Path) -> Iterator[Path]:
             else:
                 new.replace(target)
             made = []
+    except NotImplementedError:  # of filelock
+        raise MirageError(f"--out={out} is on a disk that knows no file locks; choose a folder on another.") from None
     except OSError as error:
         raise MirageError(f"--out={out} can't be written ({_reason(error)}); nothing was exported.") from None
     finally:
