@@ -3,9 +3,10 @@
   python -m export --run_dir=runs/digits --out=bundles/digits
 
 The bundle holds a SavedModel, an ONNX file for any plain CPU, a manifest with checksums, a model card
-and a sheet of samples. It appears only if Keras, SavedModel and ONNX make the same pictures.
+and a sheet of samples. It appears only if Keras and all exported formats make the same pictures.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from absl import flags
 
 from pipeline import command_line
 from pipeline.errors import MirageError
+from serving.manifest import read_manifest
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -25,7 +27,10 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_string(
-        "out", "bundles/default", "folder of the bundle; an older bundle there is replaced.", flag_values=values
+        "out",
+        "bundles/default",
+        "folder of the bundle; an older bundle there is replaced, other files stay.",
+        flag_values=values,
     )
     flags.DEFINE_enum(
         "checkpoint",
@@ -64,6 +69,8 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
     try:
         if len(argv) > 1:
             raise MirageError(f"{argv[1]!r} is not a flag; expected only --name=value, see --help.")
+        if not values.out:
+            raise MirageError("--out is empty; expected the folder of the bundle.")
         out = Path(values.out)
         print(f"Exporting {values.run_dir} to {out}", flush=True)
         from export.bundle import export_bundle
@@ -80,11 +87,12 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    size = sum((out / name).stat().st_size for name in read_manifest(out).files)
     print(f"Done: {out}, {size / 1e6:.1f} MB")
     print(f"  look at    {out}/samples.png and {out}/README.md")
     if "onnx" in values.formats:
-        print(f"  next       python -m serving.sample --bundle={out} --n=25 --seed=1 --out=sample.png")
+        bundle = shlex.quote(f"--bundle={out}")
+        print(f"  next       python -m serving.sample {bundle} --n=25 --seed=1 --out=sample.png")
     return 0
 
 

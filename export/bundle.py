@@ -3,8 +3,6 @@
 import datetime
 import json
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,20 +12,13 @@ import numpy as np
 
 from export.golden import write_golden
 from export.layouts import LAYOUTS
-from export.litert import write_litert
+from export.litert import LITERT_FILE, write_litert
 from export.model_card import model_card
 from export.onnx_export import write_onnx_files
-from export.parity import (
-    Generate,
-    Sample,
-    check_parity,
-    check_samplers,
-    keras_generator,
-    onnx_generator,
-    onnx_sampler,
-    saved_model_functions,
-)
+from export.parity import check_formats
+from export.placing import placed, target_of
 from export.quantize import write_int8
+from export.readers import Generate, Reader, keras_generator, litert_reader, onnx_readers, saved_model_readers
 from export.saved_model import write_saved_model
 from export.source import Source, producer
 from export.triton import write_triton
@@ -41,10 +32,7 @@ from serving.manifest import (
     FORMAT_VERSION,
     GENERATOR_FILE,
     MANIFEST_FILE,
-    SAMPLER_FILE,
-    BundleError,
     ModelInfo,
-    read_manifest,
     sha256,
 )
 
@@ -66,12 +54,12 @@ def export_bundle(
 ) -> None:
     """Exports a run's generator.
 
-    Everything is built beside `out` and moved there at the end, so that `out` is either untouched or
-    complete. An older bundle at `out` is replaced.
+    Everything is built elsewhere and moved to `out` at the end, so that `out` is either untouched or complete. An older
+    bundle at `out` is replaced, file by file; what its manifest doesn't list stays.
 
     Args:
       run_dir: a run directory with a checkpoint.
-      out: folder of the bundle; new, empty, or an older bundle.
+      out: folder of the bundle; see `export.placing.target_of`.
       formats: some of `FORMATS`.
       checkpoint: "newest" or "best".
       layout: one of `export.layouts.LAYOUTS`.
@@ -90,41 +78,32 @@ def export_bundle(
             raise MirageError(f"--formats with {name} needs onnx too; add it.")
     if layout not in LAYOUTS:
         raise MirageError(f"--layout={layout} is not known; choose from {', '.join(LAYOUTS)}.")
-    _check_target(out)
+    target_of(out)
     source = Source.load(run_dir, checkpoint, dataset)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as parent:
-            folder = Path(parent) / "new"
-            folder.mkdir()
-            _build(folder, source, formats, layout, num_samples)
-            _swap(folder, out, Path(parent) / "old")
-    except OSError as error:
-        raise MirageError(f"--out={out} can't be written ({error.strerror}); nothing was exported.") from None
+    with placed(out) as folder:
+        _build(folder, source, formats, layout, num_samples)
 
 
 def _build(folder: Path, source: Source, formats: Sequence[str], layout: str, num_samples: int) -> None:
     """Writes all files of a bundle into an empty folder."""
     info, model = source.info, source.model
     started = time.perf_counter()
-    exported: dict[str, Generate] = {}
-    samplers: dict[str, Sample] = {}
+    exported: dict[str, list[Reader]] = {}
     sections: dict[str, Any] = {"onnx": None, "scores": source.scores}
     if "saved_model" in formats:
         write_saved_model(model, info, folder / "saved_model")
-        exported["saved_model"], samplers["saved_model"] = saved_model_functions(folder / "saved_model", info)
+        exported["saved_model"] = list(saved_model_readers(folder / "saved_model", info))
         started = _report("SavedModel", started)
     if "onnx" in formats:
         sections["onnx"], forms = write_onnx_files(folder, source, layout)
-        exported["onnx"] = onnx_generator(folder / GENERATOR_FILE, info)
-        samplers["onnx"] = onnx_sampler(folder / SAMPLER_FILE, info)
+        exported["onnx"] = list(onnx_readers(folder, info))
         started = _report("ONNX", started)
     if "litert" in formats:
-        exported["litert"] = write_litert(folder, source)
+        write_litert(folder, source)
+        exported["litert"] = [litert_reader(folder / LITERT_FILE, info)]
         started = _report("LiteRT", started)
     reference = keras_generator(model, info)
-    sections["parity"] = check_parity(reference, exported, info)
-    check_samplers(reference, samplers, info)
+    sections["parity"], sections["sampler_readers"] = check_formats(reference, exported, info)
     started = _report("parity of Keras with " + " and ".join(exported), started)
     if "int8" in formats:
         sections["int8"] = write_int8(folder, source, forms, num_samples)
@@ -190,28 +169,3 @@ def _now() -> datetime.datetime:
     """The time; reproducible builds set it (reproducible-builds.org, SOURCE_DATE_EPOCH)."""
     fixed = os.environ.get("SOURCE_DATE_EPOCH")
     return datetime.datetime.fromtimestamp(int(fixed), datetime.UTC) if fixed else datetime.datetime.now(datetime.UTC)
-
-
-def _check_target(out: Path) -> None:
-    if out.is_dir() and any(out.iterdir()):
-        try:
-            read_manifest(out)
-        except BundleError:
-            raise MirageError(f"--out={out} is a folder with other files; choose a new folder.") from None
-    elif out.exists() and not out.is_dir():
-        raise MirageError(f"--out={out} is a file; choose a new folder.")
-
-
-def _swap(new: Path, out: Path, old: Path) -> None:
-    """Puts `new` in the place of `out`; the gap without either is two renames long."""
-    replaced = out.exists()
-    if replaced:
-        out.replace(old)
-    try:
-        new.replace(out)
-    except OSError:
-        if replaced:
-            old.replace(out)
-        raise
-    if replaced:
-        shutil.rmtree(old)

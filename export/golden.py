@@ -15,7 +15,7 @@ from serving.latents import latents
 from serving.manifest import GOLDEN_FILE, BundleError, ModelInfo
 
 if TYPE_CHECKING:
-    from export.parity import Generate  # which brings TensorFlow
+    from export.readers import Generate  # which brings TensorFlow
 
 _SEEDS = (*range(12), -1, 2**31, 2**63 - 1, -(2**63))
 _MAX_IMAGES = 256

@@ -227,6 +227,46 @@ def _one_hot(graph: Graph, name: str) -> tuple[str, int]:
     return label, int(depth.item())
 
 
+def scalar_depths(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Makes the depths of one-hot values scalars; with one axis, ONNX's reference implementation refuses them."""
+    graph = Graph(model)
+    for node in graph.nodes:
+        depth = graph.constant(node.input[1]) if node.op_type == "OneHot" else None
+        if depth is not None:
+            changed = onnx.NodeProto()
+            changed.CopyFrom(node)
+            changed.input[1] = graph.add_constant(depth.reshape(()))
+            graph.replace([node], [changed])
+    return graph.finish()
+
+
+def guarded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Refuses what other formats refuse: empty batches, and negative labels.
+
+    In ONNX, unlike TensorFlow, -1 would be the last class, since it counts from the end of the table that is looked up;
+    so it is moved beyond the end.
+    """
+    graph = Graph(model)
+    z, negative, place = (graph.fresh(stem) for stem in ("z", "negative", "place"))
+    # Of nothing, the -1 can't be inferred.
+    as_it_is = graph.add_constant(np.array([0, -1]))
+    zero, beyond = graph.add_constant(np.array(0)), graph.add_constant(np.array(2**31 - 1))
+    checks = [
+        helper.make_node("Reshape", ["z", as_it_is], [z]),
+        helper.make_node("Less", ["label", zero], [negative]),
+        helper.make_node("Where", [negative, beyond, "label"], [place]),
+    ]
+    for node in graph.nodes:
+        checked = {"z": z, "label": place} if node.op_type == "Gather" else {"z": z}
+        if checked.keys() & set(node.input):
+            changed = onnx.NodeProto()
+            changed.CopyFrom(node)
+            changed.input[:] = [checked.get(name, name) for name in node.input]
+            graph.replace([node], [*checks, changed])
+            checks = []
+    return graph.finish()
+
+
 def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     """Names values by their place, so that equal graphs are equal bytes, and drops operator sets that nothing uses."""
     graph = Graph(model).finish().graph

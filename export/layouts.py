@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 
 from export.convolutions import conv_before_interleaving, one_kernel_per_phase, one_padded_kernel, stacked
-from export.graph_rewrites import canonical, fold_affine, labels_as_rows, reorder_dense
+from export.graph_rewrites import canonical, fold_affine, guarded, labels_as_rows, reorder_dense, scalar_depths
 from export.timing import in_turn, timed
 from serving.runtime import ort
 
@@ -41,8 +41,8 @@ def forms_of(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
     Returns:
       Models that compute the same, by name; "portable" and "measured" choose among them, see `choose`.
     """
-    plain = reorder_dense(fold_affine(model))
-    return {name: canonical(form(plain)) for name, form in _FORMS.items()}
+    plain = scalar_depths(reorder_dense(fold_affine(model)))
+    return {name: canonical(guarded(form(plain))) for name, form in _FORMS.items()}
 
 
 def choose(forms: Mapping[str, onnx.ModelProto], feeds: Feeds, layout: str) -> tuple[str, dict[str, Any]]:

@@ -6,27 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
-from numpy.typing import NDArray
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from export.parity import Generate
-from export.saved_model import generator_function
+from export.saved_model import generator_function, module_of
 from export.source import Source
 from pipeline.errors import MirageError
-from serving.manifest import ModelInfo
 
 LITERT_FILE = "generator.tflite"
 
 
-def write_litert(folder: Path, source: Source) -> Generate:
-    """Writes `generator.tflite`: `z` (and `label`) to `image`, as the SavedModel.
+def write_litert(folder: Path, source: Source) -> None:
+    """Writes `generator.tflite`, whose signature `serving_default` maps `z` (and `label`) to `image`.
 
     Args:
       folder: where to write.
       source: what is exported.
-
-    Returns:
-      The file, loaded into LiteRT's interpreter, as a function of latents and labels.
 
     Raises:
       MirageError: if ai-edge-litert is not installed, which runs the file to check it.
@@ -39,34 +32,21 @@ def write_litert(folder: Path, source: Source) -> Generate:
             "litert out."
         ) from None
     function, signature = generator_function(source.model, source.info)
-    concrete = tf.function(function, input_signature=signature).get_concrete_function()
-    # The converter does not find the values of variables that Keras 3 made, so they become constants first.
-    frozen = convert_variables_to_constants_v2(concrete)
+
+    # Its parameters' names become the signature's.
+    def generate(z: tf.Tensor, label: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        z = z * _one_unless_empty(z)
+        return function(z) if label is None else function(z, label)
+
+    concrete = tf.function(generate, input_signature=signature).get_concrete_function()
     with _quiet():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module_of(source.model))
         (folder / LITERT_FILE).write_bytes(converter.convert())
-    return litert_generator(folder / LITERT_FILE, source.info)
 
 
-def litert_generator(path: Path, info: ModelInfo) -> Generate:
-    """A LiteRT file in its interpreter, on the CPU."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(path), num_threads=1)
-    inputs = {details["name"]: details["index"] for details in interpreter.get_input_details()}
-    (output,) = interpreter.get_output_details()
-
-    def generate(z: NDArray, label: NDArray) -> NDArray:
-        feeds = {"z": z, **({"label": label} if info.conditional else {})}
-        for name, values in feeds.items():
-            interpreter.resize_tensor_input(inputs[name], values.shape)
-        interpreter.allocate_tensors()
-        for name, values in feeds.items():
-            interpreter.set_tensor(inputs[name], values)
-        interpreter.invoke()
-        return interpreter.get_tensor(output["index"]).copy()
-
-    return generate
+def _one_unless_empty(z: tf.Tensor) -> tf.Tensor:
+    """Returns 1; in an empty batch the look-up fails, while the converter drops assertions."""
+    return tf.gather(tf.ones([1]), tf.minimum(tf.shape(z)[0] - 1, 0))
 
 
 @contextlib.contextmanager

@@ -48,18 +48,21 @@ python -m export.verify path/to/this/folder
 ```
 
 The first two need only numpy, onnxruntime and absl-py: `pip install mirage-gan`. In other languages, run one of the
-ONNX files with any ONNX runtime; the same seed and label give the same picture everywhere:
+ONNX files:
 
 | file | tensor | type | shape | meaning |
 | --- | --- | --- | --- | --- |
 {tensors}
 
+{elsewhere}
+
 ## How far it was checked
 
-Keras, {formats} agree on fixed latents in batches of 1, 3 and 64:
+Keras, {formats} agree on fixed latents in batches of up to 64; the samplers on fixed seeds, in
+{samplers}.
 
-| against Keras | largest difference in [-1, 1] | differing uint8 values |
-| --- | --- | --- |
+| against Keras | read by | largest difference in [-1, 1] | differing uint8 values |
+| --- | --- | --- | --- |
 {parity}
 {int8}
 ## Intended use and limits
@@ -113,9 +116,12 @@ def model_card(source: Source, sections: Mapping[str, Any]) -> str:
         scores=_score_rows(sections["scores"]),
         label=f', labels="{info.class_names[0]}"' if info.conditional else "",
         tensors=_tensors(source, sections["onnx"]),
+        elsewhere=_elsewhere(source.info.conditional, sections),
+        samplers=", ".join(sections["sampler_readers"]) or "none",
         formats=" and ".join(_NAMES[name] for name in sections["parity"]),
         parity="\n".join(
-            f"| {name} | {figures['max_difference']:.1e} | {figures['pixel_share']:.3%} |"
+            f"| {name} | {', '.join(figures['readers'])} | {figures['max_difference']:.1e} | "
+            f"{figures['pixel_share']:.3%} |"
             for name, figures in sections["parity"].items()
         ),
         int8=_int8(sections.get("int8")),
@@ -154,6 +160,32 @@ def _tensors(source: Source, section: Mapping[str, Any] | None) -> str:
             shape = ", ".join(str(size) for size in tensor["shape"]) or "none"
             rows.append(f"| `{file}` | `{tensor['name']}` | {tensor['dtype']} | {shape} | {meanings[tensor['name']]} |")
     return "\n".join(rows)
+
+
+def _elsewhere(conditional: bool, sections: Mapping[str, Any]) -> str:
+    """What holds in which format and runtime."""
+    parts = ["A batch must hold at least one picture; an empty one is refused."]
+    if conditional:
+        parts.append(
+            "A label of no class is refused; where a runtime can't refuse it, as OpenVINO (which reads its low 32 bits "
+            "only), it makes a plain grey picture."
+        )
+    if sections["onnx"]:
+        parts.append(
+            "In `sampler.onnx` the same seed and label give the same picture in every runtime that computes integers "
+            "of 64 bits, as onnxruntime does on CPUs, in Node.js and in browsers. OpenVINO cuts them to 32: there all "
+            "pictures of `sampler.onnx` are black; use `generator.onnx`, with latents from `serving.latents`."
+        )
+    if "saved_model" in sections["parity"]:
+        arguments = "seed, label" if conditional else "seed"
+        parts.append(
+            "The SavedModel's signature `serving_default` is that of `generator.onnx`, and `sample` that of "
+            f"`sampler.onnx`; in Python, where a signature wants all of its inputs, `tf.saved_model.load(...).sample("
+            f"{arguments})` does without `truncation`."
+        )
+    if "litert" in sections["parity"]:
+        parts.append("The LiteRT file has the signature `serving_default`, that of `generator.onnx`.")
+    return "\n".join(f"- {part}" for part in parts)
 
 
 def _int8(section: Mapping[str, Any] | None) -> str:

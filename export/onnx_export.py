@@ -24,8 +24,9 @@ BATCH_AXIS = "N"
 
 _DOCS = {
     "z": "Latent, standard normal.",
-    "seed": "Any number; the same one gives the same picture everywhere.",
-    "label": "Class, a position in class_names.",
+    "seed": "Any number; the same one gives the same picture in every runtime that computes integers of 64 bits. All "
+    "pictures are black in those that cut them to 32 bits, such as OpenVINO.",
+    "label": "Class, a position in class_names. Others are refused, or make grey pictures where they can't be.",
     "truncation": "Factor of the latent; 1 if left out, less for more usual pictures.",
     "image": "Pictures in [-1, 1].",
     "pixels": "Pictures in 0 to 255.",

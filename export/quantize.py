@@ -70,7 +70,7 @@ def quantize(model: onnx.ModelProto, feeds: Feeds) -> onnx.ModelProto:
                 _Latents(feeds),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=list(_OPERATORS),
-                nodes_to_exclude=_after_tanh(model),
+                nodes_to_exclude=[*_of_latents(model), *_after_tanh(model)],
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -82,6 +82,11 @@ def quantize(model: onnx.ModelProto, feeds: Feeds) -> onnx.ModelProto:
     del result.metadata_props[:]
     result.producer_name = result.producer_version = ""
     return canonical(result)
+
+
+def _of_latents(model: onnx.ModelProto) -> list[str]:
+    """Name of the node that only looks at latents, see `export.graph_rewrites.guarded`."""
+    return [node.name for node in model.graph.node if "z" in node.input]
 
 
 def _after_tanh(model: onnx.ModelProto) -> list[str]:

@@ -1,6 +1,9 @@
 """Seeds inside the model: `serving.latents` as an ONNX graph, and as TensorFlow operations.
 
 Integers and float64 as there, so that a seed gives the same latent, and the same picture, wherever the model runs.
+
+A runtime that computes 64-bit integers in fewer bits, as OpenVINO does, would make another picture, and say nothing. So
+the ONNX graph looks whether it can: there all pictures are black.
 """
 
 import math
@@ -13,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from serving.latents import PARITY, ROTATIONS, ROUNDS
 
-_LOW = 0xFFFFFFFF
+_HIGH = 2**60
 
 
 class _Nodes:
@@ -34,12 +37,16 @@ class _Nodes:
         return name
 
 
-def _key(op: _Nodes, seed: str) -> tuple[str, str]:
-    """The low and the high 32 bits of int64 [N], each uint32 [N, 1]."""
-    bits = op("Cast", op("Unsqueeze", seed, op.constant([1], np.int64)), to=TensorProto.UINT64)
-    low = op("BitwiseAnd", bits, op.constant(_LOW, np.uint64))
+def _key(op: _Nodes, bits: str) -> tuple[str, str]:
+    """The low and the high half of uint64 [N, 1], each uint32 [N, 1]."""
     high = op("BitShift", bits, op.constant(32, np.uint64), direction="RIGHT")
-    return op("Cast", low, to=TensorProto.UINT32), op("Cast", high, to=TensorProto.UINT32)
+    return op("Cast", bits, to=TensorProto.UINT32), op("Cast", high, to=TensorProto.UINT32)
+
+
+def _high_bit(op: _Nodes, bits: str) -> str:
+    """A high bit of uint64 [N, 1], after it was set: float32 [N, 1], `_HIGH`; or at most 2^32 if cut to 32 bits."""
+    bit = op.constant(_HIGH, np.uint64)
+    return op("Cast", op("BitwiseAnd", op("BitwiseOr", bits, bit), bit), to=TensorProto.FLOAT)
 
 
 def _threefry(op: _Nodes, key: tuple[str, str], pairs: int) -> tuple[str, str]:
@@ -60,20 +67,19 @@ def _threefry(op: _Nodes, key: tuple[str, str], pairs: int) -> tuple[str, str]:
     return x0, x1
 
 
-def _latents(op: _Nodes, seed: str, latent_dim: int) -> str:
-    """Latents, float32 [N, latent_dim], of seeds, int64 [N]."""
-    pairs = (latent_dim + 1) // 2
+def _latents(op: _Nodes, bits: str, latent_dim: int) -> str:
+    """Latents, float32 [N, latent_dim], of seeds as uint64 [N, 1]."""
+    pairs, last = (latent_dim + 1) // 2, op.constant([2], np.int64)
     eight = op.constant(8, np.uint32)
     u1, u2 = (
         op("Cast", op("BitShift", x, eight, direction="RIGHT"), to=TensorProto.DOUBLE)
-        for x in _threefry(op, _key(op, seed), pairs)
+        for x in _threefry(op, _key(op, bits), pairs)
     )
-    unit = op.constant(2.0**-24, np.float64)
-    u1 = op("Mul", op("Add", u1, op.constant(0.5, np.float64)), unit)
-    radius = op("Sqrt", op("Mul", op("Log", u1), op.constant(-2.0, np.float64)))
-    turns = op("Unsqueeze", op("Mul", u2, unit), op.constant([2], np.int64))
-    angles = op("Mul", op("Add", turns, op.constant([0.25, 0.0], np.float64)), op.constant(2 * math.pi, np.float64))
-    both = op("Mul", op("Sin", angles), op("Unsqueeze", radius, op.constant([2], np.int64)))
+    u1 = op("Mul", op("Add", u1, op.constant(0.5, np.float64)), op.constant(2.0**-24, np.float64))
+    radius = op("Unsqueeze", op("Sqrt", op("Mul", op("Log", u1), op.constant(-2.0, np.float64))), last)
+    # Multiplied by 2^-24 only here: powers of two change no rounding.
+    turns = op("Add", op("Unsqueeze", u2, last), op.constant([0.25 * 2**24, 0.0], np.float64))
+    both = op("Mul", op("Sin", op("Mul", turns, op.constant(2 * math.pi * 2.0**-24, np.float64))), radius)
     z = op("Reshape", op("Cast", both, to=TensorProto.FLOAT), op.constant([-1, 2 * pairs], np.int64))
     if latent_dim % 2:
         z = op("Slice", z, *(op.constant([bound], np.int64) for bound in (0, latent_dim, 1)))
@@ -96,12 +102,17 @@ def sampler_of(generator: onnx.ModelProto) -> onnx.ModelProto:
     graph = model.graph
     latent_dim = graph.input[0].type.tensor_type.shape.dim[1].dim_value
     op = _Nodes()
-    before = helper.make_node("Mul", [_latents(op, "seed", latent_dim), "truncation"], ["z"])
+    bits = op("Cast", op("Unsqueeze", "seed", op.constant([1], np.int64)), to=TensorProto.UINT64)
+    before = helper.make_node("Mul", [_latents(op, bits, latent_dim), "truncation"], ["z"])
     before_nodes, op.nodes = [*op.nodes, before], list(op.nodes)
     count = len(op.nodes)
-    raised = op("Mul", op("Add", "image", op.constant(1, np.float32)), op.constant(127.5, np.float32))
-    rounded = op("Round", op("Clip", raised, op.constant(0, np.float32), op.constant(255, np.float32)))
-    after_nodes = [*op.nodes[count:], helper.make_node("Cast", [rounded], ["pixels"], to=TensorProto.UINT8)]
+    # Of four axes: where a scalar meets grey pictures, whose last axis is 1, onnxruntime takes one value at a time.
+    one, half = (op.constant(np.full((1, 1, 1, 1), value), np.float32) for value in (1, 127.5 / _HIGH))
+    half = op("Mul", op("Unsqueeze", _high_bit(op, bits), op.constant([2, 3], np.int64)), half)
+    raised = op("Mul", op("Add", "image", one), half)
+    # Rounds half to even and clips, in one pass over the picture.
+    unchanged = [op.constant(1, np.float32), op.constant(0, np.uint8)]
+    after_nodes = [*op.nodes[count:], helper.make_node("QuantizeLinear", [raised, *unchanged], ["pixels"])]
     nodes = [*before_nodes, *graph.node, *after_nodes]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -129,7 +140,10 @@ def tensorflow_latents(seeds: tf.Tensor, latent_dim: int) -> tf.Tensor:
     """
     pairs = (latent_dim + 1) // 2
     bits = tf.bitcast(seeds, tf.uint64)[:, None]
-    key = tf.cast(bits & _LOW, tf.uint32), tf.cast(tf.bitwise.right_shift(bits, tf.constant(32, tf.uint64)), tf.uint32)
+    key = (
+        tf.cast(bits & 0xFFFFFFFF, tf.uint32),
+        tf.cast(tf.bitwise.right_shift(bits, tf.constant(32, tf.uint64)), tf.uint32),
+    )
     keys = [*key, key[0] ^ key[1] ^ tf.constant(int(PARITY), tf.uint32)]
     x0 = tf.range(pairs, dtype=tf.int64)[None, :]
     x0 = tf.cast(x0, tf.uint32) + keys[0]

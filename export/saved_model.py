@@ -29,10 +29,37 @@ def generator_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, l
 
     # Its parameters' names become the signature's.
     def generate(z: tf.Tensor, label: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        image = model(z if label is None else [z, tf.cast(label, tf.int32)], training=False)
+        message = "a batch must hold at least one latent or seed."
+        with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(z)[0], message)]):
+            image = model(z if label is None else [z, tf.cast(label, tf.int32)], training=False)
+        if label is not None:
+            image *= _one_for_classes(label, len(info.class_names))
         return {"image": tf.identity(image, name="image")}
 
     return generate, signature
+
+
+def _one_for_classes(label: tf.Tensor, classes: int) -> tf.Tensor:
+    """Returns ones, [N, 1, 1, 1], if all labels are of classes.
+
+    Otherwise the look-up fails, in TensorFlow as in what is converted from it. Runtimes that can't fail there
+    read zeros beyond the end of a table, as OpenVINO: a plain grey picture then, instead of one that looks right.
+    """
+    message = f"label must be of a class, 0 to {classes - 1}."
+    checks = [
+        tf.debugging.assert_non_negative(label, message),
+        tf.debugging.assert_less(label, tf.constant(classes, tf.int64), message),
+    ]
+    with tf.control_dependencies(checks):
+        return tf.gather(tf.ones([classes, 1, 1, 1]), label)
+
+
+def module_of(model: keras.Model) -> tf.Module:
+    """Makes a module that keeps a generator's weights, for functions that use them."""
+    module = tf.Module()
+    # Keras's own variables are wrappers, in which only `tf.saved_model.load` finds the values.
+    module.weights = [variable.value for variable in model.variables]
+    return module
 
 
 def _sampler_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, list[tf.TensorSpec]]:
@@ -43,10 +70,12 @@ def _sampler_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, li
         image = generate(truncation * tensorflow_latents(seed, info.latent_dim), *label)["image"]
         return {"pixels": tf.cast(tf.round(tf.clip_by_value((image + 1) * 127.5, 0, 255)), tf.uint8)}
 
-    def sample(seed: tf.Tensor, truncation: tf.Tensor) -> dict[str, tf.Tensor]:
+    plain = tf.constant(1.0)
+
+    def sample(seed: tf.Tensor, truncation: tf.Tensor = plain) -> dict[str, tf.Tensor]:
         return pixels_of(seed, truncation)
 
-    def sample_of_class(seed: tf.Tensor, label: tf.Tensor, truncation: tf.Tensor) -> dict[str, tf.Tensor]:
+    def sample_of_class(seed: tf.Tensor, label: tf.Tensor, truncation: tf.Tensor = plain) -> dict[str, tf.Tensor]:
         return pixels_of(seed, truncation, label)
 
     seed_spec, truncation_spec = tf.TensorSpec([None], tf.int64, "seed"), tf.TensorSpec([], tf.float32, "truncation")
@@ -64,8 +93,8 @@ def write_saved_model(model: keras.Model, info: ModelInfo, folder: Path) -> None
       info: its description.
       folder: where to write.
     """
-    module = tf.Module()
-    module.model = model  # so that its weights are saved
+    module = module_of(model)
+    module.model = model
     signatures = {}
     for name, (function, signature) in {
         "serving_default": generator_function(model, info),

@@ -115,9 +115,13 @@ def version(package: str) -> str | None:
 
 
 def code_revision() -> str | None:
-    """The commit of the checkout that this code runs from, if it does."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    """The commit of the checkout of Mirage that this code runs from, if it does."""
+    root = Path(__file__).parent.parent
     try:
+        # Without these, an installation inside somebody else's repository would claim that one's commit.
+        if not (root / ".git").exists() or "name = mirage-gan" not in (root / "setup.cfg").read_text(encoding="utf-8"):
+            return None
+        command = ["git", f"--git-dir={root / '.git'}", "rev-parse", "HEAD"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -1,6 +1,7 @@
 """What the command lines of training and export share."""
 
 import io
+import os
 import signal
 import sys
 import tempfile

@@ -20,7 +20,7 @@ from PIL import Image
 
 from export import web_page
 from export.bundle import export_bundle
-from export.litert import litert_generator
+from export.readers import litert_reader
 from pipeline.errors import MirageError
 from serving import Generator
 from serving.latents import latents
@@ -44,7 +44,7 @@ def test_litert_makes_the_same_pictures(runs, tmp_path, kind):
     export_bundle(runs / kind, tmp_path / "out", ["onnx", "litert"])
     manifest = read_manifest(tmp_path / "out")
     assert manifest.document["parity"]["litert"]["max_difference"] <= 1e-5
-    generate = litert_generator(tmp_path / "out" / "generator.tflite", manifest.model)
+    generate = litert_reader(tmp_path / "out" / "generator.tflite", manifest.model).generate
     expected = Generator.load(tmp_path / "out").sample(5, labels=None)
     z, labels = latents(np.arange(5), manifest.model.latent_dim), np.arange(5) % 2
     assert np.abs(np.rint((generate(z, labels) + 1) * 127.5) - expected).max() <= 1
@@ -115,6 +115,23 @@ def test_node_makes_the_same_pictures(runs, tmp_path, kind, node_modules):
     in_turn = np.arange(60) % 2 if generator.info.conditional else None
     drawn = generator.sample(60, seed=3, labels=in_turn).reshape(6, 10, height, width, channels)
     assert share_of_different_pixels(values, drawn) <= 0.001
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("seeds", "labels"), [([1], [-1]), ([1], [2]), ([], [])])
+def test_node_refuses_what_is_refused_everywhere(runs, tmp_path, node_modules, seeds, labels):
+    export_bundle(runs / "dcgan", tmp_path / "bundle", ["onnx"])
+    program = f"""
+        import {{ load, sample }} from "{node_modules}/sample.mjs";
+        const {{ model, session }} = await load("{tmp_path}/bundle");
+        console.log((await sample(session, model, [1], [1])).length);
+        await sample(session, model, {seeds}, {labels});
+        console.log("not refused");
+    """
+    command = ["node", "--input-type=module", "--eval", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, f"{16 * 16 * 3}\n")
+    assert "out of data bounds" in done.stderr or "Reshape" in done.stderr
 
 
 @pytest.fixture(scope="module")

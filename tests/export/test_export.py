@@ -17,7 +17,8 @@ import export.__main__ as command
 from export import bundle as bundle_module
 from export.bundle import export_bundle
 from export.onnx_export import OPSET
-from export.parity import check_parity, keras_generator, onnx_generator
+from export.parity import check_parity
+from export.readers import keras_generator, onnx_readers
 from pipeline.checkpoint import load_sampler
 from pipeline.errors import MirageError
 from pipeline.run_file import write_run
@@ -217,20 +218,21 @@ def test_sample_sheet(runs, kind, size):
         assert picture.size == size
 
 
-def perturbed(path, info):
-    """The ONNX generator with one weight changed a little."""
+def perturbed(folder, info):
+    """The readers of an ONNX generator with one weight changed a little."""
+    path = folder / "generator.onnx"
     model = onnx.load(path)
     weight = max(model.graph.initializer, key=lambda tensor: np.prod(tensor.dims))
     values = onnx.numpy_helper.to_array(weight).copy()
     values.flat[0] += 0.01
     weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
     onnx.save(model, path)
-    return onnx_generator(path, info)
+    return onnx_readers(folder, info)
 
 
 def test_the_parity_gate_fails_and_leaves_nothing_behind(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(bundle_module, "onnx_generator", perturbed)
-    with pytest.raises(MirageError, match=r"parity: at batch size \d onnx differs"):
+    monkeypatch.setattr(bundle_module, "onnx_readers", perturbed)
+    with pytest.raises(MirageError, match=r"parity: at batch size \d onnx in onnxruntime [\d.]+ differs"):
         export_bundle(runs / "mlp", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -265,7 +267,7 @@ def test_a_failed_export_keeps_the_older_bundle(runs, tmp_path, monkeypatch):
     out = tmp_path / "out"
     export_bundle(runs / "mlp", out, ["onnx"])
     before = (out / "manifest.json").read_bytes()
-    monkeypatch.setattr(bundle_module, "onnx_generator", perturbed)
+    monkeypatch.setattr(bundle_module, "onnx_readers", perturbed)
     with pytest.raises(MirageError, match="parity"):
         export_bundle(runs / "mlp", out)
     assert (out / "manifest.json").read_bytes() == before
@@ -296,9 +298,10 @@ def call(capsys):
 
 
 def test_command_line(call, runs, tmp_path):
-    status, printed, _ = call(f"--run_dir={runs}/mlp", f"--out={tmp_path}/b", "--formats=onnx")
+    status, printed, _ = call(f"--run_dir={runs}/mlp", f"--out={tmp_path}/my b", "--formats=onnx")
     assert status == 0
-    assert f"Done: {tmp_path}/b" in printed
+    assert f"Done: {tmp_path}/my b" in printed
+    assert f"python -m serving.sample '--bundle={tmp_path}/my b' --n=25" in printed
 
 
 @pytest.mark.parametrize(
@@ -308,6 +311,7 @@ def test_command_line(call, runs, tmp_path):
         (["--formats=tflite"], "--formats=tflite"),
         (["--out=full"], "--out=full"),
         (["--out=file"], "--out=file"),
+        (["--out="], "--out is empty"),
         (["--out=file/deeper"], "--out=file/deeper"),
         (["stray"], "'stray'"),
     ],
