@@ -4,7 +4,7 @@
 help:
 	@echo "make demo    train on digits, export, sample with onnxruntime (about 5 minutes on 2 CPU cores)"
 	@echo "make test    run the tests"
-	@echo "make test-slow  run those that take minutes"
+	@echo "make test-slow  run those that take minutes (about 20 minutes)"
 	@echo "make test-browser  run those that need Node.js, npm and Chromium"
 	@echo "make test-clients  run those that need other people's clients, in .venv-clients"
 	@echo "make check   lint, types, architecture"

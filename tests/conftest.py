@@ -1,7 +1,9 @@
 """Shared set-up; without TensorFlow, so that tests/serving runs where there is none."""
 
+import gc
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,36 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds what test_conformance.py takes: only in this file pytest finds options early enough."""
+    """Adds options, which pytest finds early enough only in this file; test_conformance.py takes the first two."""
     parser.addoption("--base_url", help="server that test_conformance.py tests, instead of starting one")
     parser.addoption("--model", help="model of that server; by default generator and sampler")
+    parser.addoption("--brief", action="store_true", help="endurance tests repeat a fifth as often")
+
+
+@pytest.fixture
+def repeats(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """Returns a function that says how often an endurance test repeats something, from how often it should."""
+    return lambda often: -(-often // 5) if request.config.getoption("--brief") else often
+
+
+@pytest.fixture(autouse=True)
+def _release_graphs() -> Iterator[None]:
+    """Frees what tests have traced, of which the processes would otherwise end with gigabytes.
+
+    TensorFlow keeps every custom gradient of every graph, and so the graph, for ever; each reduction over replicas
+    makes one.
+    """
+    yield
+    ops = sys.modules.get("tensorflow.python.framework.ops")
+    if ops is None:
+        return
+    registry = ops.gradient_registry._registry
+    traced = [name for name in registry if name.startswith("CustomGradient")]
+    for name in traced:
+        del registry[name]
+    if traced:
+        sys.modules["keras"].backend.clear_session()
+        gc.collect()
 
 
 @pytest.fixture

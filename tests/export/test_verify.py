@@ -270,11 +270,11 @@ def test_a_header_that_claims_much_reserves_nothing(bundle, capsys):
 
 
 @pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
-def test_damaged_golden_vectors_never_end_in_a_traceback(bundle, capsys, count):
+def test_damaged_golden_vectors_never_end_in_a_traceback(bundle, capsys, count, repeats):
     dice = random.Random(count)
     original = (bundle / "golden.npz").read_bytes()
     plain = zipped(**members(bundle))
-    for _ in range(count):
+    for _ in range(repeats(count)):
         data = bytearray(dice.choice((original, plain)))
         for _ in range(dice.choice((1, 1, 4, 50))):
             place = dice.randrange(len(data))

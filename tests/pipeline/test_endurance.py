@@ -62,14 +62,14 @@ def result(run_dir):
 
 
 @pytest.mark.parametrize("device_data_mb", [2048, 0], ids=["resident", "streamed"])
-def test_killed_at_twenty_random_moments(images, tmp_path, device_data_mb):
+def test_killed_at_twenty_random_moments(images, tmp_path, device_data_mb, repeats):
     moments = random.Random(0)
     log = (tmp_path / "log").open("w+")
     more = {"checkpoint_every": 50, "device_data_mb": device_data_mb, "data_dir": tmp_path / "data"}
     arguments = flags(images, tmp_path / "broken", 20000, **more)
     kills = 0
     with log:
-        while kills < 20:
+        while kills < repeats(20):
             with start("pipeline", *arguments, log=log) as process:
                 # From the imports over the first steps and saves to somewhere in the middle.
                 time.sleep(moments.uniform(1.0, 6.0))
@@ -84,7 +84,7 @@ def test_killed_at_twenty_random_moments(images, tmp_path, device_data_mb):
     assert result(tmp_path / "broken") == result(tmp_path / "straight")
 
 
-def test_a_cluster_that_loses_a_worker_five_times(images, tmp_path):
+def test_a_cluster_that_loses_a_worker_five_times(images, tmp_path, repeats):
     moments = random.Random(0)
     run_dir = tmp_path / "broken"
     arguments = flags(images, run_dir, 3000, checkpoint_every=25)
@@ -92,13 +92,13 @@ def test_a_cluster_that_loses_a_worker_five_times(images, tmp_path):
     log = (tmp_path / "log").open("w+")
     with log, start("pipeline.launch", *options, *arguments, log=log) as process:
         workers = []
-        for _ in range(5):
+        for _ in range(repeats(5)):
             wait_for_saves(process, run_dir, predecessors=workers)
             time.sleep(moments.uniform(0, 2))
             workers = children(process)
             os.kill(moments.choice(workers), signal.SIGKILL)
         finish(process, log)
-        assert Path(log.name).read_text().count("starting all workers again") == 5
+        assert Path(log.name).read_text().count("starting all workers again") == repeats(5)
         with start(
             "pipeline.launch", *options, *flags(images, tmp_path / "straight", 3000, checkpoint_every=25), log=log
         ) as other:

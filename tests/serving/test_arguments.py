@@ -121,7 +121,9 @@ def works_or_is_refused(call):
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)
-def test_any_arguments(generator, examples):
+def test_any_arguments(generator, examples, repeats):
+    examples = repeats(examples)
+
     @settings(max_examples=examples, deadline=None)
     @given(N, SEED, LABELS, st.just(1.0) | FLOATS | ANY)
     def sample(n, seed, labels, truncation):

@@ -177,7 +177,8 @@ def fuzz(folder, count, seed):
 
 
 @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_mutated_bundles_never_crash_nor_write(write_bundle, conditional, count):
+def test_mutated_bundles_never_crash_nor_write(write_bundle, conditional, count, repeats):
+    count = repeats(count)
     outcomes = fuzz(write_bundle(conditional), count, seed=count)
     assert sum(outcomes.values()) == count
     assert outcomes["refused"] > 0.8 * count

@@ -248,7 +248,8 @@ def resident_mb(server):
 
 
 @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_whatever_comes_is_refused_or_answered_right(start_server, digits, generator, count):
+def test_whatever_comes_is_refused_or_answered_right(start_server, digits, generator, count, repeats):
+    count = repeats(count)
     server = start_server(f"--bundle={digits}", "--max_images=16", "--access_log=false")
     server.wait_until_ready()
     rng = random.Random(count)

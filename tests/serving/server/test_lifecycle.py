@@ -344,8 +344,9 @@ def test_workers_that_cannot_start_end_the_server(start_server, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("workers", "rounds"), [(1, 100), (2, 30)])
-def test_two_hundred_restarts_under_load_lose_nothing(start_server, digits, workers, rounds):
+def test_two_hundred_restarts_under_load_lose_nothing(start_server, digits, workers, rounds, repeats):
     """100 by SIGTERM, the next server taking the same port, and 100 by SIGHUP; then 60 of two processes."""
+    rounds = repeats(rounds)
     generator = Generator.load(digits)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
