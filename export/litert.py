@@ -1,8 +1,5 @@
 """LiteRT (once TensorFlow Lite), for phones and microcontrollers: `--formats=...,litert`."""
 
-import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -10,6 +7,7 @@ import tensorflow as tf
 from export.saved_model import generator_function, module_of
 from export.source import Source
 from pipeline.errors import MirageError
+from pipeline.quiet_tensorflow import without_noise
 
 LITERT_FILE = "generator.tflite"
 
@@ -39,7 +37,7 @@ def write_litert(folder: Path, source: Source) -> None:
         return function(z) if label is None else function(z, label)
 
     concrete = tf.function(generate, input_signature=signature).get_concrete_function()
-    with _quiet():
+    with without_noise():
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module_of(source.model))
         (folder / LITERT_FILE).write_bytes(converter.convert())
 
@@ -47,16 +45,3 @@ def write_litert(folder: Path, source: Source) -> None:
 def _one_unless_empty(z: tf.Tensor) -> tf.Tensor:
     """Returns 1; in an empty batch the look-up fails, while the converter drops assertions."""
     return tf.gather(tf.ones([1]), tf.minimum(tf.shape(z)[0] - 1, 0))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps off the terminal what the converter's C++ says on its way to success."""
-    saved = os.dup(2)
-    with open(os.devnull, "w") as nothing:
-        os.dup2(nothing.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)

@@ -17,6 +17,7 @@ from onnx.reference import ReferenceEvaluator
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from export.layouts import session_of
+from pipeline.quiet_tensorflow import without_noise
 from serving.manifest import GENERATOR_FILE, SAMPLER_FILE, ModelInfo
 
 _SLOW_BATCH = 2  # of the reference implementation, which takes up to a second for a picture
@@ -131,8 +132,10 @@ def litert_reader(path: Path, info: ModelInfo) -> Reader:
     """A LiteRT file in its interpreter, on the CPU: what its signature computes."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=str(path), num_threads=1)
-    run = interpreter.get_signature_runner("serving_default")
+    with without_noise():
+        interpreter = Interpreter(model_path=str(path), num_threads=1)
+        interpreter.allocate_tensors()
+        run = interpreter.get_signature_runner("serving_default")
 
     def generate(z: NDArray, label: NDArray) -> NDArray:
         assert interpreter is not None  # a runner does not keep it alive

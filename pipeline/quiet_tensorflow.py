@@ -3,6 +3,7 @@
 import contextlib
 import importlib.abc
 import importlib.util
+import logging
 import os
 import re
 import subprocess
@@ -43,6 +44,8 @@ def quiet_tensorflow() -> None:
     # gast, for AutoGraph; where warnings are errors, functions would silently stay unconverted on Python 3.13.
     message = r".*got an unexpected keyword argument '___pyct_anno'"
     warnings.filterwarnings("ignore", message, DeprecationWarning)
+    # Keras imports it, and on the first day of a user it warns that it looks for fonts.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     if os.environ.setdefault(_LEVEL, "3") == "3" and "tensorflow" not in sys.modules:
         sys.meta_path.insert(0, _Finder())
 

@@ -73,6 +73,7 @@ def test_the_files_are_found():
                 "pipeline.networks",
                 "pipeline.checkpoint",
                 "pipeline.command_line",
+                "pipeline.quiet_tensorflow",
                 # int8 is judged by the data, and scores of the run are kept.
                 "pipeline.data",
                 "pipeline.evaluation",

@@ -1,9 +1,12 @@
 """Image data sets of tensorflow-datasets, by name."""
 
+import contextlib
 import difflib
 import hashlib
+import io
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -169,7 +172,11 @@ def _prepared(config: Config, builder: tfds.core.DatasetBuilder) -> tfds.core.Da
         # tensorflow-datasets has no lock of its own: two processes would fail over each other's files.
         with filelock.FileLock(folder / ".prepare.lock"):
             if not _builder(config).is_prepared():
-                builder.download_and_prepare(download_config=download)
+                print(f"Preparing {config.dataset} below {folder}, once", flush=True)
+                if not sys.stderr.isatty():
+                    tfds.disable_progress_bar()
+                with contextlib.redirect_stdout(io.StringIO()):  # it says the same, in more words
+                    builder.download_and_prepare(download_config=download)
         return _builder(config)
     except Exception as error:  # builders raise what they like: it becomes one sentence, nothing is hidden
         raise MirageError(
