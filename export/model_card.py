@@ -48,8 +48,8 @@ python -m export.verify path/to/this/folder
 ```
 
 The first two need only numpy, onnxruntime and absl-py: `pip install mirage-gan`. In other languages, run one of the
-ONNX files (onnxruntime 1.32 reports itself to its makers unless `ORT_DISABLE_TELEMETRY=1` is in the environment; the two above
-see to that):
+ONNX files. (onnxruntime 1.32 reports itself to its makers unless `ORT_DISABLE_TELEMETRY=1` is in the environment; the
+two above see to that.)
 
 | file | tensor | type | shape | meaning |
 | --- | --- | --- | --- | --- |

@@ -1,5 +1,7 @@
 """Shared set-up; without TensorFlow, so that tests/serving runs where there is none."""
 
+import contextlib
+import ctypes
 import gc
 import os
 import sys
@@ -29,22 +31,34 @@ def repeats(request: pytest.FixtureRequest) -> Callable[[int], int]:
 
 @pytest.fixture(autouse=True)
 def _release_graphs() -> Iterator[None]:
-    """Frees what tests have traced, of which the processes would otherwise end with gigabytes.
+    """Frees what a test has traced, of which the processes would otherwise end with gigabytes.
 
     TensorFlow keeps every custom gradient of every graph, and so the graph, for ever; each reduction over replicas
     makes one.
     """
     yield
     ops = sys.modules.get("tensorflow.python.framework.ops")
-    if ops is None:
-        return
-    registry = ops.gradient_registry._registry
+    registry = ops.gradient_registry._registry if ops else {}
     traced = [name for name in registry if name.startswith("CustomGradient")]
     for name in traced:
         del registry[name]
     if traced:
-        sys.modules["keras"].backend.clear_session()
-        gc.collect()
+        _release()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _release_models() -> Iterator[None]:
+    """Frees what the tests of a file have made."""
+    yield
+    if "tensorflow" in sys.modules:
+        _release()
+
+
+def _release() -> None:
+    sys.modules["keras"].backend.clear_session()
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # glibc keeps what was freed
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @pytest.fixture

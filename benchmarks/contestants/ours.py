@@ -63,8 +63,8 @@ def run(work: Work, rounds: Rounds) -> None:
 
     asked = iter(rounds)
 
-    def gated(config: Config, step: int, step_function: TrainStep, *rest: object) -> trainer.Outcome:
-        return loop(config, step, _Gate(step_function, asked, first), *rest)
+    def gated(config: Config, step: int, step_function: TrainStep, *rest: object, **options: object) -> trainer.Outcome:
+        return loop(config, step, _Gate(step_function, asked, first), *rest, **options)
 
     with tempfile.TemporaryDirectory() as run_dir:
         config = config_of(work, run_dir)

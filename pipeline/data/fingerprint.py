@@ -42,13 +42,22 @@ def folder_fingerprint(root: Path, paths: Sequence[Path], data_dir: str) -> str:
     Raises:
       MirageError: if a file can't be read.
     """
-    key = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]
     try:
-        checksums = file_checksums(root, paths, cache_folder(data_dir) / "fingerprints" / f"{key}.json")
+        checksums = file_checksums(root, paths, _memory_of(root, data_dir))
     except OSError as error:
         raise MirageError(f"file {error.filename} can't be read ({error.strerror}); mend or remove it.") from None
     by_name = sorted((os.fsencode(_name(path, root)), checksum) for path, checksum in checksums.items())
     return fingerprint_of(part for entry in by_name for part in entry)
+
+
+def _memory_of(root: Path, data_dir: str) -> Path | None:
+    key = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]
+    try:
+        return cache_folder(data_dir) / "fingerprints" / f"{key}.json"
+    except MirageError:
+        if data_dir:
+            raise
+        return None  # a user without home directory
 
 
 def fingerprint_of(parts: Iterable[bytes | str]) -> str:
@@ -60,19 +69,19 @@ def fingerprint_of(parts: Iterable[bytes | str]) -> str:
     return digest.hexdigest()
 
 
-def file_checksums(root: Path, paths: Sequence[Path], memory: Path) -> dict[Path, str]:
+def file_checksums(root: Path, paths: Sequence[Path], memory: Path | None) -> dict[Path, str]:
     """Returns the SHA-256 of files, in hexadecimal.
 
     Args:
       root: folder of all of them.
       paths: the files.
-      memory: file of what was found before. It is written if that saves time later; where it can't be,
+      memory: file of what was found before, or None. It is written if that saves time later; where it can't be,
         a warning says so. One that is damaged counts as missing.
 
     Raises:
       OSError: if one of `paths` can't be read.
     """
-    known = _recall(memory)
+    known = {} if memory is None else _recall(memory)
     started, start_ns = time.perf_counter(), time.time_ns()
     found, remembered = {}, {}
     for path in tqdm.tqdm(paths, "checksums", unit="file", file=sys.stderr, delay=_PROGRESS_S, disable=None):
@@ -86,7 +95,7 @@ def file_checksums(root: Path, paths: Sequence[Path], memory: Path) -> dict[Path
         found[path] = str(entry[-1])
         if max(status.st_mtime_ns, status.st_ctime_ns) < start_ns - _SETTLED_NS:
             remembered[name] = entry
-    if remembered != known and time.perf_counter() - started > _WORTHWHILE_S:
+    if memory is not None and remembered != known and time.perf_counter() - started > _WORTHWHILE_S:
         _remember(memory, remembered)
     return found
 

@@ -155,11 +155,8 @@ def test_the_working_directory_and_empty_folders(tmp_path, monkeypatch, out):
     assert sorted(path.name for path in Path(out).iterdir()) == ["generator.onnx", "manifest.json", "web"]
 
 
-@pytest.mark.parametrize(
-    ("name", "listed"),
-    [("../outside", True), ("/etc/passwd", True), ("elsewhere/file", True), (".git", True), ("a/../../outside", True)],
-)
-def test_a_manifest_that_lists_what_is_no_file_of_its_folder(bundle, tmp_path, name, listed):
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "elsewhere/file", ".git", "a/../../outside"])
+def test_a_manifest_that_lists_what_is_no_file_of_its_folder(bundle, tmp_path, name):
     (tmp_path / "outside").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_text("mine")
@@ -168,7 +165,7 @@ def test_a_manifest_that_lists_what_is_no_file_of_its_folder(bundle, tmp_path, n
     document = json.loads((bundle / "manifest.json").read_text())
     document["files"][name] = {"sha256": ""}
     (bundle / "manifest.json").write_text(json.dumps(document))
-    with pytest.raises(MirageError, match="which is no file in it"):
+    with pytest.raises(MirageError, match=r"which is no file in it|can't be used, so nothing is replaced"):
         target_of(bundle)
     assert (tmp_path / "outside").read_text() == (tmp_path / "folder" / "file").read_text() == "mine"
 

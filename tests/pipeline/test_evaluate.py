@@ -168,7 +168,9 @@ def bundle(root, monkeypatch):
     def make(info=None, **changes):
         model = {"latent_dim": 4, "image_shape": (16, 16, 1), "conditional": False, "class_names": (), **(info or {})}
         provenance = {**origin, **{name: {**origin[name], **change} for name, change in changes.items()}}
-        manifest = serving.manifest.Manifest("", ModelInfo(**model), {}, {"provenance": provenance} if origin else {})
+        manifest = serving.manifest.Manifest(
+            "", ModelInfo(**model), {}, {}, {"provenance": provenance} if origin else {}
+        )
         monkeypatch.setattr(serving.generator.Generator, "load", lambda path: Drawing(manifest.model))
         monkeypatch.setattr(serving.manifest, "read_manifest", lambda path: manifest)
         return "--bundle=b"
