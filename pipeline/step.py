@@ -182,9 +182,13 @@ class TrainStep:
             for name, values in vars(batch).items()
             if name not in whole
         }
-        for part in tf.range(parts):
-            micro_batch = Batch(**{name: values[part] for name, values in batches.items()}, **whole)
-            more, values = self._micro_batch(update, micro_batch)
+        # TensorFlow reduces nothing over replicas inside a loop of a graph, and batch norm does.
+        alone = self._strategy.num_replicas_in_sync == 1
+        for part in tf.range(parts) if alone else range(parts):
+            # One after the other, or all parts would take memory at once.
+            with tf.control_dependencies([] if alone else [figures, *gradients]):
+                micro_batch = Batch(**{name: tf.identity(values[part]) for name, values in batches.items()}, **whole)
+                more, values = self._micro_batch(update, micro_batch)
             gradients = [a + b for a, b in zip(gradients, more, strict=True)]
             figures += values
         return gradients, figures

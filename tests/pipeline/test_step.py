@@ -184,8 +184,10 @@ def test_accumulated_gradients_are_those_of_the_larger_batch(objective, replicas
     ],
     ids=lambda config: config.objective,
 )
-def test_every_kind_of_loss_can_be_accumulated(config):
-    _, train = make(dataclasses.replace(config, model="mlp", batch_size=4, accumulate=2), make_strategy("one_device"))
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_every_kind_of_loss_can_be_accumulated(config, replicas):
+    config = dataclasses.replace(config, model="mlp", batch_size=4, accumulate=2)
+    _, train = make(config, make_strategy("one_device") if replicas == 1 else make_strategy("mirrored", replicas))
     assert np.all(np.isfinite(train(2)))
 
 
