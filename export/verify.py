@@ -18,6 +18,7 @@ from absl import app
 from export.closeness import closeness
 from export.golden import read_golden
 from export.timing import in_turn, timed
+from serving import command_line
 from serving.generator import Generator, open_session
 from serving.latents import latents
 from serving.manifest import (
@@ -191,7 +192,8 @@ def run() -> None:
     sys.modules["__main__"].__doc__ = __doc__
     if isinstance(sys.stdout, io.TextIOWrapper):  # of which paths may need more than its encoding has
         sys.stdout.reconfigure(errors="backslashreplace")
-    app.run(main)
+    with command_line.told_to_stop():
+        app.run(main)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
 """What the command lines of the edge share."""
 
+import contextlib
 import io
+import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 
 from absl import app, flags
 
@@ -29,6 +33,32 @@ def run(
         flags.FLAGS[name] = own[name]
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], own[name])
     app.run(lambda argv: main(flags.FLAGS, argv))
+
+
+@contextlib.contextmanager
+def told_to_stop() -> Iterator[None]:
+    """Ends the process with one line and status 130 after Ctrl-C, 143 after SIGTERM or SIGHUP, while it is entered.
+
+    What was being written is cleaned up first, as after any exception.
+    """
+    heard: list[signal.Signals] = []
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        if not heard:
+            heard.append(signal.Signals(number))
+            raise KeyboardInterrupt
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup has the last one ignored
+            signal.signal(number, hear)
+    try:
+        yield
+    except KeyboardInterrupt:
+        stopped = heard[0] if heard else signal.SIGINT
+        with contextlib.suppress(OSError):  # nobody listens
+            os.write(2, f"{stopped.name}: stopped.\n".encode())
+        os._exit(130 if stopped == signal.SIGINT else 143)
 
 
 def say(message: str) -> None:

@@ -82,7 +82,8 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
 
 def run() -> None:
     """Entry point of `python -m serving.sample` and of `mirage-sample`."""
-    command_line.run(__doc__, define_flags, main)
+    with command_line.told_to_stop():
+        command_line.run(__doc__, define_flags, main)
 
 
 if __name__ == "__main__":

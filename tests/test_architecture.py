@@ -92,6 +92,7 @@ def test_the_files_are_found():
                 "serving.latents",
                 "serving.onnx_file",
                 "serving.png",
+                "serving.command_line",
                 "serving.runtime",
             ),
         ),
