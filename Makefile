@@ -24,7 +24,9 @@ demo: .venv/installed
 	@sh scripts/demo
 
 test: .venv/installed
-	.venv/bin/python -m pytest -q -n 2 --dist loadfile
+	# In two parts, each in new processes: what TensorFlow compiles for one test it keeps until the end.
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/pipeline
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/pipeline
 
 test-slow: .venv/installed
 	.venv/bin/python -m pytest -q -m slow
