@@ -1,6 +1,8 @@
 """What the command lines of the edge share."""
 
 import io
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -28,7 +30,20 @@ def run(
     for name in own:
         flags.FLAGS[name] = own[name]
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], own[name])
-    app.run(lambda argv: main(flags.FLAGS, argv))
+    try:
+        app.run(lambda argv: main(flags.FLAGS, argv))
+    except KeyboardInterrupt:  # what was begun has been removed; it ends as by the signal, without a traceback
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+
+
+def tell(message: str) -> None:
+    """Writes a line to standard output; if nobody takes it, what it tells of has been done nevertheless."""
+    try:
+        print(message, flush=True)
+    except OSError:
+        # What is left of it would fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(message: str) -> None:

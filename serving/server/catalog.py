@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from serving.generator import GENERATOR_FILES, Generator
-from serving.manifest import MANIFEST_FILE, BundleError, sha256
+from serving.generator import Generator
+from serving.manifest import MANIFEST_FILE, BundleError
 from serving.server.protocol import TensorSpec
 
 MAX_TRUNCATION = 10
@@ -33,7 +33,7 @@ class Bundle:
       name: what it is called.
       version: its version, a number; "1" outside repositories.
       generator: its generator.
-      digest: the start of its generator file's SHA-256, which tells pictures of one file from those of another.
+      digest: the start of its generator file's seal, which tells pictures of one file from those of another.
     """
 
     name: str
@@ -176,8 +176,7 @@ def _load(place: _Place, precision: str) -> Bundle:
         generator = Generator.load(path, threads=1, precision=precision)
         for count in (generator.chunk, 1):  # the first runs allocate memory
             generator.sample(count)
-        file = path if path.suffix == ".onnx" else path / GENERATOR_FILES[precision]
-        return Bundle(name, version, generator, sha256(file)[:16])
+        return Bundle(name, version, generator, generator.seal[:16])
     except BundleError:
         raise
     except Exception as error:

@@ -61,6 +61,13 @@ def test_a_file_alone_is_a_bundle(digits):
     )
 
 
+def test_a_folder_may_be_called_like_a_file(digits, tmp_path):
+    (tmp_path / "digits.onnx").symlink_to(digits)
+    bundle = load([str(tmp_path / "digits.onnx")], None, "float32").bundle()
+    assert bundle.digest == load([str(digits)], None, "float32").bundle().digest == bundle.generator.seal[:16]
+    assert bundle.digest.encode() in (digits / "generator.onnx").read_bytes()
+
+
 def test_digests_tell_files_apart(digits, flags_bundle):
     bundles = load([str(digits), f"other={flags_bundle}"], None, "float32")
     assert bundles.bundle("digits").digest != bundles.bundle("other").digest
