@@ -77,6 +77,7 @@ def test_the_files_are_found():
                 # int8 is judged by the data, and scores of the run are kept.
                 "pipeline.data",
                 "pipeline.evaluation",
+                "pipeline.files",
                 "pipeline.folders",
                 "pipeline.metrics",
                 "pipeline.run_log",

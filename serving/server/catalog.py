@@ -206,16 +206,17 @@ def _repository(folder: Path) -> tuple[list[_Place], list[str]]:
         raise BundleError(f"--repository={folder} can't be read ({error.strerror}).") from None
     places, left_out = [], []
     for path in paths:
+        where = str(path) if str(path).isprintable() else repr(str(path))
         try:
             inside = sorted(path.iterdir()) if path.is_dir() else []
             versions = [each for each in inside if _is_version(each.name) and each.is_dir()]
         except OSError as error:
-            left_out.append(f"{path} can't be read ({error.strerror}).")
+            left_out.append(f"{where} can't be read ({error.strerror}).")
             continue
         if versions and not _NAME.fullmatch(path.name):
-            left_out.append(f"{path} has a name that can't be served; expected letters, digits, '_', '.' and '-'.")
+            left_out.append(f"{where} has a name that can't be served; expected letters, digits, '_', '.' and '-'.")
         elif not versions and MANIFEST_FILE in (each.name for each in inside):
-            left_out.append(f"{path} is a bundle without a version; move it to {path / '1'}.")
+            left_out.append(f"{where} is a bundle without a version; move it into a folder 1 there.")
         else:
             places += [(path.name, version.name, version) for version in versions]
     return places, left_out
