@@ -18,6 +18,7 @@ from typing import TypeVar
 from serving.generator import Generator
 from serving.manifest import MANIFEST_FILE, BundleError
 from serving.server.protocol import TensorSpec
+from serving.session import first_line
 
 MAX_TRUNCATION = 10
 _T = TypeVar("_T")
@@ -180,8 +181,8 @@ def _load(place: _Place, precision: str) -> Bundle:
     except BundleError:
         raise
     except Exception as error:
-        line = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
-        raise BundleError(f"{path} can't be loaded ({type(error).__name__}: {line}); export it again.") from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise BundleError(f"{path} can't be loaded ({reason}); export it again.") from error
 
 
 def _place(text: str) -> _Place:
