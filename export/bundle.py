@@ -79,6 +79,7 @@ def export_bundle(
     if layout not in LAYOUTS:
         raise MirageError(f"--layout={layout} is not known; choose from {', '.join(LAYOUTS)}.")
     target_of(out)
+    _now()  # before the work
     source = Source.load(run_dir, checkpoint, dataset)
     with placed(out) as folder:
         _build(folder, source, formats, layout, num_samples)
@@ -168,4 +169,9 @@ def _write_manifest(folder: Path, source: Source, sections: Mapping[str, Any]) -
 def _now() -> datetime.datetime:
     """The time; reproducible builds set it (reproducible-builds.org, SOURCE_DATE_EPOCH)."""
     fixed = os.environ.get("SOURCE_DATE_EPOCH")
-    return datetime.datetime.fromtimestamp(int(fixed), datetime.UTC) if fixed else datetime.datetime.now(datetime.UTC)
+    if not fixed:
+        return datetime.datetime.now(datetime.UTC)
+    try:
+        return datetime.datetime.fromtimestamp(int(fixed), datetime.UTC)
+    except (ValueError, OverflowError, OSError):
+        raise MirageError(f"SOURCE_DATE_EPOCH={fixed} is no time; expected seconds since 1970, or unset it.") from None

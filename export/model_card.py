@@ -1,5 +1,6 @@
 """The bundle's README.md: what the model is, how good, and how to use it."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -103,7 +104,7 @@ def model_card(source: Source, sections: Mapping[str, Any]) -> str:
         channels=channels,
         colours="grey" if channels == 1 else "RGB",
         latent_dim=info.latent_dim,
-        classes=", ".join(info.class_names) or "none",
+        classes=", ".join(info.class_names).replace("|", "\\|") or "none",
         model=config.model,
         parameters=source.model.count_params(),
         objective=config.objective,
@@ -115,7 +116,7 @@ def model_card(source: Source, sections: Mapping[str, Any]) -> str:
         if config.ema_images
         else "last weights",
         scores=_score_rows(sections["scores"]),
-        label=f', labels="{info.class_names[0]}"' if info.conditional else "",
+        label=f", labels={json.dumps(info.class_names[0], ensure_ascii=False)}" if info.conditional else "",
         tensors=_tensors(source, sections["onnx"]),
         elsewhere=_elsewhere(source.info.conditional, sections),
         samplers=", ".join(sections["sampler_readers"]) or "none",

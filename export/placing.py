@@ -2,6 +2,7 @@
 
 import contextlib
 import filecmp
+import hashlib
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from pipeline.errors import MirageError
 from serving.manifest import MANIFEST_FILE, BundleError, read_manifest
 
 _LOCK = "mirage-export.lock"  # in every folder that an export builds in, held as long as it lives
+_WORKSHOP = ".mirage-export-"  # how their names begin
 _NAMED = 5  # files that an error names
 
 
@@ -32,17 +34,11 @@ def target_of(out: Path) -> Path:
     try:
         target = out.resolve()
         if target.is_dir():
-            _listed(target)
+            _listed(target, out)
         elif target.exists():
             raise MirageError(f"--out={out} is a file; choose a new folder.")
     except (OSError, RuntimeError) as error:  # a loop of symbolic links is a RuntimeError
         raise MirageError(f"--out={out} can't be used ({_reason(error)}); choose a new folder.") from None
-    except BundleError as error:
-        if (target / MANIFEST_FILE).exists():
-            raise MirageError(
-                f"--out={out} holds a manifest that can't be used, so nothing is replaced: {error}"
-            ) from None
-        raise MirageError(f"--out={out} is a folder with other files; choose a new folder.") from None
     return target
 
 
@@ -94,7 +90,9 @@ def _reason(error: Exception) -> str:
 def _workshop(target: Path, out: Path) -> Iterator[Path]:
     """A folder to build in: inside the target if there is one, which may be a mount point, and beside it otherwise."""
     inside = target.is_dir()
-    place, prefix = (target, ".mirage-export-") if inside else (target.parent, f".{target.name[:100]}-")
+    # Of any name a few letters, since names are of any length and may begin with each other.
+    mark = "" if inside else f"{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
+    place, prefix = target if inside else target.parent, f"{_WORKSHOP}{mark}"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=place, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with FileLock(folder / _LOCK):
@@ -104,8 +102,9 @@ def _workshop(target: Path, out: Path) -> Iterator[Path]:
 
 def _clear(place: Path, prefix: str, own: Path, out: Path) -> None:
     """Removes what killed exports left."""
-    for path in place.glob(f"{_escaped(prefix)}*"):
-        if path == own or path.is_symlink() or not (path / _LOCK).is_file():
+    for path in place.glob(f"{prefix}*"):
+        of_another = "-" in path.name.removeprefix(prefix)
+        if path == own or of_another or path.is_symlink() or not (path / _LOCK).is_file():
             continue
         try:
             with FileLock(path / _LOCK, timeout=0):
@@ -116,20 +115,22 @@ def _clear(place: Path, prefix: str, own: Path, out: Path) -> None:
             ) from None
 
 
-def _escaped(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
-
-
-def _listed(folder: Path) -> list[str]:
+def _listed(folder: Path, out: Path) -> list[str]:
     """Files of the bundle in a folder, its manifest last; none if the folder is empty.
 
     Raises:
-      BundleError: if there are files, but no bundle.
-      MirageError: if the manifest lists what is not in the folder.
+      MirageError: if there are files, but no bundle, or if its manifest lists what is not in the folder.
     """
-    if not any(not _is_workshop(path) for path in folder.iterdir()):
+    if all(_is_workshop(path) for path in folder.iterdir()):
         return []
-    names = [*read_manifest(folder).files, MANIFEST_FILE]
+    try:
+        names = [*read_manifest(folder).files, MANIFEST_FILE]
+    except BundleError as error:
+        if (folder / MANIFEST_FILE).exists():
+            raise MirageError(
+                f"--out={out} holds a manifest that can't be used, so nothing is replaced: {error}"
+            ) from None
+        raise MirageError(f"--out={out} is a folder with other files; choose a new folder.") from None
     for name in names:
         path = folder / name
         # The file itself may be a link: then the link is replaced.
@@ -145,7 +146,7 @@ def _is_inside(folder: Path, name: str) -> bool:
 
 
 def _is_workshop(path: Path) -> bool:
-    return path.name.startswith(".mirage-export-") and (path / _LOCK).is_file()
+    return path.name.startswith(_WORKSHOP) and (path / _LOCK).is_file()
 
 
 def _replace(new: Path, target: Path, old: Path, out: Path) -> None:
@@ -154,7 +155,7 @@ def _replace(new: Path, target: Path, old: Path, out: Path) -> None:
     The manifest is replaced at the very end: what is killed before leaves files that the older one lists, or that the
     next export of the same generator recognises.
     """
-    before = _listed(target)
+    before = _listed(target, out)
     after = [path.relative_to(new).as_posix() for path in new.rglob("*") if path.is_file()]
     after.sort(key=lambda name: name == MANIFEST_FILE)  # last
     foreign = [name for name in after if not _is_inside(target, name)]
@@ -183,7 +184,16 @@ def _replace(new: Path, target: Path, old: Path, out: Path) -> None:
             source.parent.mkdir(parents=True, exist_ok=True)
             destination.replace(source)
         raise
-    for name in before:
-        for parent in list((target / name).relative_to(target).parents)[:-1]:
-            with contextlib.suppress(OSError):  # others' files are in it, or it is gone
-                (target / parent).rmdir()
+    _remove_empty(target, before, after)
+
+
+def _remove_empty(target: Path, before: list[str], after: list[str]) -> None:
+    """Removes folders in which the older bundle had files, and the new one has none, if nobody else has."""
+    older, newer = ({parent for name in names for parent in PurePosixPath(name).parents} for names in (before, after))
+    for folder in sorted(older - newer, key=lambda each: len(each.parts), reverse=True):
+        with contextlib.suppress(OSError):  # others' files are in it, or it is gone
+            for inner in (target / folder).iterdir():  # TensorFlow makes folders without files
+                if inner.is_dir() and not inner.is_symlink():
+                    with contextlib.suppress(OSError):
+                        inner.rmdir()
+            (target / folder).rmdir()

@@ -1,8 +1,6 @@
 """What reads an exported format: its writer's own library, and those that others use."""
 
 import dataclasses
-import importlib.metadata
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +15,10 @@ from onnx.reference import ReferenceEvaluator
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from export.layouts import session_of
+from export.source import version
 from pipeline.quiet_tensorflow import without_noise
 from serving.manifest import GENERATOR_FILE, SAMPLER_FILE, ModelInfo
+from serving.runtime import ort
 
 _SLOW_BATCH = 2  # of the reference implementation, which takes up to a second for a picture
 
@@ -96,15 +96,15 @@ def _session_reader(folder: Path, info: ModelInfo) -> Reader:
 def onnx_readers(folder: Path, info: ModelInfo) -> Iterator[Reader]:
     """The ONNX files in onnxruntime, in ONNX's reference implementation and, if it is installed, in OpenVINO."""
     generator, sampler = (onnx.load(folder / name) for name in (GENERATOR_FILE, SAMPLER_FILE))
-    name = f"onnxruntime {importlib.metadata.version('onnxruntime')}"
+    name = f"onnxruntime {ort.__version__}"
     yield _onnx_reader(name, info, session_of(generator).run, session_of(sampler).run, None)
     name = f"onnx.reference {onnx.__version__}"
     yield _onnx_reader(name, info, ReferenceEvaluator(generator).run, ReferenceEvaluator(sampler).run, _SLOW_BATCH)
-    if importlib.util.find_spec("openvino"):
+    # Not by looking for a module: any folder of that name would be one.
+    if number := version("openvino"):
         run = openvino_function(folder / GENERATOR_FILE)
-        version = importlib.metadata.version("openvino")
         # Not the sampler, see there.
-        yield Reader(f"openvino {version}", lambda z, label: run({"z": z, **_label(label, info)}))
+        yield Reader(f"openvino {number}", lambda z, label: run({"z": z, **_label(label, info)}))
 
 
 def _onnx_reader(name: str, info: ModelInfo, generator: Any, sampler: Any, max_batch: int | None) -> Reader:
@@ -141,7 +141,7 @@ def litert_reader(path: Path, info: ModelInfo) -> Reader:
         assert interpreter is not None  # a runner does not keep it alive
         return run(z=z, **_label(label, info))["image"]
 
-    return Reader(f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}", generate)
+    return Reader(f"ai-edge-litert {version('ai-edge-litert')}", generate)
 
 
 def _label(label: NDArray, info: ModelInfo) -> dict[str, NDArray]:

@@ -6,19 +6,17 @@ Ends with 0 if all is well and with 1 if anything is not.
 """
 
 import functools
-import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from absl import app
 
 from export.closeness import closeness
 from export.golden import read_golden
 from export.timing import in_turn, timed
-from serving import command_line
+from pipeline import command_line
 from serving.generator import Generator, open_session
 from serving.latents import latents
 from serving.manifest import (
@@ -189,11 +187,7 @@ def main(argv: Sequence[str]) -> int:
 
 def run() -> None:
     """Entry point of `python -m export.verify` and of `mirage-verify`."""
-    sys.modules["__main__"].__doc__ = __doc__
-    if isinstance(sys.stdout, io.TextIOWrapper):  # of which paths may need more than its encoding has
-        sys.stdout.reconfigure(errors="backslashreplace")
-    with command_line.told_to_stop():
-        app.run(main)
+    command_line.run(__doc__, lambda values: None, lambda values, argv: main(argv))
 
 
 if __name__ == "__main__":

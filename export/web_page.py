@@ -11,6 +11,7 @@ from pathlib import Path
 
 from export.source import Source
 from pipeline.errors import MirageError
+from pipeline.files import write_file
 from pipeline.folders import local_folder
 from serving.manifest import GENERATOR_FILE, SAMPLER_FILE
 
@@ -71,7 +72,6 @@ def _fetch(cache: Path) -> None:
             ) from None
         except subprocess.CalledProcessError as error:
             raise MirageError(f"npm can't fetch {package} ({error.stderr.strip()[-200:]}).") from None
-        cache.mkdir(parents=True, exist_ok=True)
         (archive,) = Path(folder).glob("*.tgz")
         with tarfile.open(archive) as tar:
             for name, digest in _ORT_FILES.items():
@@ -79,9 +79,13 @@ def _fetch(cache: Path) -> None:
                 content = member.read() if member else b""
                 if hashlib.sha256(content).hexdigest() != digest:
                     raise MirageError(f"{name} of {package} does not have the checksum that was expected of it.")
-                partial = cache / f"{name}.partial"
-                partial.write_bytes(content)
-                partial.replace(cache / name)
+                try:
+                    cache.mkdir(parents=True, exist_ok=True)
+                    write_file(cache / name, content)
+                except OSError as error:
+                    raise MirageError(
+                        f"{package} can't be kept in {cache} ({error.strerror}); make room there, or leave web out."
+                    ) from None
 
 
 def _is(path: Path, digest: str) -> bool:

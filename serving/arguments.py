@@ -8,6 +8,7 @@ import math
 import numbers
 import operator
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -86,11 +87,11 @@ def matrix(name: str, value: ArrayLike, columns: int) -> NDArray[np.float32]:
     Raises:
       ValueError: for anything else.
     """
-    if is_masked(value):
+    if is_masked(value) or (isinstance(value, Sequence) and any(map(is_masked, value))):
         raise ValueError(f"{name} is a masked array; expected one without hidden values, such as {name}.filled(0).")
     try:
         array = np.asarray(value)
-    except (TypeError, ValueError):
+    except Exception:  # which one is up to the object, such as another library's tensor
         raise ValueError(f"{name} is {described(value)}; expected an array [n, {columns}].") from None
     if array.dtype.kind not in "fiu" or array.ndim != 2 or array.shape[1] != columns:
         raise ValueError(

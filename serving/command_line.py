@@ -35,6 +35,15 @@ def run(
     app.run(lambda argv: main(flags.FLAGS, argv))
 
 
+def tell(message: str) -> None:
+    """Writes a line to standard output; if nobody takes it, what it tells of has been done nevertheless."""
+    try:
+        print(message, flush=True)
+    except OSError:
+        # What is left of it would fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextlib.contextmanager
 def told_to_stop() -> Iterator[None]:
     """Ends the process with one line and status 130 after Ctrl-C, 143 after SIGTERM or SIGHUP, while it is entered.

@@ -152,6 +152,11 @@ class Generator:
         """Largest batch that is worth running at once; `sample` and `decode` cut what exceeds it."""
         return self._chunk
 
+    @property
+    def seal(self) -> str:
+        """SHA-256 of what its file held when it was loaded, in hexadecimal; empty if it was made of a session."""
+        return self._source.seal.decode() if self._source is not None else ""
+
     def sample(self, n: int, seed: int = 0, labels: Labels = None, *, truncation: float = 1.0) -> NDArray[np.uint8]:
         """Makes `n` images; image i has the seed `seed + i`.
 

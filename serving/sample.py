@@ -72,8 +72,11 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
     except OSError as error:
         command_line.say(f"error: --out={out} can't be written ({error.strerror}).")
         return 1
+    except MemoryError:
+        command_line.say(f"error: a sheet of --n={values.n} images is larger than memory; ask for fewer.")
+        return 1
     height, width, _ = generator.image_shape
-    print(
+    command_line.tell(
         f"{out}: {values.n} images of {height}x{width}, seeds {values.seed} to {values.seed + values.n - 1}, "
         f"{milliseconds / values.n:.2f} ms each"
     )

@@ -77,6 +77,7 @@ def test_the_files_are_found():
                 # int8 is judged by the data, and scores of the run are kept.
                 "pipeline.data",
                 "pipeline.evaluation",
+                "pipeline.files",
                 "pipeline.folders",
                 "pipeline.metrics",
                 "pipeline.run_log",
@@ -92,7 +93,6 @@ def test_the_files_are_found():
                 "serving.latents",
                 "serving.onnx_file",
                 "serving.png",
-                "serving.command_line",
                 "serving.runtime",
             ),
         ),

@@ -2,7 +2,7 @@
 //
 //   npm install && node sample.mjs path/to/bundle sheet.png [seed] [class]
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { deflateSync } from "node:zlib";
@@ -66,7 +66,8 @@ function png(pixels, [height, width, channels], columns) {
   return Buffer.concat([signature, chunk("IHDR", header), chunk("IDAT", deflateSync(lines)), chunk("IEND", Buffer.alloc(0))]);
 }
 
-if (fileURLToPath(import.meta.url) === process.argv[1]) {
+// Node knows a module by its real path, whatever link it was called by.
+if (process.argv[1] && fileURLToPath(import.meta.url) === realpathSync(process.argv[1])) {
   const [bundle, out, seed = "0", label] = process.argv.slice(2);
   if (!out) {
     console.error("error: expected a bundle and a .png file; as in node sample.mjs bundles/digits sheet.png 7 3");

@@ -15,9 +15,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from serving.generator import GENERATOR_FILES, Generator
-from serving.manifest import MANIFEST_FILE, BundleError, sha256
+from serving.generator import Generator
+from serving.manifest import MANIFEST_FILE, BundleError
 from serving.server.protocol import TensorSpec
+from serving.session import first_line
 
 MAX_TRUNCATION = 10
 _T = TypeVar("_T")
@@ -33,7 +34,7 @@ class Bundle:
       name: what it is called.
       version: its version, a number; "1" outside repositories.
       generator: its generator.
-      digest: the start of its generator file's SHA-256, which tells pictures of one file from those of another.
+      digest: the start of its generator file's seal, which tells pictures of one file from those of another.
     """
 
     name: str
@@ -176,13 +177,12 @@ def _load(place: _Place, precision: str) -> Bundle:
         generator = Generator.load(path, threads=1, precision=precision)
         for count in (generator.chunk, 1):  # the first runs allocate memory
             generator.sample(count)
-        file = path if path.suffix == ".onnx" else path / GENERATOR_FILES[precision]
-        return Bundle(name, version, generator, sha256(file)[:16])
+        return Bundle(name, version, generator, generator.seal[:16])
     except BundleError:
         raise
     except Exception as error:
-        line = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
-        raise BundleError(f"{path} can't be loaded ({type(error).__name__}: {line}); export it again.") from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise BundleError(f"{path} can't be loaded ({reason}); export it again.") from error
 
 
 def _place(text: str) -> _Place:
@@ -207,16 +207,17 @@ def _repository(folder: Path) -> tuple[list[_Place], list[str]]:
         raise BundleError(f"--repository={folder} can't be read ({error.strerror}).") from None
     places, left_out = [], []
     for path in paths:
+        where = str(path) if str(path).isprintable() else repr(str(path))
         try:
             inside = sorted(path.iterdir()) if path.is_dir() else []
             versions = [each for each in inside if _is_version(each.name) and each.is_dir()]
         except OSError as error:
-            left_out.append(f"{path} can't be read ({error.strerror}).")
+            left_out.append(f"{where} can't be read ({error.strerror}).")
             continue
         if versions and not _NAME.fullmatch(path.name):
-            left_out.append(f"{path} has a name that can't be served; expected letters, digits, '_', '.' and '-'.")
+            left_out.append(f"{where} has a name that can't be served; expected letters, digits, '_', '.' and '-'.")
         elif not versions and MANIFEST_FILE in (each.name for each in inside):
-            left_out.append(f"{path} is a bundle without a version; move it to {path / '1'}.")
+            left_out.append(f"{where} is a bundle without a version; move it into a folder 1 there.")
         else:
             places += [(path.name, version.name, version) for version in versions]
     return places, left_out

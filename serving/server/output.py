@@ -6,6 +6,7 @@ slow.
 
 import contextlib
 import os
+import select
 import sys
 import threading
 import time
@@ -61,6 +62,7 @@ class AccessLog:
         self._lost = 0
         self._wake = threading.Event()
         self._closing = False
+        self._last = b"\n"  # what was written last
         self._thread = threading.Thread(target=self._work, name="access-log", daemon=True)
         self._thread.start()
 
@@ -108,5 +110,12 @@ class AccessLog:
         self._write_all(piece)
 
     def _write_all(self, data: bytes) -> None:
+        if self._last != b"\n" and data:  # a part of a line, whose rest could not be written
+            data = b"\n" + data
         while data:
-            data = data[os.write(self._descriptor, data) :]
+            try:
+                written = os.write(self._descriptor, data)
+            except BlockingIOError:  # a pipe that somebody has set to non-blocking
+                select.select([], [self._descriptor], [])
+                continue
+            self._last, data = data[written - 1 : written], data[written:]

@@ -4,6 +4,7 @@ What is marked `browser` needs Node.js with npm, and Chromium (its path in $MIRA
 """
 
 import functools
+import hashlib
 import http.server
 import io
 import json
@@ -77,6 +78,20 @@ def test_without_npm_a_page_is_refused(runs, tmp_path, monkeypatch):
     with pytest.raises(MirageError, match="needs npm"):
         export_bundle(runs / "mlp", tmp_path / "out", ["onnx", "web"])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "package" / "dist").mkdir(parents=True)
+    (tmp_path / "package" / "dist" / "ort.mjs").write_text("code")
+    npm = tmp_path / "npm"
+    npm.write_text(f"#!/bin/sh\ntar -czf ort.tgz -C {tmp_path} package\n")
+    npm.chmod(0o755)
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(web_page, "_ORT_FILES", {"ort.mjs": hashlib.sha256(b"code").hexdigest()})
+    monkeypatch.setattr(web_page, "_CACHE", tmp_path / "file" / "cache")
+    with pytest.raises(MirageError, match=r"can't be kept in .*/file/cache \(Not a directory\)"):
+        web_page._onnxruntime_web()
 
 
 def seeds_and_labels():

@@ -181,6 +181,13 @@ def test_two_processes_write_the_same_bytes(runs, tmp_path):
     assert read_manifest(tmp_path / "1").document["created"] == "2023-11-14T22:13:20+00:00"
 
 
+@pytest.mark.parametrize("time", ["yesterday", "1e9", "9" * 30])
+def test_a_time_that_is_none_is_refused_before_any_work(runs, tmp_path, monkeypatch, time):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", time)
+    with pytest.raises(MirageError, match=f"SOURCE_DATE_EPOCH={time} is no time"):
+        export_bundle(tmp_path / "nowhere", tmp_path / "out")
+
+
 def test_a_measured_layout_is_one_of_the_exact_forms(runs, tmp_path):
     export_bundle(runs / "dcgan", tmp_path / "out", ["onnx"], layout="measured")
     layout = read_manifest(tmp_path / "out").document["onnx"]["layout"]

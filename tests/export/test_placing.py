@@ -1,5 +1,6 @@
 """Where a bundle appears: users' files survive whatever was exported over them, and whoever was killed."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -230,7 +231,7 @@ def test_what_killed_exports_left_is_removed(bundle, tmp_path, existing):
     with half_built(out, alive=False):
         place = bundle if existing else tmp_path
         assert len([path for path in place.iterdir() if path.name.startswith(".")]) == 1
-        similar = place / (".mirage-export-mine" if existing else ".fresh-mine")
+        similar = place / ".mirage-export-mine"
         similar.mkdir()
         (similar / "precious").write_text("mine")
         replace(out)
@@ -246,6 +247,36 @@ def test_a_second_export_at_the_same_time_is_refused(bundle, tmp_path, existing)
             replace(out)
         process.communicate("")
     assert (out / "part").read_text() == "x"
+
+
+def test_exports_to_names_that_begin_alike_do_not_meet(tmp_path):
+    names = ["digits", "digits-2", "digits-[ab]", "数" * 85]
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            write(stack.enter_context(placed(tmp_path / name)), ["generator.onnx"], name)
+    assert contents(tmp_path) == {f"{name}/generator.onnx": name for name in names}
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def test_what_appears_at_its_place_during_an_export_stays(tmp_path):
+    out = tmp_path / "out"
+
+    def interfered():
+        with placed(out) as folder:
+            write(folder, ["generator.onnx"])
+            out.mkdir()
+            (out / "precious").write_text("mine")
+
+    with pytest.raises(MirageError, match="is a folder with other files"):
+        interfered()
+    assert contents(tmp_path) == {"out/precious": "mine"}
+
+
+def test_empty_folders_of_an_older_bundle_go_with_its_files(bundle):
+    for name in ("saved_model/assets", "mine"):
+        (bundle / name).mkdir()
+    replace(bundle)
+    assert sorted(path.name for path in bundle.iterdir()) == ["generator.onnx", "manifest.json", "mine", "web"]
 
 
 def test_a_revision_is_that_of_this_checkout_or_none(tmp_path, monkeypatch):

@@ -121,6 +121,16 @@ def test_tensorflow_is_not_needed(bundle):
     subprocess.run([sys.executable, "-c", code, str(bundle)], check=True, capture_output=True)
 
 
+@pytest.mark.parametrize("redirected", ["| head -1", ">/dev/full", ">&- 2>&-"])
+def test_the_status_is_right_whoever_takes_the_output(bundle, redirected):
+    line = f'"$0" -m export.verify "$1" {redirected}; exit ${{PIPESTATUS[0]}}'
+    command = ["bash", "-c", line, sys.executable]
+    for path, status in ((bundle, 0), (bundle / "nowhere", 1)):
+        result = subprocess.run([*command, str(path)], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert result.returncode == status
+        assert "Traceback" not in result.stderr
+
+
 def test_no_host_is_asked(bundle, tmp_path):
     environment = {**os.environ, "HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
     environment.pop("ORT_DISABLE_TELEMETRY", None)

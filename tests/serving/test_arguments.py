@@ -28,6 +28,13 @@ HUGE = st.sampled_from([2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**64, 10**30,
 FLOATS = st.floats() | st.floats(width=16).map(np.float16) | st.floats(width=32).map(np.float32)
 
 
+class NoArray:
+    """Refuses as a tensor of PyTorch's does that requires a gradient."""
+
+    def __array__(self, *arguments, **options):
+        raise RuntimeError("can't be converted")
+
+
 def masked(value):
     return np.ma.array(value, mask=True)
 
@@ -95,6 +102,8 @@ STRANGE = st.sampled_from(
         lambda: masked(1),
         lambda: masked([0, 1]),
         lambda: masked(np.zeros((2, 6))),
+        lambda: [masked(np.zeros(6)), np.zeros(6)],
+        lambda: NoArray(),
         lambda: np.ma.masked,
     ]
 ).map(lambda make: make())

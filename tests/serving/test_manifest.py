@@ -113,6 +113,18 @@ def test_verify_file(tmp_path):
         verify_file(tmp_path, manifest, "generator.onnx")
 
 
+@pytest.mark.parametrize(
+    ("name", "said", "message"),
+    [("a.bin", 2, "not have the size"), ("a.onnx", 2**42, "expected at most"), ("a.bin", None, "expected at most")],
+)
+def test_a_huge_file_is_not_read(tmp_path, name, said, message):
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(2**42)
+    entry = {} if said is None else {"bytes": said}
+    with pytest.raises(BundleError, match=message):
+        verify_file(tmp_path, parse_manifest(listing(name, **entry)), name)
+
+
 @pytest.mark.parametrize(("text", "expected"), [("1", 1), ("16", 16), ("4096", 4096)])
 def test_a_chunk_is_a_number(text, expected):
     assert parse_chunk(text) == expected

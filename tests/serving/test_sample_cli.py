@@ -1,6 +1,7 @@
 """The command line of an edge machine."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from serving import Generator, sample
+from serving import Generator, png, sample
 from serving.manifest import ModelInfo
 from tests.processes import ROOT
 
@@ -101,3 +102,33 @@ def test_a_path_that_the_terminal_can_not_show(write_bundle, conditional, tmp_pa
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
     assert out.exists()
+
+
+@pytest.mark.parametrize("redirected", ["| true", ">/dev/full", ">&-", ">&- 2>&- <&-"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_sheet_is_written_whoever_takes_the_output(write_bundle, conditional, tmp_path, redirected, unbuffered):
+    out = tmp_path / "a.png"
+    line = f'"$0" -m serving.sample "$1" "$2" {redirected}; exit ${{PIPESTATUS[0]}}'
+    command = ["bash", "-c", line, sys.executable, f"--bundle={write_bundle(conditional)}", f"--out={out}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert out.exists()
+
+
+def test_ctrl_c_ends_a_command_as_a_signal_does():
+    code = (
+        "import signal; from serving import command_line; "
+        "command_line.run('doc', lambda values: None, lambda values, argv: signal.raise_signal(signal.SIGINT))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (-signal.SIGINT, "")
+
+
+def test_a_sheet_larger_than_memory(call, write_bundle, conditional, tmp_path, monkeypatch):
+    def grid(images, columns):
+        raise MemoryError
+
+    monkeypatch.setattr(png, "grid", grid)
+    status, _, error = call(f"--bundle={write_bundle(conditional)}", "--n=9", f"--out={tmp_path}/a.png")
+    assert (status, error) == (1, "error: a sheet of --n=9 images is larger than memory; ask for fewer.\n")

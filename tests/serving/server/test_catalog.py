@@ -61,6 +61,13 @@ def test_a_file_alone_is_a_bundle(digits):
     )
 
 
+def test_a_folder_may_be_called_like_a_file(digits, tmp_path):
+    (tmp_path / "digits.onnx").symlink_to(digits)
+    bundle = load([str(tmp_path / "digits.onnx")], None, "float32").bundle()
+    assert bundle.digest == load([str(digits)], None, "float32").bundle().digest == bundle.generator.seal[:16]
+    assert bundle.digest.encode() in (digits / "generator.onnx").read_bytes()
+
+
 def test_digests_tell_files_apart(digits, flags_bundle):
     bundles = load([str(digits), f"other={flags_bundle}"], None, "float32")
     assert bundles.bundle("digits").digest != bundles.bundle("other").digest
@@ -173,6 +180,7 @@ def test_what_is_ignored_in_a_repository_and_what_is_named(digits, tmp_path):
     shutil.copytree(digits, tmp_path / "good" / "1")
     shutil.copytree(digits, tmp_path / "flat")
     shutil.copytree(digits, tmp_path / "bad name" / "1")
+    shutil.copytree(digits, tmp_path / "bad\nname" / "1")
     shutil.copytree(digits, tmp_path / ".hidden" / "1")
     shutil.copytree(digits, tmp_path / "good" / "2.tmp")
     (tmp_path / "file").write_text("x")
@@ -183,8 +191,9 @@ def test_what_is_ignored_in_a_repository_and_what_is_named(digits, tmp_path):
     assert found.names == ("good",)
     assert list(found.models["sampler"]) == ["1"]
     assert found.left_out == (
+        f"'{tmp_path}/bad\\nname' has a name that can't be served; expected letters, digits, '_', '.' and '-'.",
         f"{tmp_path}/bad name has a name that can't be served; expected letters, digits, '_', '.' and '-'.",
-        f"{tmp_path}/flat is a bundle without a version; move it to {tmp_path}/flat/1.",
+        f"{tmp_path}/flat is a bundle without a version; move it into a folder 1 there.",
     )
 
 

@@ -101,8 +101,10 @@ def test_what_cannot_be_said_is_not_an_error(monkeypatch):
     say("x")
 
 
-def test_lines_arrive_whole_and_in_order():
+@pytest.mark.parametrize("blocking", [True, False])
+def test_lines_arrive_whole_and_in_order(blocking):
     reading, writing = os.pipe()
+    os.set_blocking(writing, blocking)
     log = AccessLog(writing)
     lines = [f"{number} {'x' * (number % 5000)}\n" for number in range(2000)]
     parts = []
@@ -134,3 +136,25 @@ def test_lines_beyond_what_can_wait_are_counted(monkeypatch, capfd):
     os.close(writing)
     os.close(reading)
     assert "15 lines are lost" in capfd.readouterr().err
+
+
+def test_a_disk_that_was_full_tears_one_line(tmp_path, monkeypatch, capfd):
+    room, real = [25], os.write
+
+    def write(descriptor, data):
+        if not room[0]:
+            raise OSError(28, "No space left on device")
+        written = real(descriptor, data[: room[0]])
+        room[0] -= written
+        return written
+
+    monkeypatch.setattr(output.os, "write", write)
+    with (tmp_path / "log").open("wb") as file:
+        log = AccessLog(file.fileno())
+        for _ in range(2):
+            log.write('{"status": 200}\n')
+        wait_for(lambda: "No space left" in capfd.readouterr().err)
+        room[0] = 1000
+        log.write('{"status": 200}\n')
+        log.close()
+    assert (tmp_path / "log").read_text() == '{"status": 200}\n{"status"\n{"status": 200}\n'

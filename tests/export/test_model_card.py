@@ -1,0 +1,26 @@
+"""The model card, whatever classes are called."""
+
+import ast
+import re
+import types
+
+import pytest
+
+from export.model_card import model_card
+from export.source import Source
+from pipeline.config import Config
+from pipeline.data_spec import DataSpec
+
+
+@pytest.mark.parametrize("name", ["zero", 'a "b"', "a|b", "back\\slash", "ünï", "`tick`"])
+def test_the_example_is_python_and_the_table_stays_whole(tmp_path, name):
+    data = DataSpec("folder:pets", "", (8, 8, 1), (name, "other"), 20, "f" * 64)
+    model = types.SimpleNamespace(count_params=lambda: 7)
+    card = model_card(
+        Source(tmp_path, Config(dataset=data.name, conditional=True), data, model, 3),
+        {"scores": {}, "parity": {}, "sampler_readers": [], "onnx": None},
+    )
+    (label,) = re.findall("labels=(.*)\\)  # uint8", card)
+    assert ast.literal_eval(label) == name
+    (row,) = re.findall("^\\| classes \\| .*", card, re.MULTILINE)
+    assert len(re.findall(r"(?<!\\)\|", row)) == 3
