@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import sys
 
 import keras
@@ -38,7 +39,7 @@ def load_known(config: Config, data: DataSpec) -> Dataset:
       MirageError: if the data can't be had, or are others.
     """
     folder = folder_of(config.dataset)
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not os.path.isdir(folder):  # which a folder that can't be entered is not
         raise MirageError(
             f"the run's pictures are not at --dataset={config.dataset}: there is no folder {folder}; where they have "
             "moved, pass --dataset= with their new place."

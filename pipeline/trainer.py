@@ -311,13 +311,19 @@ def _check_same_run(config: Config) -> None:
             f"--run_dir={config.run_dir} holds a run with other flags, so it can't be continued with {listing}; choose "
             "another --run_dir, or pass the run's own flags."
         )
-    now, then = (chosen_extractor(each.extractor, data) for each in (config, earlier))
-    best = Path(config.run_dir) / CHECKPOINT_DIR / BEST_FILE
-    if now != then and best.exists():
-        raise MirageError(
-            f"--extractor={config.extractor} can't be compared with {then}, by which the best checkpoint was chosen; "
-            f"pass --extractor={then}, or remove {best}."
-        )
+    best = run_dir / CHECKPOINT_DIR / BEST_FILE
+    if not best.exists():
+        return
+    now, then = (
+        {"extractor": chosen_extractor(each.extractor, data), "eval_samples": each.eval_samples}
+        for each in (config, earlier)
+    )
+    for name, value in then.items():
+        if now[name] != value:
+            raise MirageError(
+                f"--{name}={getattr(config, name)} can't be compared with {value}, by which the best checkpoint was "
+                f"chosen; pass --{name}={value}, or remove {best}."
+            )
 
 
 def _classes_of_run(config: Config) -> tuple[str, ...]:
