@@ -1,6 +1,5 @@
 """What the command lines of training and export share."""
 
-import io
 import os
 import signal
 import sys
@@ -40,8 +39,6 @@ def run(
     sys.modules["__main__"].__doc__ = doc
     if os.path.expanduser("~") == "~":  # no home directory: Keras would write its settings into a folder named ~
         os.environ.setdefault("KERAS_HOME", os.path.join(tempfile.gettempdir(), ".keras"))
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text, nor letters that a terminal knows
-        sys.stdout.reconfigure(errors="backslashreplace")
     own = flags.FlagValues()
     define_flags(own)
     for name in own:

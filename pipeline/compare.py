@@ -16,6 +16,7 @@ from absl import flags
 
 from pipeline import command_line, evaluate
 from pipeline.errors import MISTAKE, MirageError
+from pipeline.names import printable
 from pipeline.run_file import read_run
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def distinct_names(run_dirs: Sequence[Path]) -> list[str]:
     for each in parts:
         alike = [other for other in parts if other != each]
         count = next(n for n in range(1, len(each) + 1) if all(other[-n:] != each[-n:] for other in alike))
-        names.append(str(Path(*each[-count:])))
+        names.append(printable(Path(*each[-count:])))
     return names
 
 
@@ -131,6 +132,8 @@ def draw_curves(run_dirs: Sequence[Path], path: Path) -> bool:
     judges = [(chosen_extractor(config.extractor, data), config.eval_samples) for config, data in settings]
     for run_dir, name, judge in zip(run_dirs, distinct_names(run_dirs), judges, strict=True):
         records = read_records(run_dir / EVALUATIONS_FILE, _DRAWN)
+        # A legend leaves out what begins with a line, and sets formulas between dollars.
+        name = f"{'./' * name.startswith('_')}{name}".replace("$", r"\$")
         # Distances by other judges are no worse or better.
         label = name if len({*judges}) == 1 else f"{name} ({judge[0]}, {judge[1]:,} samples)"
         histories[label] = records
@@ -164,7 +167,8 @@ def compare(run_dirs: Sequence[Path], out: Path, values: flags.FlagValues) -> st
       The table.
 
     Raises:
-      MirageError: if runs can't be compared: other image shapes, data or extractors, or something can't be read or written.
+      MirageError: if runs can't be compared: other image shapes, data or extractors, or something can't be read or
+        written.
     """
     names = distinct_names(run_dirs)
     shapes = {run_dir: read_run(run_dir)[1].image_shape for run_dir in run_dirs}
@@ -207,7 +211,7 @@ def _check_same_data(run_dirs: Sequence[Path]) -> None:
 def _check_same_judge(values: flags.FlagValues, run_dirs: Sequence[Path]) -> None:
     from pipeline.evaluation import chosen_extractor
 
-    judges = {}
+    judges: dict[str, Path] = {}
     for run_dir in run_dirs:
         config, data = evaluate.settings(values, run_dir)
         judges.setdefault(chosen_extractor(config.extractor, data), run_dir)

@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def is_folder(dataset: str) -> bool:
+    """Whether a value of `--dataset` names a folder, wherever that is; stacked ones, too."""
+    return dataset.startswith(("folder:", "stacked:folder:"))
+
+
 @dataclasses.dataclass(frozen=True)
 class DataSpec:
     """What networks, checkpoints and bundles need to know of a data set.

@@ -21,8 +21,9 @@ from absl import flags
 
 from pipeline import command_line
 from pipeline.config import Config
-from pipeline.data_spec import DataSpec
+from pipeline.data_spec import DataSpec, is_folder
 from pipeline.errors import MISTAKE, MirageError
+from pipeline.names import printable
 from pipeline.run_file import read_run
 
 if TYPE_CHECKING:
@@ -220,8 +221,7 @@ class Provenance:
     def other_data(self, data: DataSpec) -> str:
         """Says in what a run's data are others than these; empty if they are the same as far as that is known."""
         assert self.data is not None
-        folders = [name.startswith(("folder:", "stacked:folder:")) for name in (data.name, self.data.name)]
-        name = data.name if all(folders) else self.data.name
+        name = data.name if is_folder(data.name) and is_folder(self.data.name) else self.data.name
         return data.difference_from(dataclasses.replace(self.data, name=name))
 
     def other_flags(self, config: Config) -> list[str]:
@@ -292,7 +292,7 @@ def evaluate(values: flags.FlagValues, run_dir: Path, bundle: str) -> tuple[dict
         )
     if config.objective == "sgan" and not bundle:
         scores["classification_error"] = classification_error(run_dir, judge.reference, values.checkpoint)
-    return {"source": bundle or str(run_dir), **scores}, judge
+    return {"source": printable(bundle or run_dir), **scores}, judge
 
 
 def table(scores: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pipeline.config import Config
 from pipeline.data import Dataset, base_config, folder_of, load, load_test, numbering
-from pipeline.data_spec import DataSpec
+from pipeline.data_spec import DataSpec, is_folder
 from pipeline.errors import MirageError
 from pipeline.metrics.extractor import Extractor
 from pipeline.metrics.judge import Images, Judge
@@ -47,7 +47,7 @@ def load_known(config: Config, data: DataSpec) -> Dataset:
     dataset = load(config)
     dataset = dataset.renumbered(numbering(dataset.spec, data.class_names))
     known = data
-    if not data.fingerprint and folder is not None and folder_of(data.name) is not None:
+    if not data.fingerprint and folder is not None and is_folder(data.name):
         # Of a version that knew data by their description alone: that a folder has moved can't be proved.
         known = dataclasses.replace(data, name=dataset.spec.name)
     difference = dataset.spec.difference_from(known)

@@ -18,8 +18,8 @@ from pipeline.best import BEST_FILE
 from pipeline.checkpoint import CHECKPOINT_DIR, Checkpoints, newest_step
 from pipeline.cluster import Cluster, find_cluster
 from pipeline.config import JIT_WORTHWHILE_STEPS, Config
-from pipeline.data import Dataset, few_labelled, folder_of, load, numbering
-from pipeline.data_spec import DataSpec
+from pipeline.data import Dataset, few_labelled, load, numbering
+from pipeline.data_spec import DataSpec, is_folder
 from pipeline.errors import MirageError, WorkerLostError
 from pipeline.evaluation import Evaluation, chosen_extractor
 from pipeline.feed import Layout, make_feed
@@ -348,7 +348,7 @@ def _check_same_data(config: Config, data: DataSpec) -> None:
 def _both_folders(one: str, other: str) -> bool:
     """Whether two values of `--dataset` may be the same pictures in another place."""
     kinds = {dataset.partition("folder:")[0] for dataset in (one, other)}  # stacked or not
-    return None not in (folder_of(one), folder_of(other)) and len(kinds) == 1
+    return is_folder(one) and is_folder(other) and len(kinds) == 1
 
 
 def _check_divisible(config: Config, updates: tuple[objectives.Update, ...], replicas: int) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
-from pipeline.data.names import printable
+from pipeline.names import printable
 
 _T = TypeVar("_T")
 

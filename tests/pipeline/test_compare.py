@@ -186,6 +186,13 @@ def test_each_run_has_a_curve_of_its_own(curves, tmp_path):
     assert curves(run_dirs) == {"a/run": [1, 0.5], "b/run": [2, 0.5]}
 
 
+def test_runs_of_any_name_have_curves_and_a_line_in_the_table(tmp_path):
+    names = [b"\xff".decode(errors="surrogateescape"), "a$b^{$x", "_hidden"]
+    run_dirs = [write_evaluations(tmp_path / name, [1.0, 0.5]) for name in names]
+    assert compare.distinct_names(run_dirs) == [r"\xff", "a$b^{$x", "_hidden"]
+    assert compare.draw_curves(run_dirs, tmp_path / "curves.png")
+
+
 def test_curves_by_other_judges_say_so(curves, tmp_path):
     first = write_evaluations(tmp_path / "first", [1.0])
     second = write_evaluations(tmp_path / "second", [2.0], extractor="inception", eval_samples=100)

@@ -274,3 +274,5 @@ def test_a_provenance_names_data_as_the_run_does():
     for name in (f"folder:{os.sep}some{os.sep}pictures", "folder:elsewhere"):
         assert Provenance({}, spec, None).other_data(dataclasses.replace(spec, name=name)) == ""
     assert Provenance({}, spec, None).other_data(dataclasses.replace(spec, name="mnist"))
+    stacked = dataclasses.replace(spec, name="stacked:folder:pictures")
+    assert Provenance({}, stacked, None).other_data(dataclasses.replace(spec, name="stacked:folder:/a/pictures")) == ""
