@@ -13,7 +13,7 @@ import keras
 
 from pipeline.checkpoint import load_sampler
 from pipeline.config import Config
-from pipeline.data_spec import DataSpec
+from pipeline.data_spec import DataSpec, is_folder
 from pipeline.run_log import EVALUATIONS_FILE, read_records
 from serving.manifest import ModelInfo
 
@@ -59,9 +59,10 @@ class Source:
     @property
     def data_name(self) -> str:
         """The data set's name without the path that a folder has on the training machine."""
-        prefix, separator, path = self.data.name.partition(":")
-        # The name of stacked data has no path behind its colon.
-        return prefix + separator + PurePath(path).name if separator else self.data.name
+        if not is_folder(self.data.name):
+            return self.data.name
+        prefix, separator, path = self.data.name.partition("folder:")
+        return prefix + separator + PurePath(path).name
 
     @functools.cached_property
     def public_config(self) -> dict[str, Any]:

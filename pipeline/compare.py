@@ -16,6 +16,7 @@ from absl import flags
 
 from pipeline import command_line, evaluate
 from pipeline.errors import MISTAKE, MirageError
+from pipeline.names import printable
 from pipeline.run_file import read_run
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def distinct_names(run_dirs: Sequence[Path]) -> list[str]:
     for each in parts:
         alike = [other for other in parts if other != each]
         count = next(n for n in range(1, len(each) + 1) if all(other[-n:] != each[-n:] for other in alike))
-        names.append(str(Path(*each[-count:])))
+        names.append(printable(Path(*each[-count:])))
     return names
 
 
@@ -120,20 +121,24 @@ def draw_curves(run_dirs: Sequence[Path], path: Path) -> bool:
     """Draws Fréchet distances over images and over training time; returns whether any run has them."""
     import matplotlib as mpl
 
+    from pipeline.evaluation import chosen_extractor
     from pipeline.run_log import EVALUATIONS_FILE, read_records
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
     histories = {}
-    settings = [read_run(run_dir)[0] for run_dir in run_dirs]
-    judges = [(config.extractor, config.eval_samples) for config in settings]
+    settings = [read_run(run_dir) for run_dir in run_dirs]
+    judges = [(chosen_extractor(config.extractor, data), config.eval_samples) for config, data in settings]
     for run_dir, name, judge in zip(run_dirs, distinct_names(run_dirs), judges, strict=True):
         records = read_records(run_dir / EVALUATIONS_FILE, _DRAWN)
+        # A legend leaves out what begins with a line, and sets formulas between dollars.
+        name = f"{'./' * name.startswith('_')}{name}".replace("$", r"\$")
         # Distances by other judges are no worse or better.
         label = name if len({*judges}) == 1 else f"{name} ({judge[0]}, {judge[1]:,} samples)"
         histories[label] = records
     if not any(histories.values()):
+        path.unlink(missing_ok=True)  # it would be of other runs
         return False
     figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
     for panel, column, label in zip(panels, ("images", "seconds"), ("images", "seconds of training"), strict=True):
@@ -162,7 +167,8 @@ def compare(run_dirs: Sequence[Path], out: Path, values: flags.FlagValues) -> st
       The table.
 
     Raises:
-      MirageError: if runs can't be compared: other image shapes or data, or something can't be read or written.
+      MirageError: if runs can't be compared: other image shapes, data or extractors, or something can't be read or
+        written.
     """
     names = distinct_names(run_dirs)
     shapes = {run_dir: read_run(run_dir)[1].image_shape for run_dir in run_dirs}
@@ -170,6 +176,7 @@ def compare(run_dirs: Sequence[Path], out: Path, values: flags.FlagValues) -> st
         listing = ", ".join(f"{run_dir} {shape}" for run_dir, shape in shapes.items())
         raise MirageError(f"runs with images of different shapes can't stand side by side: {listing}.")
     _check_same_data(run_dirs)
+    _check_same_judge(values, run_dirs)
     rows, strips = [], []
     for name, run_dir in zip(names, run_dirs, strict=True):
         print(f"evaluating {run_dir} ...", flush=True)
@@ -199,6 +206,21 @@ def _check_same_data(run_dirs: Sequence[Path]) -> None:
                 f"{run_dir} was trained on other data than {run_dirs[0]}, with {difference}, so their figures say "
                 "nothing beside each other; compare runs on the same data."
             )
+
+
+def _check_same_judge(values: flags.FlagValues, run_dirs: Sequence[Path]) -> None:
+    from pipeline.evaluation import chosen_extractor
+
+    judges: dict[str, Path] = {}
+    for run_dir in run_dirs:
+        config, data = evaluate.settings(values, run_dir)
+        judges.setdefault(chosen_extractor(config.extractor, data), run_dir)
+    if len(judges) > 1:
+        listing = " and ".join(f"{run_dir} by {extractor}" for extractor, run_dir in judges.items())
+        raise MirageError(
+            f"figures by different extractors say nothing beside each other, and training judged {listing}; pass "
+            "--extractor=."
+        )
 
 
 def main(values: flags.FlagValues, argv: Sequence[str]) -> int:

@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def is_folder(dataset: str) -> bool:
+    """Whether a value of `--dataset` names a folder, wherever that is; stacked ones, too."""
+    return dataset.startswith(("folder:", "stacked:folder:"))
+
+
 @dataclasses.dataclass(frozen=True)
 class DataSpec:
     """What networks, checkpoints and bundles need to know of a data set.
@@ -48,6 +53,8 @@ class DataSpec:
         if self.num_examples != earlier.num_examples:
             return f"{self.num_examples:,} images instead of {earlier.num_examples:,}"
         if self.class_names != earlier.class_names:
+            if sorted(self.class_names) == sorted(earlier.class_names):
+                return "the classes in another order"
             now, then = (
                 f"{len(names):,} classes" if names else "no classes"
                 for names in (self.class_names, earlier.class_names)
@@ -70,7 +77,19 @@ class DataSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DataSpec":
-        """Inverse of `to_dict`."""
-        return cls(
+        """Inverse of `to_dict`.
+
+        Raises:
+          KeyError, TypeError, ValueError: if the values are no description of data, as after a hand edit.
+        """
+        data = cls(
             **{**values, "image_shape": tuple(values["image_shape"]), "class_names": tuple(values["class_names"])}
         )
+        sizes = (*data.image_shape, data.num_examples)
+        if len(data.image_shape) != 3 or not all(type(size) is int and size > 0 for size in sizes):
+            raise ValueError(f"images of shape {list(data.image_shape)}, {data.num_examples} in number")
+        if not isinstance(values["class_names"], list) or not all(isinstance(name, str) for name in data.class_names):
+            raise ValueError("its class names are no list of names")
+        if not all(isinstance(text, str) for text in (data.name, data.version, data.fingerprint)):
+            raise ValueError("its name, version or fingerprint is no text")
+        return data

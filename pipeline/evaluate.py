@@ -21,8 +21,9 @@ from absl import flags
 
 from pipeline import command_line
 from pipeline.config import Config
-from pipeline.data_spec import DataSpec
+from pipeline.data_spec import DataSpec, is_folder
 from pipeline.errors import MISTAKE, MirageError
+from pipeline.names import printable
 from pipeline.run_file import read_run
 
 if TYPE_CHECKING:
@@ -46,16 +47,28 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     integer("num_samples", 10000, "number of generated images.", lower_bound=10, flag_values=values)
-    integer("seed", 0, "seed of the first image; image i has the seed + i.", flag_values=values)
+    integer(
+        "seed",
+        0,
+        "seed of the first image; image i has the seed + i.",
+        lower_bound=-(2**63),
+        upper_bound=2**63 - 1,
+        flag_values=values,
+    )
     flags.DEFINE_enum(
         "extractor",
         "auto",
         ["auto", "classifier", "inception"],
         "what describes images: a small classifier, trained once on the run's own labelled data, or Keras's "
-        "InceptionV3; auto: the classifier if the data has labels.",
+        "InceptionV3; auto: as in training, where auto means the classifier if the data has labels.",
         flag_values=values,
     )
-    string("inception_weights", "", "file with InceptionV3's weights (no top); empty fetches them.", flag_values=values)
+    string(
+        "inception_weights",
+        "",
+        "file with InceptionV3's weights (no top); empty takes the run's own, or fetches them.",
+        flag_values=values,
+    )
     string(
         "dataset",
         "",
@@ -201,15 +214,14 @@ class Provenance:
         config, step = section.get("config"), section.get("step")
         try:
             data = DataSpec.from_dict(section["data"])
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, ValueError):
             data = None
         return cls(config if isinstance(config, Mapping) else {}, data, step if type(step) is int else None)
 
     def other_data(self, data: DataSpec) -> str:
         """Says in what a run's data are others than these; empty if they are the same as far as that is known."""
         assert self.data is not None
-        folders = [name.startswith(("folder:", "stacked:folder:")) for name in (data.name, self.data.name)]
-        name = data.name if all(folders) else self.data.name
+        name = data.name if is_folder(data.name) and is_folder(self.data.name) else self.data.name
         return data.difference_from(dataclasses.replace(self.data, name=name))
 
     def other_flags(self, config: Config) -> list[str]:
@@ -221,6 +233,26 @@ class Provenance:
             and field.name != "dataset"  # here without its path; its content is compared
             and self.config.get(field.name, getattr(config, field.name)) != getattr(config, field.name)
         ]
+
+
+def settings(values: flags.FlagValues, run_dir: Path) -> tuple[Config, DataSpec]:
+    """Reads a run, with what flags say of it.
+
+    Args:
+      values: parsed flags.
+      run_dir: the training run.
+
+    Returns:
+      (its configuration, where flags that were given replace those of the training; its data).
+
+    Raises:
+      MirageError: if there is no run.
+    """
+    config, data = read_run(run_dir)
+    given = {name: getattr(values, name) for name in ("dataset", "data_dir", "manual_dir", "inception_weights")}
+    if values.extractor != "auto":
+        given["extractor"] = values.extractor
+    return dataclasses.replace(config, **{name: value for name, value in given.items() if value}), data
 
 
 def evaluate(values: flags.FlagValues, run_dir: Path, bundle: str) -> tuple[dict[str, Any], "Judge"]:
@@ -243,14 +275,12 @@ def evaluate(values: flags.FlagValues, run_dir: Path, bundle: str) -> tuple[dict
     from pipeline.metrics.reconstruction import reconstruction_error
     from serving.latents import latents
 
-    config, data = read_run(run_dir)
-    places = {name: getattr(values, name) or getattr(config, name) for name in ("dataset", "data_dir", "manual_dir")}
-    config = dataclasses.replace(config, **places)
+    config, data = settings(values, run_dir)
     if bundle and values.checkpoint != "newest":
         raise MirageError(f"--checkpoint={values.checkpoint} does not go with --bundle, which holds one; leave it out.")
     sampler = sample_bundle(Path(bundle), config, data) if bundle else sample_run(run_dir, values.checkpoint)
     dataset = load_known(config, data)
-    judge = make_judge(config, dataset, values.num_samples, values.extractor, values.inception_weights)
+    judge = make_judge(config, dataset, values.num_samples, config.extractor, config.inception_weights)
     z = latents(values.seed + np.arange(values.num_samples), sampler.latent_dim)
     parts = [slice(start, start + _BATCH) for start in range(0, len(z), _BATCH)]
     pixels = np.concatenate([sampler.make(z[part], judge.labels[part]) for part in parts])
@@ -262,7 +292,7 @@ def evaluate(values: flags.FlagValues, run_dir: Path, bundle: str) -> tuple[dict
         )
     if config.objective == "sgan" and not bundle:
         scores["classification_error"] = classification_error(run_dir, judge.reference, values.checkpoint)
-    return {"source": bundle or str(run_dir), **scores}, judge
+    return {"source": printable(bundle or run_dir), **scores}, judge
 
 
 def table(scores: Mapping[str, Any]) -> str:

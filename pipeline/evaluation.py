@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import sys
 
 import keras
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from pipeline.config import Config
 from pipeline.data import Dataset, base_config, folder_of, load, load_test, numbering
-from pipeline.data_spec import DataSpec
+from pipeline.data_spec import DataSpec, is_folder
 from pipeline.errors import MirageError
 from pipeline.metrics.extractor import Extractor
 from pipeline.metrics.judge import Images, Judge
@@ -38,7 +39,7 @@ def load_known(config: Config, data: DataSpec) -> Dataset:
       MirageError: if the data can't be had, or are others.
     """
     folder = folder_of(config.dataset)
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not os.path.isdir(folder):  # which a folder that can't be entered is not
         raise MirageError(
             f"the run's pictures are not at --dataset={config.dataset}: there is no folder {folder}; where they have "
             "moved, pass --dataset= with their new place."
@@ -46,7 +47,7 @@ def load_known(config: Config, data: DataSpec) -> Dataset:
     dataset = load(config)
     dataset = dataset.renumbered(numbering(dataset.spec, data.class_names))
     known = data
-    if not data.fingerprint and folder is not None and folder_of(data.name) is not None:
+    if not data.fingerprint and folder is not None and is_folder(data.name):
         # Of a version that knew data by their description alone: that a folder has moved can't be proved.
         known = dataclasses.replace(data, name=dataset.spec.name)
     difference = dataset.spec.difference_from(known)

@@ -16,7 +16,7 @@ def write_file(path: Path, content: bytes, *, sync: bool = False) -> None:
     Raises:
       OSError: if it can't be written; nothing of it is left then.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # another process may write the same
     try:
         with partial.open("wb") as file:
             file.write(content)

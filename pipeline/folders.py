@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from pipeline.errors import MirageError
+from pipeline.names import printable
 
 _CACHE = "~/.cache/mirage"
 
@@ -18,9 +19,8 @@ def local_folder(flag: str, value: str) -> Path:
     Raises:
       MirageError: if it can't be a folder of this machine, or if nobody knows that home directory.
     """
-    if re.match(r"[a-z][a-z0-9+.-]*://", value) or "\0" in value:
-        flag = flag.replace("\0", "\\0")
-        raise MirageError(f"{flag} is no folder of this machine; give a path.")
+    if re.match(r"[a-z][a-z0-9+.-]*://", value, re.IGNORECASE) or "\0" in value:
+        raise MirageError(f"{printable(flag)} is no folder of this machine; give a path.")
     try:
         return Path(value).expanduser()
     except RuntimeError:

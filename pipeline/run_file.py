@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from pipeline.config import Config
 from pipeline.data_spec import DataSpec
@@ -69,7 +68,7 @@ def read_run(run_dir: Path) -> tuple[Config, DataSpec]:
                 raise ValueError(f"it has no {part!r}")
         config = Config.from_dict(document["config"])
         config.check_ranges()
-        return config, _data(document["data"])
+        return config, DataSpec.from_dict(document["data"])
     except (FileNotFoundError, NotADirectoryError):
         raise MirageError(
             f"{run_dir} holds no training run ({CONFIG_FILE} is missing); pass the --run_dir of `python -m pipeline`."
@@ -82,13 +81,3 @@ def read_run(run_dir: Path) -> tuple[Config, DataSpec]:
         raise MirageError(f"{path} is damaged ({error}); {remedy}") from None
     except MirageError as error:
         raise MirageError(f"{path}: {str(error).rstrip('.')}; {remedy}") from None
-
-
-def _data(values: dict[str, Any]) -> DataSpec:
-    data = DataSpec.from_dict(values)
-    sizes = (*data.image_shape, data.num_examples)
-    if len(data.image_shape) != 3 or not all(type(size) is int and size > 0 for size in sizes):
-        raise ValueError(f"images of shape {list(data.image_shape)}, {data.num_examples} in number")
-    if not isinstance(values["class_names"], list) or not all(isinstance(name, str) for name in data.class_names):
-        raise ValueError("its class names are no list of names")
-    return data

@@ -18,8 +18,8 @@ from pipeline.best import BEST_FILE
 from pipeline.checkpoint import CHECKPOINT_DIR, Checkpoints, newest_step
 from pipeline.cluster import Cluster, find_cluster
 from pipeline.config import JIT_WORTHWHILE_STEPS, Config
-from pipeline.data import Dataset, few_labelled, folder_of, load, numbering
-from pipeline.data_spec import DataSpec
+from pipeline.data import Dataset, few_labelled, load, numbering
+from pipeline.data_spec import DataSpec, is_folder
 from pipeline.errors import MirageError, WorkerLostError
 from pipeline.evaluation import Evaluation, chosen_extractor
 from pipeline.feed import Layout, make_feed
@@ -311,13 +311,19 @@ def _check_same_run(config: Config) -> None:
             f"--run_dir={config.run_dir} holds a run with other flags, so it can't be continued with {listing}; choose "
             "another --run_dir, or pass the run's own flags."
         )
-    now, then = (chosen_extractor(each.extractor, data) for each in (config, earlier))
-    best = Path(config.run_dir) / CHECKPOINT_DIR / BEST_FILE
-    if now != then and best.exists():
-        raise MirageError(
-            f"--extractor={config.extractor} can't be compared with {then}, by which the best checkpoint was chosen; "
-            f"pass --extractor={then}, or remove {best}."
-        )
+    best = run_dir / CHECKPOINT_DIR / BEST_FILE
+    if not best.exists():
+        return
+    now, then = (
+        {"extractor": chosen_extractor(each.extractor, data), "eval_samples": each.eval_samples}
+        for each in (config, earlier)
+    )
+    for name, value in then.items():
+        if now[name] != value:
+            raise MirageError(
+                f"--{name}={getattr(config, name)} can't be compared with {value}, by which the best checkpoint was "
+                f"chosen; pass --{name}={value}, or remove {best}."
+            )
 
 
 def _classes_of_run(config: Config) -> tuple[str, ...]:
@@ -342,7 +348,7 @@ def _check_same_data(config: Config, data: DataSpec) -> None:
 def _both_folders(one: str, other: str) -> bool:
     """Whether two values of `--dataset` may be the same pictures in another place."""
     kinds = {dataset.partition("folder:")[0] for dataset in (one, other)}  # stacked or not
-    return None not in (folder_of(one), folder_of(other)) and len(kinds) == 1
+    return is_folder(one) and is_folder(other) and len(kinds) == 1
 
 
 def _check_divisible(config: Config, updates: tuple[objectives.Update, ...], replicas: int) -> None:

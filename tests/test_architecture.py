@@ -113,7 +113,7 @@ def test_the_files_are_found():
             ("pipeline.interrupt", "pipeline.output", "pipeline.quiet_tensorflow"),
         ),
         ("pipeline.quiet_tensorflow", ("pipeline", *HEAVY, "numpy"), ()),
-        ("pipeline.kept_files", ("pipeline", *HEAVY, "numpy"), ()),
+        ("pipeline.kept_files", ("pipeline", *HEAVY, "numpy"), ("pipeline.files",)),
         (
             "pipeline.metrics",
             ("pipeline",),
@@ -126,9 +126,17 @@ def test_the_files_are_found():
         (
             "pipeline.data",
             ("pipeline",),
-            ("pipeline.config", "pipeline.data", "pipeline.data_spec", "pipeline.folders", "pipeline.kept_files"),
+            (
+                "pipeline.config",
+                "pipeline.data",
+                "pipeline.data_spec",
+                "pipeline.folders",
+                "pipeline.kept_files",
+                "pipeline.names",
+            ),
         ),
-        ("pipeline.folders", ("pipeline", *HEAVY, "numpy"), ()),
+        ("pipeline.folders", ("pipeline", *HEAVY, "numpy"), ("pipeline.names",)),
+        ("pipeline.names", ("pipeline", *HEAVY, "numpy"), ()),
         ("pipeline.networks", ("pipeline",), ("pipeline.config", "pipeline.data_spec", "pipeline.networks")),
         ("pipeline.cluster", ("pipeline", *HEAVY, "numpy"), ("pipeline.config",)),
         ("pipeline.rendezvous", HEAVY, ()),

@@ -86,7 +86,7 @@ def load(config: Config) -> Dataset:
             "--device_data_mb, so that it is decoded into a file."
         ) from None
     labels = np.zeros(spec.num_examples, np.int32)
-    for index, (image, label) in enumerate(source.examples):
+    for index, (image, label) in enumerate(source):
         images[index], labels[index] = image, label
     return Dataset(spec, images, labels)
 

@@ -53,11 +53,11 @@ def decoded(config: Config, source: Source) -> tuple[np.ndarray, np.ndarray]:
                 shutil.rmtree(folder)
             if not folder.exists():
                 _check_space(config, source, parent)
-                _decode(config, source, folder)
-    except OSError as error:
+                _decode(source, folder)
+    except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
         raise MirageError(
-            f"the images of --dataset={config.dataset} can't be decoded into {parent} ({error.strerror or error}); "
-            "pass --data_dir= where you may write and there is space."
+            f"the images of --dataset={config.dataset} can't be decoded into {parent} "
+            f"({getattr(error, 'strerror', None) or error}); pass --data_dir= where you may write and there is space."
         ) from None
     return np.load(folder / _IMAGES, mmap_mode="r"), np.load(folder / _LABELS)
 
@@ -87,7 +87,7 @@ def _check_space(config: Config, source: Source, parent: Path) -> None:
         )
 
 
-def _decode(config: Config, source: Source, folder: Path) -> None:
+def _decode(source: Source, folder: Path) -> None:
     """Writes all files; the folder appears only when complete."""
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -99,18 +99,10 @@ def _decode(config: Config, source: Source, folder: Path) -> None:
     with (partial / _IMAGES).open("rb") as file:
         digest = hashlib.sha256(file.read(images.offset))
     try:
-        index = -1
-        progress = tqdm.tqdm(
-            source.examples, "decoding", spec.num_examples, unit="image", file=sys.stderr, disable=None
-        )
+        progress = tqdm.tqdm(source, "decoding", spec.num_examples, unit="image", file=sys.stderr, disable=None)
         for index, (image, label) in enumerate(progress):
             images[index], labels[index] = image, label
             digest.update(images[index].data)
-        if index + 1 < spec.num_examples:
-            raise MirageError(
-                f"--dataset={config.dataset} ends after {index + 1:,} of its {spec.num_examples:,} images; prepare it "
-                "again."
-            )
         images.flush()
         np.save(partial / _LABELS, labels)
         checksums = {_IMAGES: digest.hexdigest(), _LABELS: hashlib.sha256((partial / _LABELS).read_bytes()).hexdigest()}

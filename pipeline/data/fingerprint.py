@@ -83,7 +83,7 @@ def file_checksums(root: Path, paths: Sequence[Path], memory: Path | None) -> di
     """
     known = {} if memory is None else _recall(memory)
     started, start_ns = time.perf_counter(), time.time_ns()
-    found, remembered = {}, {}
+    found, remembered = {}, dict(known)  # of other slices of the folder, too
     for path in tqdm.tqdm(paths, "checksums", unit="file", file=sys.stderr, delay=_PROGRESS_S, disable=None):
         name = _name(path, root)
         status = path.stat()
@@ -95,6 +95,8 @@ def file_checksums(root: Path, paths: Sequence[Path], memory: Path | None) -> di
         found[path] = str(entry[-1])
         if max(status.st_mtime_ns, status.st_ctime_ns) < start_ns - _SETTLED_NS:
             remembered[name] = entry
+        else:
+            remembered.pop(name, None)
     if memory is not None and remembered != known and time.perf_counter() - started > _WORTHWHILE_S:
         _remember(memory, remembered)
     return found

@@ -12,13 +12,13 @@ from pipeline.config import Config
 from pipeline.data.fingerprint import folder_fingerprint
 from pipeline.data.folder_images import Head, Images
 from pipeline.data.image_file import ENDINGS
-from pipeline.data.names import printable
 from pipeline.data.notices import say_once
 from pipeline.data.scan import Scan, scan
 from pipeline.data.source import Source
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
 from pipeline.folders import local_folder
+from pipeline.names import printable
 
 PREFIX = "folder:"
 _USUAL_ENDINGS = ".jpg, .png, .webp, .gif, .bmp, .tif"

@@ -11,10 +11,10 @@ from PIL import Image
 from pipeline.config import Config
 from pipeline.data.deep import Depths
 from pipeline.data.image_file import BadImageError, read, several_pictures
-from pipeline.data.names import printable
 from pipeline.data.notices import say_once
 from pipeline.data.pixels import fit, in_mode, is_grey, to_grey_or_rgb, upright_size
 from pipeline.errors import MirageError
+from pipeline.names import printable
 
 _NAMED = 10
 _T = TypeVar("_T")

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
-from pipeline.data.names import printable
+from pipeline.names import printable
 
 _T = TypeVar("_T")
 
@@ -20,7 +20,8 @@ _UNREADABLE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 Image.preinit()  # so that the usual formats are tried first
 Image.init()
 _FORMATS = tuple(name for name in Image.ID if name not in _UNREADABLE)
-ENDINGS = frozenset(ending for ending, name in Image.registered_extensions().items() if name in _FORMATS)
+_READABLE = {*_FORMATS, "MPO"}  # which Pillow opens as JPEG
+ENDINGS = frozenset(ending for ending, name in Image.registered_extensions().items() if name in _READABLE)
 
 logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)  # what it logs of a bad file is in its error
 

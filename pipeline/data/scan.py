@@ -7,8 +7,8 @@ import os
 from collections.abc import Container
 from pathlib import Path
 
-from pipeline.data.names import printable
 from pipeline.errors import MirageError
+from pipeline.names import printable
 
 # What systems put into folders of pictures: archives of macOS, thumbnails of NAS servers, bins.
 _HIDDEN = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__pycache__"})

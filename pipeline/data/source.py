@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from pipeline.data_spec import DataSpec
+from pipeline.errors import MirageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,21 @@ class Source:
     spec: DataSpec
     examples: Iterator[tuple[np.ndarray, int]]
     identify: Callable[[], str]
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Yields the examples.
+
+        Raises:
+          MirageError: if there are fewer or more than the description says.
+        """
+        count, expected = 0, self.spec.num_examples
+        for count, example in enumerate(self.examples, 1):
+            if count > expected:
+                break
+            yield example
+        if count != expected:
+            found = f"ends after {count:,} of" if count < expected else "has more than"
+            raise MirageError(f"--dataset={self.spec.name} {found} its {expected:,} images; prepare it again.")
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -11,10 +11,10 @@ import numpy as np
 
 from pipeline.config import Config
 from pipeline.data.fingerprint import fingerprint_of
-from pipeline.data.names import printable
 from pipeline.data.source import Source
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
+from pipeline.names import printable
 
 PREFIX = "stacked:"
 _CHANNELS = 3
@@ -59,7 +59,7 @@ def open_stacked(config: Config, open_base: Callable[[], Source]) -> Source:
     def examples() -> Iterator[tuple[np.ndarray, int]]:
         images = np.empty((base.spec.num_examples, *base.spec.image_shape), np.uint8)
         labels = np.empty(base.spec.num_examples, np.int64)
-        for index, (image, label) in enumerate(base.examples):
+        for index, (image, label) in enumerate(base):
             images[index], labels[index] = image, label
         rng = np.random.default_rng(_SEED)
         triples = np.stack([rng.permutation(len(images)) for _ in range(_CHANNELS)], axis=1)

@@ -18,12 +18,12 @@ import tensorflow_datasets as tfds
 from pipeline.config import Config
 from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.mnist5k import Mnist5k, table_path
-from pipeline.data.names import printable
 from pipeline.data.pixels import fit_array
 from pipeline.data.source import Source
 from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError
 from pipeline.folders import local_folder
+from pipeline.names import printable
 
 
 def describe_tfds(config: Config) -> DataSpec:

@@ -99,9 +99,10 @@ def classifier(
                 print(f"training the classifier that judges images of {data.name}, once ...", flush=True)
                 accuracy = _train(model, train, test)
                 _save(path, model, accuracy)
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
         raise MirageError(
-            f"the classifier can't be kept in {folder} ({error.strerror or error}); pass --data_dir=."
+            f"the classifier can't be kept in {folder} ({getattr(error, 'strerror', None) or error}); pass --data_dir= "
+            "where you may write."
         ) from None
     return Classifier(model, accuracy)
 

@@ -4,7 +4,7 @@ Figures are comparable among runs of Mirage, not with papers: those use a port o
 another way to resize.
 """
 
-from pathlib import Path
+import os
 
 import keras
 import numpy as np
@@ -37,7 +37,7 @@ class Inception:
           MirageError: if the weights can't be had or don't fit.
         """
         self.facts: dict[str, float] = {}
-        if weights and not Path(weights).is_file():
+        if weights and not os.path.isfile(weights):
             raise MirageError(f"--inception_weights={weights} is no file; give Keras's InceptionV3 weights (no top).")
         try:
             self._model = keras.applications.InceptionV3(

@@ -1,3 +1,7 @@
+import dataclasses
+
+import pytest
+
 from export.source import Source
 from pipeline.config import Config
 from pipeline.data_spec import DataSpec
@@ -22,3 +26,19 @@ def test_a_bundle_says_what_its_data_are_but_not_where_anything_lies(tmp_path):
     assert "secret" not in str(provenance)
     assert provenance["data"]["fingerprint"] == DATA.fingerprint
     assert provenance["data"]["name"] == "folder:pets"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("mnist", "mnist"),
+        ("mnist:3.0.1", "mnist:3.0.1"),
+        ("stacked:mnist5k", "stacked:mnist5k"),
+        ("folder:/secret/pets/", "folder:pets"),
+        ("folder:~nobody/a:b", "folder:a:b"),
+        ("stacked:folder:/secret/digits", "stacked:folder:digits"),
+    ],
+)
+def test_a_folder_goes_by_its_name_without_its_path(name, shown):
+    spec = dataclasses.replace(DATA, name=name)
+    assert Source(None, Config(dataset=name), spec, None, 3).data_name == shown

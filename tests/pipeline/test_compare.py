@@ -89,6 +89,7 @@ def test_a_comparison_of_three_runs(runs, tmp_path, capsys):
 
 
 def test_curves_need_evaluations(runs, tmp_path):
+    (tmp_path / "curves.png").write_bytes(b"of other runs")
     assert not compare.draw_curves([runs["vae"]], tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()
     assert compare.draw_curves([runs["vae"], runs["gan"]], tmp_path / "curves.png")
@@ -185,10 +186,17 @@ def test_each_run_has_a_curve_of_its_own(curves, tmp_path):
     assert curves(run_dirs) == {"a/run": [1, 0.5], "b/run": [2, 0.5]}
 
 
+def test_runs_of_any_name_have_curves_and_a_line_in_the_table(tmp_path):
+    names = [b"\xff".decode(errors="surrogateescape"), "a$b^{$x", "_hidden"]
+    run_dirs = [write_evaluations(tmp_path / name, [1.0, 0.5]) for name in names]
+    assert compare.distinct_names(run_dirs) == [r"\xff", "a$b^{$x", "_hidden"]
+    assert compare.draw_curves(run_dirs, tmp_path / "curves.png")
+
+
 def test_curves_by_other_judges_say_so(curves, tmp_path):
     first = write_evaluations(tmp_path / "first", [1.0])
     second = write_evaluations(tmp_path / "second", [2.0], extractor="inception", eval_samples=100)
-    assert set(curves([first, second])) == {"first (auto, 5,000 samples)", "second (inception, 100 samples)"}
+    assert set(curves([first, second])) == {"first (inception, 5,000 samples)", "second (inception, 100 samples)"}
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["by content", "of an earlier version"])
@@ -210,3 +218,29 @@ def test_runs_on_other_data_are_refused(known, tmp_path):
         compare.compare([tmp_path / "a", tmp_path / "b"], tmp_path / "out", values)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_runs_that_were_judged_by_different_extractors_are_refused(tmp_path):
+    data = DataSpec("bars", "", (8, 8, 1), ("a", "b"), 10)
+    for name, extractor in (("a", "auto"), ("b", "inception"), ("c", "classifier")):
+        (tmp_path / name).mkdir()
+        write_run(tmp_path / name, Config(dataset="bars", extractor=extractor), data)
+    a, b, c = (tmp_path / name for name in "abc")
+
+    def refusal(run_dirs, *arguments):
+        values = flags.FlagValues()
+        compare.define_flags(values)
+        values(["compare", *arguments])
+        with pytest.raises(MirageError) as caught:
+            compare.compare(run_dirs, tmp_path / "out", values)
+        assert not (tmp_path / "out").exists()
+        return str(caught.value)
+
+    assert f"judged {a} by classifier and {b} by inception; pass --extractor=" in refusal([a, b])
+    assert "checkpoint" in refusal([a, c])  # goes on to look for one
+    assert "checkpoint" in refusal([a, b], "--extractor=inception")
+
+
+def test_the_same_classes_in_another_order_are_told_as_such():
+    data = DataSpec("bars", "", (8, 8, 1), ("10", "2"), 10)
+    assert DataSpec("bars", "", (8, 8, 1), ("2", "10"), 10).difference_from(data) == "the classes in another order"

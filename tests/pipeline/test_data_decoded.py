@@ -1,10 +1,14 @@
 """Decoded data are used only as they were written, and decoded again otherwise."""
 
+import dataclasses
+import itertools
 import os
 
+import filelock
 import numpy as np
 import pytest
 
+from pipeline import data
 from pipeline.config import Config
 from pipeline.data import fingerprint, load
 from pipeline.errors import MirageError
@@ -99,19 +103,33 @@ def test_a_picture_that_was_swapped_is_decoded(config, image_folder):
     same(load(config), *expected(config))
 
 
-def test_data_that_end_too_early_leave_nothing(config, monkeypatch):
-    from pipeline import data
-
+@pytest.mark.parametrize("device_data_mb", [0, 1])
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda examples: itertools.islice(examples, 5), "ends after 5 of its 12 images"),
+        (lambda examples: itertools.chain(examples, [(np.zeros((16, 16, 1), np.uint8), 0)]), "more than its 12 images"),
+    ],
+    ids=["fewer", "more"],
+)
+def test_data_of_another_number_leave_nothing(config, monkeypatch, device_data_mb, change, named):
     open_folder = data.open_folder
 
-    def short(config):
-        import dataclasses
-        import itertools
-
+    def changed(config):
         source = open_folder(config)
-        return dataclasses.replace(source, examples=itertools.islice(source.examples, 5))
+        return dataclasses.replace(source, examples=change(source.examples))
 
-    monkeypatch.setattr(data, "open_folder", short)
-    with pytest.raises(MirageError, match="ends after 5 of its 12 images"):
+    monkeypatch.setattr(data, "open_folder", changed)
+    with pytest.raises(MirageError, match=named):
+        load(dataclasses.replace(config, device_data_mb=device_data_mb))
+    decoded = cache_folder(config.data_dir) / "decoded"
+    assert not decoded.exists() or not [path for path in decoded.iterdir() if path.is_dir()]
+
+
+def test_a_file_system_without_locks_is_told_in_one_sentence(config, monkeypatch):
+    def unlocked(*_, **__):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", unlocked)
+    with pytest.raises(MirageError, match=r"can't be decoded into .* \(FileSystem does not .*pass --data_dir="):
         load(config)
-    assert not [path for path in (cache_folder(config.data_dir) / "decoded").iterdir() if path.is_dir()]

@@ -105,6 +105,14 @@ def test_a_file_is_read_again_only_when_it_was_written_to(folder, tmp_path, coun
     assert {path for path in first if first[path] != changed[path]} == {target}
 
 
+def test_slices_of_a_folder_do_not_forget_each_other(folder, tmp_path, counted):
+    paths, memory = sorted(folder.rglob("*.png")), tmp_path / "memory.json"
+    time.sleep(0.02)
+    for chosen in (paths[:2], paths[2:], paths, paths[:1], paths):
+        file_checksums(folder, chosen, memory)
+    assert len(counted) == 3
+
+
 def test_what_was_written_a_moment_ago_is_not_relied_on(folder, tmp_path, counted, monkeypatch):
     monkeypatch.setattr(fingerprint, "_SETTLED_NS", 2 * 10**9)
     for _ in range(2):

@@ -84,7 +84,7 @@ def test_what_is_said_is_short_however_many_kinds_there_are(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "ending", ["JPG", "jfif", "jpe", "tif", "TIFF", "ppm", "pgm", "webp", "avif", "jp2", "tga", "dib"]
+    "ending", ["JPG", "jfif", "jpe", "tif", "TIFF", "ppm", "pgm", "webp", "avif", "jp2", "tga", "dib", "mpo"]
 )
 def test_every_format_that_pillow_reads_counts(tmp_path, ending):
     name = Image.registered_extensions()[f".{ending.lower()}"]

@@ -230,8 +230,49 @@ def test_a_provenance_that_cannot_be_understood_says_nothing(section):
     assert Provenance.of(section) == Provenance({}, None, None)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": 3},
+        {"version": None},
+        {"fingerprint": 1},
+        {"num_examples": "5"},
+        {"num_examples": True},
+        {"image_shape": [8, 8]},
+        {"image_shape": [8, 8, 1.0]},
+        {"class_names": "ab"},
+        {"class_names": [1]},
+        {"more": 1},
+    ],
+)
+def test_a_provenance_with_data_of_wrong_types_says_nothing_of_them(change):
+    spec = DataSpec("folder:pictures", "", (8, 8, 1), (), 5).to_dict()
+    assert Provenance.of({"data": spec}).data is not None
+    assert Provenance.of({"data": {**spec, **change}}).data is None
+
+
+def test_auto_is_the_extractor_of_the_training(root, capsys):
+    missing = root / "none.h5"
+    replace(root, "config", extractor="inception", inception_weights=str(missing))
+    assert f"--inception_weights={missing} is no file" in call(root, capsys)[1]
+    other = root / "other.h5"
+    assert f"--inception_weights={other} is no file" in call(root, capsys, f"--inception_weights={other}")[1]
+    scores, _ = call(root, capsys, "--extractor=classifier")
+    assert scores["extractor"] == "classifier"
+
+
+def test_seeds_are_integers_of_64_bits(root):
+    values = flags.FlagValues()
+    evaluate.define_flags(values)
+    with pytest.raises(flags.IllegalFlagValueError, match="seed"):
+        values(["evaluate", f"--seed={2**63}"])
+    values(["evaluate", f"--seed={-(2**63)}"])
+
+
 def test_a_provenance_names_data_as_the_run_does():
     spec = DataSpec("folder:pictures", "", (8, 8, 1), (), 5)
     for name in (f"folder:{os.sep}some{os.sep}pictures", "folder:elsewhere"):
         assert Provenance({}, spec, None).other_data(dataclasses.replace(spec, name=name)) == ""
     assert Provenance({}, spec, None).other_data(dataclasses.replace(spec, name="mnist"))
+    stacked = dataclasses.replace(spec, name="stacked:folder:pictures")
+    assert Provenance({}, stacked, None).other_data(dataclasses.replace(spec, name="stacked:folder:/a/pictures")) == ""

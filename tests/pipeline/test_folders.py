@@ -36,6 +36,8 @@ def test_home_directories_are_put_in(monkeypatch, tmp_path):
         ("~", "no home directory"),
         ("~nobody/a", "home directory of a user"),
         ("https://example.org/a", "no folder of this machine"),
+        ("S3://a/b", "no folder of this machine"),
+        ("a\0b", r"--x=a\\x00b is no folder of this machine"),
     ],
 )
 def test_what_cannot_be_found_is_one_sentence(value, named):

@@ -194,7 +194,7 @@ def test_a_disk_that_is_full_from_some_file_on_is_told_in_one_sentence(config, m
     open_file = Path.open
 
     def full(path, mode="r", *arguments, **more):
-        if mode != "r" and path.name in (when, f"{when}.partial"):
+        if mode != "r" and path.name in (when, f"{when}.{os.getpid()}.partial"):
             open_file(path, mode, *arguments, **more).close()  # it is there, but empty
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         return open_file(path, mode, *arguments, **more)

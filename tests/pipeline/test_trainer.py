@@ -465,7 +465,7 @@ def test_what_evaluations_need_is_checked_before_training_begins(config, tmp_pat
 
 
 @pytest.mark.usefixtures("scripted_scores")
-def test_the_best_so_far_is_not_compared_with_scores_by_another_extractor(config):
+def test_the_best_so_far_is_not_compared_with_scores_by_another_extractor_or_of_more_samples(config):
     run = dataclasses.replace(config, eval_every=3, keep_best=True)
     train(dataclasses.replace(run, steps=3))
     other = dataclasses.replace(run, extractor="inception")
@@ -474,8 +474,10 @@ def test_the_best_so_far_is_not_compared_with_scores_by_another_extractor(config
     assert train(dataclasses.replace(run, extractor="classifier", steps=4)).step == 4  # what auto means here
     with pytest.raises(MirageError, match=r"remove .*best\.json"):
         train(dataclasses.replace(other, keep_best=False))  # or what is kept later would be compared with it
+    with pytest.raises(MirageError, match=r"--eval_samples=30 can't be compared with \d+, .*remove .*best\.json"):
+        train(dataclasses.replace(run, eval_samples=30))  # distances are the smaller, the more samples
     (_folder(run) / "best.json").unlink()
-    assert train(other).step == 6
+    assert train(dataclasses.replace(other, eval_samples=30)).step == 6
 
 
 def test_a_run_directory_of_an_earlier_version_goes_on(config):

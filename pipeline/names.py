@@ -1,4 +1,4 @@
-"""File names as text: on disk they are bytes, which need not be text at all."""
+"""File names as text: on disk they are bytes, which need not be text at all. Needs only the standard library."""
 
 import os
 
