@@ -1,7 +1,6 @@
 """The command line of an edge machine."""
 
 import os
-import signal
 import subprocess
 import sys
 
@@ -114,15 +113,6 @@ def test_a_sheet_is_written_whoever_takes_the_output(write_bundle, conditional, 
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (result.returncode, result.stderr) == (0, "")
     assert out.exists()
-
-
-def test_ctrl_c_ends_a_command_as_a_signal_does():
-    code = (
-        "import signal; from serving import command_line; "
-        "command_line.run('doc', lambda values: None, lambda values, argv: signal.raise_signal(signal.SIGINT))"
-    )
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stderr) == (-signal.SIGINT, "")
 
 
 def test_a_sheet_larger_than_memory(call, write_bundle, conditional, tmp_path, monkeypatch):
