@@ -1,10 +1,10 @@
 """Four logical CPU devices, so that replicas can be tested without GPUs: imported before TensorFlow is used."""
 
-import os
+from pipeline.quiet_tensorflow import quiet_tensorflow
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+quiet_tensorflow()
 
-import tensorflow as tf
+import tensorflow as tf  # noqa: E402
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
