@@ -5,8 +5,9 @@ file knows that it is as it was written.
 """
 
 import hashlib
-import os
 from pathlib import Path
+
+from pipeline.files import write_file
 
 _MARK = b"\nsha256 "
 _SEAL_LENGTH = len(_MARK) + 64 + len(b"\n")
@@ -22,13 +23,7 @@ def write_sealed(path: Path, content: bytes) -> None:
     Raises:
       OSError: if it can't be written; nothing of it is left then.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content + _seal(content))
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    write_file(path, content + _seal(content))
 
 
 def is_sealed(content: bytes) -> bool:
