@@ -112,7 +112,7 @@ def test_the_files_are_found():
             ("pipeline.interrupt", "pipeline.output", "pipeline.quiet_tensorflow"),
         ),
         ("pipeline.quiet_tensorflow", ("pipeline", *HEAVY, "numpy"), ()),
-        ("pipeline.kept_files", ("pipeline", *HEAVY, "numpy"), ()),
+        ("pipeline.kept_files", ("pipeline", *HEAVY, "numpy"), ("pipeline.files",)),
         (
             "pipeline.metrics",
             ("pipeline",),
