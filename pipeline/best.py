@@ -11,6 +11,7 @@ from pipeline.checkpoint_files import (
     DamagedCheckpointError,
     check_checkpoint,
     checkpoint_path,
+    list_checkpoints,
     step_of,
 )
 from pipeline.files import write_file
@@ -50,7 +51,7 @@ def noted_best(folder: Path) -> Best | None:
         return best
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise DamagedCheckpointError(f"{path} is damaged") from None
 
 
@@ -62,9 +63,11 @@ def best_by_evaluations(folder: Path, last_step: float = math.inf) -> Best | Non
       last_step: step up to which evaluations count.
     """
     records = read_records(folder.parent / EVALUATIONS_FILE, ["frechet_distance"])
-    for record in sorted(records, key=lambda record: record["frechet_distance"]):
+    present = set(list_checkpoints(folder))
+    finite = [record for record in records if math.isfinite(record["frechet_distance"])]  # NaN has no place in an order
+    for record in sorted(finite, key=lambda record: record["frechet_distance"]):
         path = checkpoint_path(folder, record["step"])
-        if record["step"] <= last_step and math.isfinite(record["frechet_distance"]) and path.exists():
+        if record["step"] <= last_step and path in present:
             with contextlib.suppress(DamagedCheckpointError):
                 check_checkpoint(path)
                 return Best(path, record["frechet_distance"])

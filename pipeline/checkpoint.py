@@ -167,14 +167,15 @@ class Checkpoints:
         except Exception as error:  # raised by `wait`: nobody looks at what a thread raises
             self._failure = error
         else:
-            self._prune()
+            self._prune(path)
 
-    def _prune(self) -> None:
+    def _prune(self, written: Path) -> None:
         """Removes what is older than the newest undamaged checkpoints, which are looked at once to know them."""
         kept = 0
+        spared = (written, self._best.path if self._best else None)
         for path in reversed(list_checkpoints(self._folder)):
             if kept == self._keep:
-                if self._best is None or path != self._best.path:
+                if path not in spared:
                     _remove(path)
             elif self._is_sound(path):
                 kept += 1

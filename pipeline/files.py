@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
 
@@ -16,7 +17,8 @@ def write_file(path: Path, content: bytes, *, sync: bool = False) -> None:
     Raises:
       OSError: if it can't be written; nothing of it is left then.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # another process may write the same
+    # Processes may share a folder of the network, and each have the same number on its machine.
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with partial.open("wb") as file:
             file.write(content)

@@ -18,7 +18,11 @@ class DamagedFileError(Exception):
 
 
 def write_sealed(path: Path, content: bytes) -> None:
-    """Writes a sealed file; see `pipeline.files.write_file`."""
+    """Writes a sealed file, which appears only when complete.
+
+    Raises:
+      OSError: if it can't be written; nothing of it is left then.
+    """
     write_file(path, content + _seal(content))
 
 

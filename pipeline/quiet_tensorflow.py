@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.abc
-import importlib.util
 import logging
 import os
 import re
@@ -10,7 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
@@ -56,19 +55,19 @@ def is_noise(line: str) -> bool:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds tensorflow as Python does, once, and wraps its loader."""
+    """Finds tensorflow on `sys.path`, and wraps its loader; some libraries look for it without importing it."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if name != "tensorflow":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        spec = PathFinder.find_spec(name, path, target)
         if spec is not None and isinstance(spec.loader, importlib.abc.Loader):
             execute = spec.loader.exec_module
 
             def quiet(module: ModuleType) -> None:
+                sys.meta_path.remove(self)
                 with without_noise():
                     execute(module)
 
@@ -79,15 +78,12 @@ class _Finder(importlib.abc.MetaPathFinder):
 @contextlib.contextmanager
 def without_noise() -> Iterator[None]:
     """While it is entered, lines of libraries that `is_noise` knows don't reach standard error."""
-    try:
-        original = os.dup(2)
-    except OSError:  # there is no standard error to keep clean
+    process = _start_filter()
+    if process is None:
         yield
         return
-    command = [sys.executable, "-I", "-S", "-c", _FILTER, _NOISE]
-    # Signals of the terminal are not for it: it ends when there is nothing more to read.
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
     assert process.stdin is not None
+    original = os.dup(2)
     os.dup2(process.stdin.fileno(), 2)
     try:
         yield
@@ -100,3 +96,14 @@ def without_noise() -> Iterator[None]:
         # Whatever was printed shall stand before what comes; a child of TensorFlow's could keep the pipe open.
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=2)
+
+
+def _start_filter() -> subprocess.Popen[bytes] | None:
+    """Returns None where there is nothing to keep clean, or nothing that could: then all lines come."""
+    command = [sys.executable or "", "-I", "-S", "-c", _FILTER, _NOISE]
+    try:
+        os.fstat(2)
+        # Signals of the terminal are not for it: it ends when there is nothing more to read.
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+    except OSError:  # no standard error; no Python, where another program embeds it; no process more
+        return None

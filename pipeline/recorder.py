@@ -49,8 +49,9 @@ def check_place(run_dir: Path) -> None:
                     mode = path.stat().st_mode
                 except FileNotFoundError:
                     raise _in_the_way(run_dir, path, "a link that leads nowhere", folder) from None
-                if stat.S_ISDIR(mode) != folder:
-                    raise _in_the_way(run_dir, path, "a file" if folder else "a folder", folder)
+                if not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
+                    found = "a file" if stat.S_ISREG(mode) else "a folder" if stat.S_ISDIR(mode) else "a device or pipe"
+                    raise _in_the_way(run_dir, path, found, folder)
 
 
 def _in_the_way(run_dir: Path, path: Path, found: str, folder: bool) -> MirageError:

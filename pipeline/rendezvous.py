@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
+from types import TracebackType
 from typing import Any, Self
 
 from pipeline.agreement import difference
@@ -101,6 +102,7 @@ class Peers:
 
     Attributes:
       working: whether this worker does work of its own, which others have to wait for; its beats say so.
+      failure: why the meeting failed, or with what another worker gave up later; or None.
     """
 
     def __init__(self, cluster: Cluster, server: socket.socket) -> None:
@@ -122,7 +124,7 @@ class Peers:
         self._outgoing: dict[int, _Outgoing] = {}
         self._why = dict.fromkeys(self._others, "no answer")  # why it wasn't reached
         self._reached: set[int] = set()  # once
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None
         self._met = False
         self._changed = threading.Condition()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -136,8 +138,10 @@ class Peers:
         """Returns itself."""
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        """Hangs up."""
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Hangs up; if a mistake ends this worker, the others are told which."""
+        if isinstance(error, MirageError) and not isinstance(error, WorkerLostError) and error is not self.failure:
+            self._loop.call_soon_threadsafe(self._give_up, error)
         self.close()
 
     def close(self) -> None:
@@ -166,17 +170,19 @@ class Peers:
 
         Raises:
           WorkerLostError: if one left before.
-          MirageError: if the workers differ; the message says in what.
+          MirageError: if the workers differ, or one gave up; the message says in what, or why.
         """
         stage = self._say(facts)
         with self._changed:
-            while not self._agreed(stage, facts):
-                for index, peer in self._incoming.items():
-                    if not peer.is_open and len(peer.facts) <= stage:
-                        raise WorkerLostError(
-                            f"worker {self._name(index)} has left; look at what it printed, then start all workers "
-                            "again."
-                        )
+            while True:
+                # Looked at first: who gives up says why before it hangs up.
+                left = [index for index, peer in self._incoming.items() if not peer.is_open]
+                if self._agreed(stage, facts):
+                    return
+                if gone := [index for index in left if len(self._incoming[index].facts) <= stage]:
+                    raise WorkerLostError(
+                        f"worker {self._name(gone[0])} has left; look at what it printed, then start all workers again."
+                    )
                 self._changed.wait()
 
     def alive_until(self) -> float:
@@ -201,20 +207,20 @@ class Peers:
     def _say(self, facts: Mapping[str, str]) -> int:
         """Tells all others, as soon as all have come; returns how many facts were said before."""
         self._facts.append(json.dumps(dict(facts)).encode() + b"\n")
-        self._loop.call_soon_threadsafe(self._tell)
+        # Waited for: TensorFlow may be next, which lets no other thread run.
+        asyncio.run_coroutine_threadsafe(self._tell(), self._loop).result()
         return len(self._facts) - 1
 
     def _agreed(self, stage: int, facts: Mapping[str, str]) -> bool:
         """Whether all others have said the same; raises MirageError if they differ, or don't fit together."""
-        if self._failure is not None:
-            raise self._failure
         present = {index: self._incoming[index] for index in self._others if index in self._incoming}
         said = {index: peer.facts[stage] for index, peer in present.items() if len(peer.facts) > stage}
-        if len(said) < len(self._others):
-            return False
-        if sentence := difference({**said, self._cluster.index: facts}):
+        complete = len(said) == len(self._others)
+        if complete and (sentence := difference({**said, self._cluster.index: facts})):
             raise MirageError(printable(sentence))
-        return True
+        if self.failure is not None:
+            raise self.failure
+        return complete
 
     def _who_is_missing(self, timeout_s: float) -> str:
         missing = [index for index in self._others if not self._has_come(index)]
@@ -261,7 +267,7 @@ class Peers:
 
     def _ended(self, task: asyncio.Task) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._failure = error  # which nobody else would see
+            self.failure = error  # which nobody else would see
             self._notify()
 
     async def _beat(self) -> None:
@@ -271,7 +277,7 @@ class Peers:
                     each.writer.write(_WORKING if self.working else _WAITING)
             await asyncio.sleep(_BEAT_S)
 
-    def _tell(self) -> None:
+    async def _tell(self) -> None:
         if self._met or all(self._has_come(index) for index in self._others):
             for each in self._outgoing.values():
                 each.writer.writelines(self._facts[each.told :])
@@ -280,11 +286,15 @@ class Peers:
 
     def _fail(self, error: MirageError) -> None:
         """Ends the meeting, of all who are there; what comes after it doesn't matter."""
-        if not self._met and self._failure is None:
-            self._failure = MirageError(printable(str(error)))
+        if not self._met and self.failure is None:
+            self.failure = MirageError(printable(str(error)))
             for each in self._incoming.values():
                 each.writer.write(refusal(error))
         self._notify()
+
+    def _give_up(self, error: MirageError) -> None:
+        for each in self._outgoing.values():
+            each.writer.write(refusal(error))
 
     def _notify(self) -> None:
         with self._changed:
@@ -301,11 +311,16 @@ class Peers:
                 return
             writer.write(self._greeting)  # where they don't fit together, both shall say so
             peer = self._welcome(hello, writer)
-            self._tell()
+            await self._tell()
             while line := await reader.readline():
                 peer.heard = time.monotonic()
                 if line == _WORKING:
                     peer.worked = peer.heard
+                elif line.startswith(REFUSAL):
+                    self.failure = MirageError(
+                        printable(f"worker {self._name(hello['index'])} gave up: {refused(line)}")
+                    )
+                    self._notify()
                 elif line != _WAITING:
                     peer.facts.append(read_facts(line))
                     self._notify()
@@ -357,7 +372,7 @@ class Peers:
                 raise wrong_index(index, self._cluster, hello)
             self._outgoing[index] = _Outgoing(writer)
             self._reached.add(index)
-            self._tell()
+            await self._tell()
             if (line := await reader.readline()).startswith(REFUSAL):
                 raise refused(line)
         except MirageError as error:

@@ -55,7 +55,9 @@ class RunLog:
         records = _truncate(self._path, start_step)
         _truncate(self._evaluations_path, start_step)
         seconds = records[-1].get("seconds") if records else None  # runs of long ago did not note them
-        self._seconds = float(seconds) if isinstance(seconds, int | float) else 0.0
+        self._seconds = 0.0
+        if isinstance(seconds, int | float) and 0 <= seconds <= sys.float_info.max:
+            self._seconds = float(seconds)
         self._writer = tf.summary.create_file_writer(os.fsencode(run_dir / TENSORBOARD_DIR))
         self._names = list(metric_names)
         self._images_per_step = images_per_step
@@ -211,8 +213,9 @@ def read_records(path: Path, numbers: Sequence[str] = ()) -> list[dict[str, Any]
             record = json.loads(line.decode())
             if type(record["step"]) is not int or any(type(record[name]) not in (int, float) for name in numbers):
                 raise ValueError
+            record.update({name: float(record[name]) for name in numbers})
             records.append(record)
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             if number < len(lines):  # the last one was cut off by a sudden end, or is what follows the last line break
                 bad.append(number)
     if bad:

@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from pipeline.jit import measure_jit
 from pipeline.preview import Preview
 from pipeline.profile import Profile
 from pipeline.recorder import Recorder, check_place, lock_run, writing
-from pipeline.rendezvous import meet
+from pipeline.rendezvous import Peers, meet
 from pipeline.run_file import CONFIG_FILE, ema_counts_batches, read_decided_jit, read_run, write_run
 from pipeline.run_log import TENSORBOARD_DIR, RunLog
 from pipeline.step import TrainStep
@@ -69,34 +69,37 @@ def train(config: Config) -> Outcome:
       MirageError: if the configuration can't work or differs from the run's, if data or checkpoints
         can't be read or written, if another process uses the run directory, if a loss or weight is no
         longer finite, or if another worker is lost.
+      Stopped: if a request to stop comes while there is nothing to save.
     """
     config.validate()
     cluster = find_cluster(os.environ) if config.strategy in ("auto", "multi_worker") else None
     chief = cluster is None or cluster.is_chief
-    if chief:
-        with writing(Path(config.run_dir)):
-            check_place(Path(config.run_dir))
-            _check_same_run(config)
     with contextlib.ExitStack() as stack:
         peers = None
         if cluster is not None:
             facts = program_facts(config, devices_here(config.virtual_devices))
             peers = stack.enter_context(meet(cluster, facts, config.timeout_s))
         watchdog = stack.enter_context(Watchdog(config.timeout_s if peers else math.inf, peers))
-        stack.enter_context(_lost_workers(cluster, watchdog))
+        stack.enter_context(_lost_workers(cluster, watchdog, peers))
+        if chief:
+            with writing(Path(config.run_dir)):
+                check_place(Path(config.run_dir))
+                _check_same_run(config)
+        _together("the chief to look at its run directory", peers, watchdog)
         with watchdog.waiting("the other workers to connect"):
             strategy = make_strategy(config.strategy, config.virtual_devices, cluster)
+        interrupt = stack.enter_context(Interrupt())  # in a cluster, TensorFlow has just taken SIGTERM for itself
         dataset = load(config)
-        if peers is not None:
-            with watchdog.waiting("the other workers to load their data"):
-                peers.agree(data_facts(dataset.spec))
+        _together("the other workers to load their data", peers, watchdog, data_facts(dataset.spec))
         numbers = numbering(dataset.spec, _classes_of_run(config) if chief else ())
-        if cluster is not None and len(numbers):
-            with watchdog.waiting("the chief's numbers of the classes"):
-                numbers = from_chief(strategy, tf.constant(numbers)).numpy()
-        dataset = dataset.renumbered(numbers)
         with lock_run(Path(config.run_dir)) if chief else contextlib.nullcontext():
-            outcome = _train(config, strategy, cluster, dataset, watchdog)
+            if chief:
+                _check_same_data(config, dataset.renumbered(numbers).spec)
+            _together("the chief to open its run directory", peers, watchdog)
+            if cluster is not None and len(numbers):
+                with watchdog.waiting("the chief's numbers of the classes"):
+                    numbers = from_chief(strategy, tf.constant(numbers)).numpy()
+            outcome = _train(config, strategy, cluster, dataset.renumbered(numbers), interrupt, watchdog, peers)
         if cluster is not None:
             # No worker leaves before the chief has saved: some batch systems end all when the first one does.
             with watchdog.waiting("the chief to save"):
@@ -109,22 +112,23 @@ def _train(
     strategy: tf.distribute.Strategy,
     cluster: Cluster | None,
     dataset: Dataset,
+    interrupt: Interrupt,
     watchdog: Watchdog,
+    peers: Peers | None,
 ) -> Outcome:
     chief = cluster is None or cluster.is_chief
     run_dir = Path(config.run_dir)
     labelled = few_labelled(dataset, config) if config.objective == "sgan" else None
     updates = objectives.updates(config, labelled)
     _check_divisible(config, updates, strategy.num_replicas_in_sync)
-    if chief:
-        _check_same_data(config, dataset.spec)
     with watchdog.waiting("the other workers to build their networks"), strategy.scope():
         trainee = build_trainee(config, dataset.spec)
     with writing(run_dir):
         checkpoints = Checkpoints(run_dir, trainee, config.keep_checkpoints) if chief else None
         restored = checkpoints.restore() if checkpoints else None
+    _together("the chief to restore its checkpoint", peers, watchdog)
     if cluster:
-        with watchdog.waiting("the chief to restore its checkpoint"):
+        with watchdog.waiting("the chief's weights"):
             share_state(strategy, list(trainee.state().values()))
     start = int(trainee.step.numpy())
     with watchdog.waiting("the chief to read its run directory"):
@@ -141,6 +145,7 @@ def _train(
         return Outcome(start, None)
     # It may train its classifier first, or find that it has nothing to judge by, which is no part of the training.
     evaluation = Evaluation(config, dataset, trainee.sampler) if chief and config.eval_every else None
+    _together("the chief to prepare its evaluations", peers, watchdog)
 
     def chiefs(count: int) -> int:
         return count if cluster is None else int(from_chief(strategy, tf.constant(count)))
@@ -148,7 +153,6 @@ def _train(
     with watchdog.waiting("the other workers to compile", working=True):
         jit, decided = _decide_jit(config, strategy, cluster, lambda: measure_jit(trainee, build_step, chiefs))
     with contextlib.ExitStack() as stack:
-        interrupt = stack.enter_context(Interrupt())
         recorder = None
         step_function = build_step(jit)
         if checkpoints is not None:
@@ -254,8 +258,18 @@ def _agreed(value: bool | None, strategy: tf.distribute.Strategy, cluster: Clust
     return {-1: None, 0: False, 1: True}[int(from_chief(strategy, tf.constant(code)))]
 
 
+def _together(what: str, peers: Peers | None, watchdog: Watchdog, facts: Mapping[str, str] | None = None) -> None:
+    """Goes on when all workers have come here with the same facts.
+
+    They meet so wherever one may find a mistake: it says so to the others, which TensorFlow would leave waiting.
+    """
+    if peers is not None:
+        with watchdog.waiting(what):
+            peers.agree(facts or {})
+
+
 @contextlib.contextmanager
-def _lost_workers(cluster: Cluster | None, watchdog: Watchdog) -> Iterator[None]:
+def _lost_workers(cluster: Cluster | None, watchdog: Watchdog, peers: Peers | None) -> Iterator[None]:
     """Makes one sentence of the errors that TensorFlow raises when a peer goes away while it is waited for."""
     try:
         yield
@@ -268,6 +282,8 @@ def _lost_workers(cluster: Cluster | None, watchdog: Watchdog) -> Iterator[None]
         )
         if cluster is None or not watchdog.broken or not isinstance(error, (*lost, tf.errors.InternalError)):
             raise
+        if peers is not None and peers.failure is not None:
+            raise peers.failure from None
         raise WorkerLostError(
             f"another worker of {len(cluster.workers)} was lost ({_cause(error)}); the last "
             "checkpoint is kept: start all workers again."

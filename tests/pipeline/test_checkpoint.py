@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import checkpoint
+from pipeline.best import best_by_evaluations
 from pipeline.checkpoint import Checkpoints, load_sampler
 from pipeline.checkpoint_files import DamagedCheckpointError, read_checkpoint, write_checkpoint
 from pipeline.config import Config
@@ -340,6 +341,7 @@ BAD_NOTES = {
     "no name": b'{"checkpoint": 2, "frechet_distance": 4.0}',
     "no number": b'{"checkpoint": "step_0000002", "frechet_distance": "4"}',
     "not finite": b'{"checkpoint": "step_0000002", "frechet_distance": NaN}',
+    "no float": b'{"checkpoint": "step_0000002", "frechet_distance": 1' + b"0" * 400 + b"}",
 }
 
 
@@ -354,6 +356,14 @@ def test_a_damaged_note_of_the_best_checkpoint_is_named_and_made_again(judged, t
     assert f"{judged} is damaged" in capsys.readouterr().err
     assert json.loads(judged.read_bytes()) == good
     assert checkpoints.best_distance() == 4
+
+
+def test_figures_that_no_float_holds_choose_no_best_checkpoint(judged, capsys):
+    lines = [f'{{"step": {step}, "frechet_distance": {distance}}}' for step, distance in ((1, "9"), (3, "5"), (2, "4"))]
+    for wrong in ('{"step": 2, "frechet_distance": NaN}', '{"step": 1%s, "frechet_distance": 1}' % ("0" * 400)):
+        evaluations = judged.parent.parent / "evaluations.jsonl"
+        evaluations.write_text("\n".join([lines[0], wrong, lines[1], wrong, lines[2]]) + "\n")
+        assert best_by_evaluations(judged.parent).path.name == "step_0000002"
 
 
 def test_a_best_checkpoint_that_is_damaged_makes_room_for_the_next(judged, trainee, capsys):

@@ -12,10 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
+from pipeline.__main__ import config_from_flags, define_flags
+from pipeline.data_spec import DataSpec
 from pipeline.errors import INTERRUPTED, MISTAKE, PREEMPTED, TERMINATED, WORKER_LOST
 from pipeline.launch import worker_environments
+from pipeline.run_file import write_run
 from tests.processes import ENVIRONMENT, ROOT, children, last_checkpoint, saved, wait_for, wait_for_saves
 
 
@@ -189,16 +193,17 @@ def test_a_peer_that_never_comes_ends_the_wait(images, tmp_path):
     assert "Traceback" not in output
 
 
+@pytest.mark.slow  # in the default suite it is stuck amid its own work, see below
 def test_a_stuck_worker_ends_the_wait_of_the_others(images, tmp_path):
     process = launch(
-        *training(images, tmp_path / "run", steps=100000, timeout_s=12), options=("--workers=2", "--max_restarts=0")
+        *training(images, tmp_path / "run", steps=100000, timeout_s=6), options=("--workers=2", "--max_restarts=0")
     )
     wait_for(lambda: saved(tmp_path / "run"))
     os.kill(children(process)[1], signal.SIGSTOP)
     output = end(process)
     assert process.returncode == WORKER_LOST, output
     # Whichever notices first: our own clock, or the heartbeat of TensorFlow's coordination service.
-    assert re.search(r"error: (nothing happened for --timeout_s=12 seconds|another worker of 2 was lost)", output)
+    assert re.search(r"error: (nothing happened for --timeout_s=6 seconds|another worker of 2 was lost)", output)
     assert last_checkpoint(tmp_path / "run")
 
 
@@ -242,6 +247,27 @@ def test_workers_with_other_data_are_refused_on_both_sides(images, tmp_path):
             r"error: the workers differ: the data's content is \w+ on worker 0 and \w+ on worker 1;", output
         )
         assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("latent_dim", "num_examples", "reason"),
+    [
+        pytest.param(3, 16, "holds a run with other flags, .* --latent_dim=2", marks=pytest.mark.slow, id="flags"),
+        pytest.param(2, 17, "on other data", id="data"),
+    ],
+)
+def test_why_the_chief_gives_up_is_told_by_all_at_once(images, tmp_path, latent_dim, num_examples, reason):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    arguments = training(images, run_dir, timeout_s=600)
+    values = flags.FlagValues()
+    define_flags(values)
+    values(["", *arguments, f"--latent_dim={latent_dim}"])
+    write_run(run_dir, config_from_flags(values), DataSpec("digits", "1", (8, 8, 1), (), num_examples))
+    statuses, outputs = ends(workers(arguments, arguments))
+    assert statuses == [MISTAKE, MISTAKE], outputs
+    assert re.search(rf"^error: --run_dir={run_dir} .*{reason}", outputs[0], re.MULTILINE)
+    assert re.search(rf"^error: worker 0 \(.*\) gave up: --run_dir={run_dir} .*{reason}", outputs[1], re.MULTILINE)
 
 
 # Run before the command: its data, or what the chief writes, take that many seconds more.

@@ -60,6 +60,19 @@ def test_an_import_that_fails_shows_its_traceback_and_standard_error_is_itself_a
     assert run(code, tensorflow=folder).stderr == "libcuda.so.1 is missing"
 
 
+def test_who_only_looks_for_tensorflow_does_not_undo_it(pretended):
+    folder = pretended("import os\nos.write(2, b'I0000 00:00:1795700967.322030 port.cc:153] oneDNN\\n')\n")
+    code = "import importlib.util, os\nimportlib.util.find_spec('tensorflow')\nimport tensorflow\nos.write(2, b'end')"
+    assert run(code, tensorflow=folder).stderr == "end"
+
+
+@pytest.mark.parametrize("executable", ["''", "None", "'/no/such/python'"])
+def test_without_a_python_to_filter_with_the_import_works(pretended, executable):
+    folder = pretended("import os\nos.write(2, b'I0000 00:00:1795700967.322030 port.cc:153] oneDNN\\n')\n")
+    result = run(f"import sys\nsys.executable = {executable}\nimport tensorflow", tensorflow=folder)
+    assert (result.returncode, "oneDNN" in result.stderr, "Traceback" in result.stderr) == (0, True, False)
+
+
 def test_a_child_of_the_import_does_not_stop_it(pretended):
     folder = pretended("import subprocess\nchild = subprocess.Popen(['sleep', '4'])\n")
     result = run("import tensorflow; print(tensorflow.child.poll()); tensorflow.child.kill()", tensorflow=folder)

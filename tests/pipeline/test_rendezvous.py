@@ -224,6 +224,30 @@ def test_who_leaves_before_it_has_agreed_is_named():
             first.agree({"data": "a"})
 
 
+def test_who_has_agreed_has_told_the_others():
+    """TensorFlow, which comes next, may let the thread no longer run that would tell them."""
+    with Come(*clusters(addresses(2))) as come, concurrent.futures.ThreadPoolExecutor() as pool:
+        first, second = come.peers()
+        told = pool.submit(second.agree, {})
+        wait_until(lambda: len(first._incoming[1].facts) == 2)
+        first._loop.call_soon_threadsafe(time.sleep, 2)
+        first.agree({})
+        told.result(timeout=1)
+
+
+def test_who_gives_up_later_says_why_and_the_others_repeat_it_once():
+    workers = addresses(3)
+    with Come(*clusters(workers)) as come:
+        first, second, third = come.peers()
+        with pytest.raises(MirageError, match="no such folder"), first:
+            raise MirageError("no such folder.")
+        for each in (second, third):
+            with pytest.raises(MirageError) as told, each:
+                each.agree({})
+            assert str(told.value) == f"worker 0 ({workers[0]}) gave up: no such folder."
+            assert not isinstance(told.value, WorkerLostError)
+
+
 def test_two_processes_with_one_index_are_named():
     each = clusters(addresses(3))
     with Come(each[0]) as come, Come(each[1]) as one:

@@ -109,7 +109,7 @@ def test_lines_that_cannot_be_understood_are_named_and_left_out(tmp_path, capsys
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("seconds", ['"ten"', "null", "[]", "true"])
+@pytest.mark.parametrize("seconds", ['"ten"', "null", "[]", "true", "NaN", "1e999", pytest.param("9" * 400, id="9...")])
 def test_seconds_that_are_no_number_count_from_zero(tmp_path, seconds):
     (tmp_path / "metrics.jsonl").write_text(f'{{"step": 10, "seconds": {seconds}}}\n')
     with closing(make(tmp_path, start_step=10)) as log:
