@@ -226,7 +226,8 @@ assert (generator.sample(20, seed=3) == expected).all()
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_a_process_that_is_forked_draws_and_ends(digits, threads):
-    command = [sys.executable, "-c", _FORK, str(digits), str(threads)]
+    # Since 3.12 Python warns of every fork of a process with threads, other libraries' included.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", _FORK, str(digits), str(threads)]
     result = subprocess.run(command, timeout=60, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
 
