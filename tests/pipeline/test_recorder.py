@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from pipeline import checkpoint, trainer
-from pipeline.config import Config
 from pipeline.errors import MirageError
 from pipeline.interrupt import Stopped
 from pipeline.preview import Preview
@@ -23,21 +22,8 @@ from tests.processes import ENVIRONMENT, ROOT
 
 
 @pytest.fixture
-def config(image_folder, tmp_path):
-    return Config(
-        dataset=f"folder:{image_folder()}",
-        model="mlp",
-        latent_dim=4,
-        conditional=True,
-        batch_size=4,
-        steps=6,
-        log_every=2,
-        preview_every=3,
-        checkpoint_every=4,
-        jit="off",
-        strategy="one_device",
-        run_dir=str(tmp_path / "run"),
-    )
+def config(config):
+    return dataclasses.replace(config, virtual_devices=0, jit="off", strategy="one_device")
 
 
 def checkpoints(config):
