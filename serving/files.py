@@ -9,8 +9,9 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import TypeVar
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -20,6 +21,7 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
 }
 _BLOCK = 2**18
+_Bytes = TypeVar("_Bytes", bytes, memoryview)
 # The kind of a file may change between the look at it and its opening, which then must not wait.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 
@@ -35,7 +37,11 @@ def read_file(path: Path, limit: int) -> bytes:
       OSError: whose `strerror` says why it can't be read.
     """
     with _opened(path, limit) as (file, size):
-        return b"".join(_blocks(file, size))
+        parts = []
+        while size > 0:  # once, but for files of gigabytes
+            parts.append(_some(file.read(size)))
+            size -= len(parts[-1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def sha256_of_file(path: Path, limit: int | None = None) -> str:
@@ -51,22 +57,24 @@ def sha256_of_file(path: Path, limit: int | None = None) -> str:
     Raises:
       OSError: whose `strerror` says why it can't be read.
     """
-    digest = hashlib.sha256()
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(_BLOCK))
     with _opened(path, limit) as (file, size):
-        for block in _blocks(file, size):
+        while size > 0:
+            block = _some(buffer[: file.readinto(buffer[:size])])
             digest.update(block)
+            size -= len(block)
     return digest.hexdigest()
 
 
 @contextlib.contextmanager
-def _opened(path: Path, limit: int | None) -> Iterator[tuple[BinaryIO, int]]:
+def _opened(path: Path, limit: int | None) -> Iterator[tuple[FileIO, int]]:
     """Opens a regular file, and nothing else; yields it and its size."""
     try:
         _check_kind(os.stat(path))
         descriptor = os.open(path, _FLAGS)
     except ValueError:  # a NUL, or what the system's encoding lacks
         raise OSError(errno.EINVAL, "no file can have this name") from None
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    with FileIO(descriptor) as file:
         status = os.fstat(descriptor)
         _check_kind(status)
         size = status.st_size
@@ -81,10 +89,8 @@ def _check_kind(status: os.stat_result) -> None:
         raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'something else')}; expected a file")
 
 
-def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
-    while size > 0:
-        block = file.read(min(size, _BLOCK))
-        if not block:
-            raise OSError(errno.EIO, "it became shorter while it was read")
-        size -= len(block)
-        yield block
+def _some(block: _Bytes) -> _Bytes:
+    """Refuses the end of a file that had more bytes when it was opened."""
+    if not len(block):
+        raise OSError(errno.EIO, "it became shorter while it was read")
+    return block
