@@ -23,8 +23,8 @@ setup: .venv/installed
 demo: .venv/installed
 	@sh scripts/demo
 
+# In two parts, each in new processes: what TensorFlow compiles for one test it keeps until the end.
 test: .venv/installed
-	# In two parts, each in new processes: what TensorFlow compiles for one test it keeps until the end.
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/pipeline
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/pipeline
 
