@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-from tests.no_network import UNDER_THE_FILTER
+from tests.no_network import SILENCING, UNDER_THE_FILTER
 from tests.processes import ROOT
 
 # What a library writes into the home: Keras its settings, matplotlib (which Keras imports) its list of fonts.
@@ -15,7 +15,7 @@ OTHERS_FILES = {".keras/keras.json", *(f".cache/matplotlib/{name}" for name in (
 def test_from_the_first_training_to_a_verified_bundle(tmp_path):
     home, run_dir, bundle = (tmp_path / name for name in ("home", "run", "bundle"))
     home.mkdir()
-    unset = ("TF_CPP_MIN_LOG_LEVEL", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "MPLCONFIGDIR", "KERAS_HOME")
+    unset = (*SILENCING, "TF_CPP_MIN_LOG_LEVEL", "XDG_CACHE_HOME", "MPLCONFIGDIR", "KERAS_HOME")
     kept = {name: value for name, value in os.environ.items() if name not in unset}
     environment = {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT)}
     said = []

@@ -16,7 +16,7 @@ from export.bundle import export_bundle
 from export.verify import main, verify
 from serving.manifest import BundleError, read_manifest, sha256
 from tests.export.tiny_runs import make_run
-from tests.no_network import UNDER_THE_FILTER
+from tests.no_network import SILENCING, UNDER_THE_FILTER
 from tests.processes import ROOT
 
 
@@ -132,8 +132,8 @@ def test_the_status_is_right_whoever_takes_the_output(bundle, redirected):
 
 
 def test_no_host_is_asked(bundle, tmp_path):
-    environment = {**os.environ, "HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
-    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    kept = {name: value for name, value in os.environ.items() if name not in SILENCING}
+    environment = {**kept, "HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
     (tmp_path / "home").mkdir()
     command = [*UNDER_THE_FILTER, sys.executable, "-m", "export.verify", str(bundle)]
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from tests.no_network import ENDED_BY_THE_FILTER, UNDER_THE_FILTER
+from tests.no_network import ENDED_BY_THE_FILTER, SILENCING, UNDER_THE_FILTER
 from tests.processes import ROOT
 
 DRAW = "from serving import Generator; Generator.load({bundle!r}, threads=1).sample(3)"
@@ -19,7 +19,7 @@ DRAW = "from serving import Generator; Generator.load({bundle!r}, threads=1).sam
 @pytest.fixture
 def environment(tmp_path):
     """Variables of a user with an empty home, who has said nothing about telemetry."""
-    unset = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    unset = (*SILENCING, "XDG_CACHE_HOME")
     kept = {name: value for name, value in os.environ.items() if name not in unset}
     (tmp_path / "home").mkdir()
     # numpy's library has threads of its own.
