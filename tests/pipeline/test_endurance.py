@@ -63,10 +63,10 @@ def result(run_dir):
 
 @pytest.mark.parametrize("device_data_mb", [2048, 0], ids=["resident", "streamed"])
 def test_killed_at_twenty_random_moments(images, tmp_path, device_data_mb, repeats):
-    moments = random.Random(0)
+    moments, steps = random.Random(0), max(8000, repeats(20000))
     log = (tmp_path / "log").open("w+")
     more = {"checkpoint_every": 50, "device_data_mb": device_data_mb, "data_dir": tmp_path / "data"}
-    arguments = flags(images, tmp_path / "broken", 20000, **more)
+    arguments = flags(images, tmp_path / "broken", steps, **more)
     kills = 0
     with log:
         while kills < repeats(20):
@@ -76,18 +76,18 @@ def test_killed_at_twenty_random_moments(images, tmp_path, device_data_mb, repea
                 assert process.poll() is None, "the run must be longer"
                 process.kill()
             kills += 1
-        assert "step_0020000" not in saved(tmp_path / "broken")
+        assert f"step_{steps:07}" not in saved(tmp_path / "broken")
         with start("pipeline", *arguments, log=log) as process:
             finish(process, log)
-        with start("pipeline", *flags(images, tmp_path / "straight", 20000, **more), log=log) as process:
+        with start("pipeline", *flags(images, tmp_path / "straight", steps, **more), log=log) as process:
             finish(process, log)
     assert result(tmp_path / "broken") == result(tmp_path / "straight")
 
 
 def test_a_cluster_that_loses_a_worker_five_times(images, tmp_path, repeats):
-    moments = random.Random(0)
+    moments, steps = random.Random(0), max(1000, repeats(3000))
     run_dir = tmp_path / "broken"
-    arguments = flags(images, run_dir, 3000, checkpoint_every=25)
+    arguments = flags(images, run_dir, steps, checkpoint_every=25)
     options = ("--workers=2", "--max_restarts=5", "--")
     log = (tmp_path / "log").open("w+")
     with log, start("pipeline.launch", *options, *arguments, log=log) as process:
@@ -100,7 +100,7 @@ def test_a_cluster_that_loses_a_worker_five_times(images, tmp_path, repeats):
         finish(process, log)
         assert Path(log.name).read_text().count("starting all workers again") == repeats(5)
         with start(
-            "pipeline.launch", *options, *flags(images, tmp_path / "straight", 3000, checkpoint_every=25), log=log
+            "pipeline.launch", *options, *flags(images, tmp_path / "straight", steps, checkpoint_every=25), log=log
         ) as other:
             finish(other, log)
     assert result(run_dir) == result(tmp_path / "straight")
