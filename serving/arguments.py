@@ -47,7 +47,7 @@ def integer(value: object) -> int | None:
     """Makes an int of an integer of any type, numpy's included; None of anything else, truth values too."""
     if type(value) is int:
         return value
-    if isinstance(value, bool) or is_masked(value):
+    if isinstance(value, bool | np.bool_) or is_masked(value):
         return None
     try:
         return operator.index(value)  # type: ignore[arg-type]
