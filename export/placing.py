@@ -1,6 +1,7 @@
 """Where a bundle appears: all or nothing, and nothing of anybody else's is touched."""
 
 import contextlib
+import errno
 import filecmp
 import hashlib
 import os
@@ -33,11 +34,13 @@ def target_of(out: Path) -> Path:
     """
     try:
         target = out.resolve()
+        if target.is_symlink():  # Python 3.13 gives a loop of links as it is
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if target.is_dir():
             _listed(target, out)
         elif target.exists():
             raise MirageError(f"--out={out} is a file; choose a new folder.")
-    except (OSError, RuntimeError) as error:  # a loop of symbolic links is a RuntimeError
+    except (OSError, RuntimeError) as error:  # a loop of symbolic links is a RuntimeError before Python 3.13
         raise MirageError(f"--out={out} can't be used ({_reason(error)}); choose a new folder.") from None
     return target
 
