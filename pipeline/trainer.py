@@ -132,7 +132,7 @@ def _train(
             share_state(strategy, list(trainee.state().values()))
     start = int(trainee.step.numpy())
     with watchdog.waiting("the chief to read its run directory"):
-        by_batches = bool(_agreed(ema_counts_batches(Path(config.run_dir)), strategy, cluster))
+        by_batches = bool(_agreed(ema_counts_batches(run_dir), strategy, cluster))
     layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
 
     def build_step(jit: bool) -> TrainStep:
