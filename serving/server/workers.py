@@ -20,6 +20,8 @@ from serving.server.settings import METRICS_FOLDER_VARIABLE, Settings, StartErro
 _STEADY_S = 10.0
 _FIRST_DELAY_S = 0.5
 _MOST_DELAY_S = 30.0
+# Until a signal that is sent to a group, one process after another, has reached all of it.
+_GROUP_S = 0.2
 # What the counters of a process take on the disk; a write beyond its end would kill the process.
 _METRICS_BYTES = 4 * 2**20
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
@@ -94,11 +96,22 @@ class _Supervisor:
             self._fork(place)
         while self._started or self._due:
             patience = max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
-            if select.select([self._signals], [], [], patience)[0]:
-                for received in os.read(self._signals, 4096):
-                    self._take(received)
+            for number in self._received(patience):
+                self._take(number)
             self._restart()
         return self._status
+
+    def _received(self, patience: float | None) -> list[int]:
+        """Waits for signals, `patience` seconds if that is given, and returns their numbers, orders first."""
+        if not select.select([self._signals], [], [], patience)[0]:
+            return []
+        received = os.read(self._signals, 4096)
+        if {*received} == {signal.SIGCHLD} and not self._stopping:
+            # A worker may have ended of what a terminal or systemd sends us next, and then that is no failure.
+            time.sleep(_GROUP_S)
+            with contextlib.suppress(BlockingIOError):
+                received += os.read(self._signals, 4096)
+        return sorted(received, key=lambda number: number == signal.SIGCHLD)
 
     def _take(self, number: int) -> None:
         if number == signal.SIGCHLD:

@@ -52,6 +52,7 @@ def test_ctrl_c_adds_two_lines_at_most(start_server, digits, workers, moment):
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):
                 for pid in (*children(server.process), server.process.pid):
                     os.kill(pid, signal.SIGINT)
+                    time.sleep(0.05)  # the supervisor may be reached when the workers have ended of it
             with contextlib.suppress(subprocess.TimeoutExpired):
                 server.process.wait(1)
         assert server.process.wait(10) in (0, -signal.SIGINT)
