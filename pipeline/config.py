@@ -11,40 +11,13 @@ from typing import Any
 
 from pipeline import contradictions
 from pipeline.errors import MirageError
+from pipeline.flag_field import check_range
+from pipeline.flag_field import flag as _flag
 
 AUGMENTATIONS = ("translation", "cutout", "color")
 CONDITIONINGS = ("acgan", "concat", "projection")
 # A shorter run would end sooner without the measurement.
 JIT_WORTHWHILE_STEPS = 1000
-
-
-def _flag(
-    default: Any,
-    help: str,  # noqa: A002 - the standard term for a flag's text
-    *,
-    choices: tuple[str, ...] | None = None,
-    minimum: float | None = None,
-    below: float | None = None,
-    may_change: bool = False,
-) -> Any:
-    """Declares a `Config` field together with everything its absl flag needs.
-
-    Args:
-      default: default value; its type is the flag's type.
-      help: one sentence for `--help`.
-      choices: the permitted values of a string flag.
-      minimum: the least permitted number.
-      below: numbers must be smaller than this.
-      may_change: whether a resumed run may have another value than the run it continues.
-    """
-    metadata = {
-        "help": help,
-        "choices": choices,
-        "minimum": minimum,
-        "below": below,
-        "may_change": may_change,
-    }
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -328,7 +301,7 @@ class Config:
     def check_ranges(self) -> None:
         """Refuses values that no flag may have; raises MirageError."""
         for field in dataclasses.fields(self):
-            _check_range(field, getattr(self, field.name))
+            check_range(field, getattr(self, field.name))
 
     def profile_range(self) -> tuple[int, int] | None:
         """Returns (A, B) of `--profile_steps=A:B`, or None.
@@ -378,14 +351,3 @@ class Config:
             for field in dataclasses.fields(self)
             if not field.metadata["may_change"] and getattr(earlier, field.name) != getattr(self, field.name)
         ]
-
-
-def _check_range(field: dataclasses.Field, value: Any) -> None:
-    choices, minimum, below = (field.metadata[key] for key in ("choices", "minimum", "below"))
-    if choices and value not in choices:
-        raise MirageError(f"--{field.name}={value} is not known; choose from {', '.join(choices)}.")
-    # Written so that NaN, which compares false with everything, is refused too.
-    if minimum is not None and not value >= minimum:
-        raise MirageError(f"--{field.name}={value} is too small; expected at least {minimum}.")
-    if below is not None and not value < below:
-        raise MirageError(f"--{field.name}={value} is too large; expected less than {below}.")

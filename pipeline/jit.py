@@ -6,15 +6,59 @@ On CPUs XLA wins on dense networks and loses on convolutions.
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from pipeline.cluster import Cluster
+from pipeline.config import JIT_WORTHWHILE_STEPS, Config
+from pipeline.errors import MirageError
+from pipeline.run_file import read_decided_jit
 from pipeline.step import TrainStep
+from pipeline.strategy import agreed, can_compile
 from pipeline.trainee import Trainee
 
 _ROUNDS = 5
 _ROUND_S = 0.3
+
+
+def decide_jit(
+    config: Config, strategy: tf.distribute.Strategy, cluster: Cluster | None, measure: Callable[[], tuple[bool, str]]
+) -> tuple[bool, bool | None]:
+    """Decides whether XLA compiles the step.
+
+    Args:
+      config: the run's configuration.
+      strategy: where it runs.
+      cluster: the cluster that this process is part of, if any.
+      measure: see `measure_jit`.
+
+    Returns:
+      (whether XLA compiles the step, what the run directory shall say of it).
+
+    Raises:
+      MirageError: if it shall and can't.
+    """
+    possible = can_compile(strategy)
+    if config.jit == "on" and not possible:
+        raise MirageError(
+            f"--jit=on can't compile across {strategy.num_replicas_in_sync} CPU devices; use --jit=auto or "
+            "--strategy=one_device."
+        )
+    if config.jit != "auto":
+        return config.jit == "on", config.jit == "on"
+
+    known = agreed(read_decided_jit(Path(config.run_dir)), strategy, cluster)
+    if known is not None:
+        return known and possible, known
+    if not possible or config.steps < JIT_WORTHWHILE_STEPS:
+        return False, None
+    faster, sentence = measure()
+    if cluster is None or cluster.is_chief:
+        print(sentence, flush=True)
+    decided = agreed(faster, strategy, cluster)
+    return bool(decided), decided
 
 
 def measure_jit(trainee: Trainee, build: Callable[[bool], TrainStep], agree: Callable[[int], int]) -> tuple[bool, str]:

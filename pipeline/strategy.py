@@ -93,6 +93,23 @@ def from_chief(strategy: tf.distribute.Strategy, values: tf.Tensor) -> tf.Tensor
     return strategy.experimental_local_results(send())[0]
 
 
+def agreed(value: bool | None, strategy: tf.distribute.Strategy, cluster: Cluster | None) -> bool | None:
+    """Gives all workers the chief's value.
+
+    Args:
+      value: this worker's.
+      strategy: the strategy.
+      cluster: the cluster that this process is part of, if any.
+
+    Returns:
+      The chief's.
+    """
+    if cluster is None:
+        return value
+    code = -1 if value is None else int(value)
+    return {-1: None, 0: False, 1: True}[int(from_chief(strategy, tf.constant(code)))]
+
+
 def share_state(strategy: tf.distribute.Strategy, variables: Sequence[tf.Variable]) -> None:
     """Gives the chief's values of variables, float32 or int64, to all workers, to the last bit."""
     for dtype, bits in ((tf.float32, tf.int32), (tf.int64, tf.int64)):

@@ -5,8 +5,7 @@ import dataclasses
 import math
 import os
 import signal
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,25 +13,25 @@ import tensorflow as tf
 
 from pipeline import objectives
 from pipeline.agreement import data_facts, program_facts
-from pipeline.best import BEST_FILE
-from pipeline.checkpoint import CHECKPOINT_DIR, Checkpoints, newest_step
+from pipeline.checkpoint import Checkpoints
 from pipeline.cluster import Cluster, find_cluster
-from pipeline.config import JIT_WORTHWHILE_STEPS, Config
+from pipeline.config import Config
 from pipeline.data import Dataset, few_labelled, load, numbering
-from pipeline.data_spec import DataSpec, is_folder
+from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError, WorkerLostError
-from pipeline.evaluation import Evaluation, chosen_extractor
+from pipeline.evaluation import Evaluation
 from pipeline.feed import Layout, make_feed
 from pipeline.interrupt import Interrupt
-from pipeline.jit import measure_jit
+from pipeline.jit import decide_jit, measure_jit
 from pipeline.preview import Preview
 from pipeline.profile import Profile
 from pipeline.recorder import Recorder, check_place, lock_run, writing
 from pipeline.rendezvous import Peers, meet
-from pipeline.run_file import CONFIG_FILE, ema_counts_batches, read_decided_jit, read_run, write_run
+from pipeline.run_file import ema_counts_batches, write_run
 from pipeline.run_log import TENSORBOARD_DIR, RunLog
+from pipeline.same_run import check_same_data, check_same_run, classes_of_run
 from pipeline.step import TrainStep
-from pipeline.strategy import can_compile, devices_here, from_chief, make_strategy, share_state
+from pipeline.strategy import agreed, devices_here, from_chief, make_strategy, share_state
 from pipeline.trainee import build_trainee
 from pipeline.watchdog import Watchdog
 
@@ -84,17 +83,17 @@ def train(config: Config) -> Outcome:
         if chief:
             with writing(Path(config.run_dir)):
                 check_place(Path(config.run_dir))
-                _check_same_run(config)
+                check_same_run(config)
         _together("the chief to look at its run directory", peers, watchdog)
         with watchdog.waiting("the other workers to connect"):
             strategy = make_strategy(config.strategy, config.virtual_devices, cluster)
         interrupt = stack.enter_context(Interrupt())  # in a cluster, TensorFlow has just taken SIGTERM for itself
         dataset = load(config)
         _together("the other workers to load their data", peers, watchdog, data_facts(dataset.spec))
-        numbers = numbering(dataset.spec, _classes_of_run(config) if chief else ())
+        numbers = numbering(dataset.spec, classes_of_run(config) if chief else ())
         with lock_run(Path(config.run_dir)) if chief else contextlib.nullcontext():
             if chief:
-                _check_same_data(config, dataset.renumbered(numbers).spec)
+                check_same_data(config, dataset.renumbered(numbers).spec)
             _together("the chief to open its run directory", peers, watchdog)
             if cluster is not None and len(numbers):
                 with watchdog.waiting("the chief's numbers of the classes"):
@@ -132,7 +131,7 @@ def _train(
             share_state(strategy, list(trainee.state().values()))
     start = int(trainee.step.numpy())
     with watchdog.waiting("the chief to read its run directory"):
-        by_batches = bool(_agreed(ema_counts_batches(run_dir), strategy, cluster))
+        by_batches = bool(agreed(ema_counts_batches(run_dir), strategy, cluster))
     layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
 
     def build_step(jit: bool) -> TrainStep:
@@ -151,7 +150,7 @@ def _train(
         return count if cluster is None else int(from_chief(strategy, tf.constant(count)))
 
     with watchdog.waiting("the other workers to compile", working=True):
-        jit, decided = _decide_jit(config, strategy, cluster, lambda: measure_jit(trainee, build_step, chiefs))
+        jit, decided = decide_jit(config, strategy, cluster, lambda: measure_jit(trainee, build_step, chiefs))
     with contextlib.ExitStack() as stack:
         recorder = None
         step_function = build_step(jit)
@@ -225,39 +224,6 @@ def _steps_until_next_event(config: Config, step: int) -> int:
     return min(config.steps_per_call, *ahead, *(each - step % each for each in intervals))
 
 
-def _decide_jit(
-    config: Config, strategy: tf.distribute.Strategy, cluster: Cluster | None, measure: Callable[[], tuple[bool, str]]
-) -> tuple[bool, bool | None]:
-    """Returns whether XLA compiles the step, and what the run directory shall say of it."""
-    possible = can_compile(strategy)
-    if config.jit == "on" and not possible:
-        raise MirageError(
-            f"--jit=on can't compile across {strategy.num_replicas_in_sync} CPU devices; use --jit=auto or "
-            "--strategy=one_device."
-        )
-    if config.jit != "auto":
-        return config.jit == "on", config.jit == "on"
-
-    known = _agreed(read_decided_jit(Path(config.run_dir)), strategy, cluster)
-    if known is not None:
-        return known and possible, known
-    if not possible or config.steps < JIT_WORTHWHILE_STEPS:
-        return False, None
-    faster, sentence = measure()
-    if cluster is None or cluster.is_chief:
-        print(sentence, flush=True)
-    decided = _agreed(faster, strategy, cluster)
-    return bool(decided), decided
-
-
-def _agreed(value: bool | None, strategy: tf.distribute.Strategy, cluster: Cluster | None) -> bool | None:
-    """The chief's value."""
-    if cluster is None:
-        return value
-    code = -1 if value is None else int(value)
-    return {-1: None, 0: False, 1: True}[int(from_chief(strategy, tf.constant(code)))]
-
-
 def _together(what: str, peers: Peers | None, watchdog: Watchdog, facts: Mapping[str, str] | None = None) -> None:
     """Goes on when all workers have come here with the same facts.
 
@@ -304,67 +270,6 @@ def _open_log(config: Config, step_function: TrainStep, data: DataSpec, start: i
         start_step=start,
         total_steps=config.steps,
     )
-
-
-def _check_same_run(config: Config) -> None:
-    run_dir = Path(config.run_dir)
-    if not (run_dir / CONFIG_FILE).exists():
-        if newest_step(run_dir):
-            print(
-                f"warning: --run_dir={run_dir} has checkpoints but no {CONFIG_FILE}; that these flags are the run's "
-                "own can't be checked, and it is made again from them.",
-                file=sys.stderr,
-                flush=True,
-            )
-        return
-    earlier, data = read_run(run_dir)
-    changes = config.changes_from(earlier)
-    if _both_folders(config.dataset, earlier.dataset):
-        changes = [change for change in changes if change[0] != "dataset"]  # see `_check_same_data`
-    if changes:
-        listing = ", ".join(f"--{name}={now} (the run has {was})" for name, was, now in changes)
-        raise MirageError(
-            f"--run_dir={config.run_dir} holds a run with other flags, so it can't be continued with {listing}; choose "
-            "another --run_dir, or pass the run's own flags."
-        )
-    best = run_dir / CHECKPOINT_DIR / BEST_FILE
-    if not best.exists():
-        return
-    now, then = (
-        {"extractor": chosen_extractor(each.extractor, data), "eval_samples": each.eval_samples}
-        for each in (config, earlier)
-    )
-    for name, value in then.items():
-        if now[name] != value:
-            raise MirageError(
-                f"--{name}={getattr(config, name)} can't be compared with {value}, by which the best checkpoint was "
-                f"chosen; pass --{name}={value}, or remove {best}."
-            )
-
-
-def _classes_of_run(config: Config) -> tuple[str, ...]:
-    """The classes of the run that is continued, in the order of its labels."""
-    if not (Path(config.run_dir) / CONFIG_FILE).exists():
-        return ()
-    return read_run(Path(config.run_dir))[1].class_names
-
-
-def _check_same_data(config: Config, data: DataSpec) -> None:
-    if not (Path(config.run_dir) / CONFIG_FILE).exists():
-        return
-    _, earlier = read_run(Path(config.run_dir))
-    difference = data.difference_from(earlier)
-    if difference:
-        raise MirageError(
-            f"--run_dir={config.run_dir} was trained on other data than --dataset={config.dataset} has now: "
-            f"{difference}; pass the data that it was trained on, or choose another --run_dir."
-        )
-
-
-def _both_folders(one: str, other: str) -> bool:
-    """Whether two values of `--dataset` may be the same pictures in another place."""
-    kinds = {dataset.partition("folder:")[0] for dataset in (one, other)}  # stacked or not
-    return is_folder(one) and is_folder(other) and len(kinds) == 1
 
 
 def _check_divisible(config: Config, updates: tuple[objectives.Update, ...], replicas: int) -> None:

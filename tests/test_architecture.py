@@ -96,7 +96,8 @@ def test_the_files_are_found():
                 "serving.runtime",
             ),
         ),
-        ("pipeline.config", ("pipeline", *HEAVY, "numpy"), ("pipeline.contradictions",)),
+        ("pipeline.config", ("pipeline", *HEAVY, "numpy"), ("pipeline.contradictions", "pipeline.flag_field")),
+        ("pipeline.flag_field", ("pipeline", *HEAVY, "numpy"), ()),
         ("pipeline.contradictions", ("pipeline", *HEAVY, "numpy"), ("pipeline.config",)),
         ("pipeline.errors", ("pipeline", *HEAVY, "numpy"), ()),
         (

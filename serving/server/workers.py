@@ -96,8 +96,8 @@ class _Supervisor:
             self._fork(place)
         while self._started or self._due:
             patience = max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
-            for number in self._received(patience):
-                self._take(number)
+            for received in self._received(patience):
+                self._take(received)
             self._restart()
         return self._status
 
