@@ -63,24 +63,13 @@ def run_child(
       What it told and printed, and how it ended.
     """
     mine, its = os.pipe()
-    name = f"pipeline.diagnosis.children.{module}"
-    command = [sys.executable, "-P", "-c", _START, _ROOT, name, str(its), json.dumps(argument)]
     try:
-        process = subprocess.Popen(
-            command,
-            env=None if environment is None else dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            pass_fds=(its,),
-        )
+        process = _start(module, argument, its, environment)
     except OSError as error:
         os.close(mine)
-        os.close(its)
         return Outcome({}, (), f"no process could be started ({error.strerror})")
-    os.close(its)
+    finally:
+        os.close(its)
     assert process.stdout is not None
     lines: collections.deque[str] = collections.deque(maxlen=_LINES)
     told: queue.Queue[str | None] = queue.Queue()
@@ -104,6 +93,20 @@ def run_child(
     said = tuple(lines)
     failure = f"it said nothing for {patience_s:g} seconds" if silent else _failure(process.returncode, said)
     return Outcome(facts, tuple(map(unstamped, said)), failure)
+
+
+def _start(module: str, argument: Any, pipe: int, environment: Mapping[str, str] | None) -> subprocess.Popen[str]:
+    name = f"pipeline.diagnosis.children.{module}"
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", _START, _ROOT, name, str(pipe), json.dumps(argument)],
+        env=None if environment is None else dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        pass_fds=(pipe,),
+    )
 
 
 def unstamped(line: str) -> str:
