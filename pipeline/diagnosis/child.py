@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from pipeline.interrupt import end_with_parent
 from pipeline.quiet_tensorflow import is_noise
 
 # From this package's own place, whatever other package of this name the working directory holds.
@@ -24,7 +25,7 @@ _START = (
 _ROOT = str(Path(__file__).resolve().parents[2])
 _LINES = 1000  # of what it prints, the last ones
 _LONGEST = 300
-_STAMP = r"^(?:[IWEF]\d{4} [\d:.]+ +\d+ |\d{4}-\d\d-\d\d [\d:.]+: [IWEF] )(?:[\w./]+:\d+\] ?)?"
+_STAMP = r"^(?:[IWEF]\d{4} [\d:.]+ +(?:\d+ )?|\d{4}-\d\d-\d\d [\d:.]+: [IWEF] )(?:[\w./]+:\d+\] ?)?"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +107,7 @@ def _start(module: str, argument: Any, pipe: int, environment: Mapping[str, str]
         text=True,
         errors="replace",
         pass_fds=(pipe,),
+        preexec_fn=end_with_parent(signal.SIGKILL),
     )
 
 

@@ -14,7 +14,7 @@ from pipeline.errors import MirageError
 from pipeline.folders import cache_folder
 
 _TRIAL_BYTES = 32 * 2**20
-_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUPS, _OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def read_machine(data_dir: str) -> Machine:
@@ -59,10 +59,10 @@ def _numbers(path: str) -> dict[str, int]:
     return {words[0].rstrip(":"): int(words[1]) * 1024 for words in fields if len(words) == 3}
 
 
-def _limits(name: str, older: str, root: Path = _CGROUPS) -> list[str]:
+def _limits(name: str, older: str) -> list[str]:
     """What the control groups of this process say, from its own to the outermost: version 2, then version 1."""
     try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        lines = _OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     texts = []
@@ -71,7 +71,7 @@ def _limits(name: str, older: str, root: Path = _CGROUPS) -> list[str]:
         controller, _, file = older.partition("/")
         if controllers and controller not in controllers.split(","):
             continue
-        base = root / controllers if controllers else root
+        base = _CGROUPS / controllers
         for place in (base / path.lstrip("/"), *(base / path.lstrip("/")).parents):
             with contextlib.suppress(OSError):
                 texts.append((place / (file if controllers else name)).read_text(encoding="utf-8"))

@@ -57,8 +57,8 @@ def try_peer(index: int, address: str) -> Peer:
     host, port = _split(address)
     try:
         places = _resolve(host, port)
-    except OSError as error:
-        return Peer(index, address, result="unknown", reason=error.strerror or str(error))
+    except (OSError, UnicodeError) as error:  # the latter for names such as a..b
+        return Peer(index, address, result="unknown", reason=_reason(error))
     addresses = tuple(place[0] for place in places)
     result, reason = "unreachable", ""
     for place in places:
@@ -78,14 +78,18 @@ def _own(index: int, address: str) -> Peer:
     host, port = _split(address)
     try:
         addresses = tuple(place[0] for place in _resolve(host, port))
-    except OSError as error:
-        return Peer(index, address, True, result="unknown", reason=error.strerror or str(error))
+    except (OSError, UnicodeError) as error:
+        return Peer(index, address, True, result="unknown", reason=_reason(error))
     try:
         socket.create_server(("", port)).close()  # as `pipeline.rendezvous` listens
     except OSError as error:
         reason = "" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
         return Peer(index, address, True, addresses, "used", reason)
     return Peer(index, address, True, addresses, "free")
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _split(address: str) -> tuple[str, int]:

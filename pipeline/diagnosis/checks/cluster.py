@@ -1,5 +1,7 @@
 """Whether the workers of a cluster find each other."""
 
+import ipaddress
+
 from pipeline.diagnosis.facts import Facts, Peer
 from pipeline.diagnosis.finding import Finding, bad, good, note
 
@@ -59,10 +61,20 @@ def _proxy(facts: Facts) -> list[Finding]:
     if not proxy:
         return []
     spared = next((environment[name] for name in EXCEPTIONS if environment.get(name)), "").split(",")
-    suffixes = [each.strip() for each in spared if each.strip()]
+    entries = [each.strip() for each in spared if each.strip()]
     hosts = {peer.address.rpartition(":")[0].strip("[]") for peer in facts.network.peers if not peer.own}
-    through = sorted(host for host in hosts if not any(host.endswith(suffix) for suffix in suffixes))
+    through = sorted(host for host in hosts if not any(_spares(entry, host) for entry in entries))
     if not through:
         return [note("proxy", f"{proxy} is set, and spares all workers")]
-    says = f"{proxy} is set, and the workers would call {', '.join(through)} through that proxy"
+    says = f"{proxy} is set, and TensorFlow would call {', '.join(through)} through that proxy, and wait for ever"
     return [bad("proxy", says, f"export no_grpc_proxy={','.join(sorted(hosts))}")]
+
+
+def _spares(entry: str, host: str) -> bool:
+    """Whether gRPC calls a host itself because of an entry of `no_proxy`: the end of its name, or a network."""
+    if host.lower().endswith(entry.lower()):
+        return True
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        return False

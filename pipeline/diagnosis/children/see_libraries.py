@@ -19,7 +19,6 @@ def main() -> None:
     """Tells the fields of `pipeline.diagnosis.facts.Libraries`; the argument is (site-packages folder, names)."""
     site, names = argument()
     beside = sorted(Path(site, "nvidia").glob("*/lib")) if site else []
-    tell(cudart=sorted({*_versions(beside)}))
     path, version = _ptxas(site)
     tell(ptxas=path, ptxas_version=version, libdevice=_libdevice(site))
     opened, failed, elsewhere = {}, {}, {}
@@ -35,6 +34,7 @@ def main() -> None:
             if places := _elsewhere(name):
                 elsewhere[name] = places[0]
         tell(opened=opened, failed=failed, elsewhere=elsewhere)
+    tell(cudart=sorted({*_versions(beside)}))  # last, since it opens others
 
 
 def _open(name: str, beside: Iterable[Path]) -> ctypes.CDLL:
@@ -47,10 +47,9 @@ def _open(name: str, beside: Iterable[Path]) -> ctypes.CDLL:
 
 def _file_of(name: str) -> str:
     """The file that this process has mapped for a library."""
-    stem = name.partition(".so")[0] + ".so"
     for line in Path("/proc/self/maps").read_text().splitlines():
         path = line.partition("/")[2]
-        if path.rpartition("/")[2].startswith(stem):
+        if f"{path}.".rpartition("/")[2].startswith(f"{name}."):  # also libx.so.1.2.3 for libx.so.1
             return f"/{path}"
     return ""
 

@@ -26,6 +26,7 @@ def main() -> None:
 
     The argument holds `trials`, each a list of devices such as "gpu:0", and `seconds`, the length of each.
     """
+    tell(stage="starting the devices")
     make_strategy("one_device")  # which lets memory grow, before any device is started
     seconds = argument()["seconds"]
     for devices in argument()["trials"]:
@@ -39,7 +40,7 @@ def main() -> None:
 
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
-    noise = ("Graph execution error", "Detected at node", "File ", "Stack trace", "[[{{", "[Op:")
+    noise = ("Graph execution error", "in user code", "Detected at node", "File ", "Stack trace", "[[{{", "[Op:")
     told = [line for line in lines if line and not line.startswith(noise)]
     return f"{type(error).__name__}: {(told or [''])[0][:300]}"
 
@@ -109,7 +110,7 @@ def _compile(devices: list[str]) -> dict[str, str]:
             value = float(compute(tf.ones([64, 64])))
         return {"xla": "works" if np.isfinite(value) else "its result is not finite"}
     except tf.errors.OpError as error:
-        return {"xla": str(error.message).splitlines()[0][:300]}
+        return {"xla": _reason(error)}
 
 
 if __name__ == "__main__":
