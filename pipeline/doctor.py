@@ -33,7 +33,7 @@ from pipeline.diagnosis.finding import Finding
 from pipeline.diagnosis.machine import read_machine
 from pipeline.diagnosis.network import read_network
 from pipeline.diagnosis.software import read_software
-from pipeline.diagnosis.tensorflow_facts import read_libraries, read_tensorflow, try_steps
+from pipeline.diagnosis.tensorflow_facts import read_libraries, read_tensorflow, try_step
 from pipeline.errors import MISTAKE, MirageError
 from pipeline.files import write_file
 
@@ -132,19 +132,19 @@ def examine(data_dir: str, seconds: float, *, shows: bool = True) -> dict[str, A
     facts = collect(data_dir)
     screen.show(diagnose(facts))
     steps: list[Step] = []
-
-    def finished(step: Step) -> None:
+    for devices in trials(facts) if seconds else ():
+        step = _try(screen, devices, seconds)
         screen.show([check_step(step, steps)])
         steps.append(step)
+    return document(dataclasses.replace(facts, steps=tuple(steps)), screen.findings)
 
-    def say(devices: Sequence[str], stage: str) -> None:
+
+def _try(screen: _Screen, devices: Sequence[str], seconds: float) -> Step:
+    def say(stage: str) -> None:
         screen.working(f"{step_name(devices)}: {stage} ...")
 
-    if seconds:
-        screen.working("importing TensorFlow, to train ...")
-        try_steps(trials(facts), seconds, os.environ, say, finished)
-    screen.working("")
-    return document(dataclasses.replace(facts, steps=tuple(steps)), screen.findings)
+    say("importing TensorFlow")
+    return try_step(devices, seconds, os.environ, say)
 
 
 def _summary(report: dict[str, Any]) -> str:

@@ -52,40 +52,34 @@ def read_libraries(software: Software, seen: TensorFlow, environment: Mapping[st
     return Libraries(failure=outcome.failure, **told)
 
 
-def try_steps(
-    trials: Sequence[Sequence[str]],
-    seconds: float,
-    environment: Mapping[str, str],
-    say: Callable[[Sequence[str], str], None],
-    finished: Callable[[Step], None],
-) -> None:
-    """Trains on some devices; a trial that ends its process doesn't keep the others from being made.
+def try_step(
+    devices: Sequence[str], seconds: float, environment: Mapping[str, str], say: Callable[[str], None]
+) -> Step:
+    """Trains in a process of its own.
 
     Args:
-      trials: the devices of each, such as [["gpu:0"], ["gpu:1"], ["gpu:0", "gpu:1"]].
-      seconds: length of each.
+      devices: where, such as ["gpu:0", "gpu:1"].
+      seconds: for how long.
       environment: such as `os.environ`.
-      say: is told, as it goes on, the devices and what is being done on them.
-      finished: is told how each ended.
+      say: is told, as it goes on, what is being done.
     """
-    quiet = {**_alone(environment), "TF_CPP_MIN_LOG_LEVEL": "1"}
-    waiting = [list(trial) for trial in trials]
+    stages = ["importing TensorFlow"]
 
     def hear(told: dict[str, Any]) -> None:
-        if "result" in told:
-            result = {"stage": stages[-1], **told["result"], "devices": tuple(waiting.pop(0))}
-            finished(Step(**result))
-        elif waiting:
+        if "stage" in told:
             stages.append(told["stage"])
-            say(waiting[0], told["stage"])
+            say(told["stage"])
 
-    while waiting:
-        before, stages = len(waiting), ["importing TensorFlow"]
-        argument = {"trials": waiting, "seconds": seconds}
-        outcome = run_child("train_steps", argument, patience_s=_STEP_S + seconds, environment=quiet, hear=hear)
-        if waiting and (outcome.failure or len(waiting) == before):
-            failure = outcome.failure or "it ended too soon"
-            finished(Step(tuple(waiting.pop(0)), failure=failure, stage=stages[-1]))
+    argument = {"gpus": [int(name[4:]) for name in devices if name.startswith("gpu:")], "seconds": seconds}
+    outcome = run_child(
+        "train_steps",
+        argument,
+        patience_s=_STEP_S + seconds,
+        environment={**_alone(environment), "TF_CPP_MIN_LOG_LEVEL": "1"},
+        hear=hear,
+    )
+    told: dict[str, Any] = {"failure": outcome.failure, **outcome.facts, "stage": stages[-1]}
+    return Step(tuple(devices), **told)
 
 
 def _alone(environment: Mapping[str, str]) -> dict[str, str]:

@@ -124,7 +124,7 @@ def told(monkeypatch):
 
 
 def test_replicas_train_together_and_agree(told):
-    found = train_steps._train(["cpu:0", "cpu:1", "cpu:2", "cpu:3"], 0.1)
+    found = train_steps._train(0.1)
     assert found["replicas_agree"] is True
     assert found["finite"] is True
     assert found["steps"] >= 1
@@ -145,31 +145,29 @@ def test_replicas_that_disagree_are_found():
 
 def test_losses_that_are_not_finite_are_told(told, monkeypatch):
     monkeypatch.setattr(train_steps, "Config", functools.partial(Config, model="mlp", latent_dim=4, gamma=float("inf")))
-    found = train_steps._train(["cpu:0"], 5.0)
-    assert (found["finite"], found["images_per_s"], found["replicas_agree"]) == (False, None, None)
+    found = train_steps._train(5.0)
+    assert (found["finite"], found["images_per_s"]) == (False, None)
 
 
-def test_an_error_is_told_in_one_line_and_ends_the_process_of_its_trials(told, monkeypatch):
+def test_an_error_is_told_in_one_line(told, monkeypatch):
     message = (
         "Graph execution error:\n\nDetected at node f defined at (most recent call last):\n"
         '  File "x.py", line 1, in f\n\nOOM when allocating tensor with shape[9]\n\t [[{{node f}}]] [Op:__inference_f]'
     )
 
-    def fail(devices, seconds):
+    def fail(seconds):
         raise train_steps.tf.errors.ResourceExhaustedError(None, None, message)
 
     monkeypatch.setattr(train_steps, "_train", fail)
-    monkeypatch.setattr(train_steps, "argument", lambda: {"trials": [["cpu:0"], ["cpu:1"]], "seconds": 1.0})
+    monkeypatch.setattr(train_steps, "argument", lambda: {"gpus": [], "seconds": 1.0})
     train_steps.main()
-    assert told[-1] == {
-        "result": {"devices": ["cpu:0"], "failure": "ResourceExhaustedError: OOM when allocating tensor with shape[9]"}
-    }
+    assert told[-1] == {"failure": "ResourceExhaustedError: OOM when allocating tensor with shape[9]"}
 
 
 def test_xla_that_fails_is_told(told, monkeypatch):
     def fail(*arguments, **more):
         raise train_steps.tf.errors.InternalError(None, None, "libdevice not found at ./libdevice.10.bc\nmore")
 
-    assert train_steps._compile(["cpu:0"]) == {"xla": "works"}
+    assert train_steps._compile() == "works"
     monkeypatch.setattr(train_steps.tf, "function", lambda **how: lambda function: fail)
-    assert train_steps._compile(["cpu:0"]) == {"xla": "InternalError: libdevice not found at ./libdevice.10.bc"}
+    assert train_steps._compile() == "InternalError: libdevice not found at ./libdevice.10.bc"

@@ -17,7 +17,7 @@ from pipeline.diagnosis.facts import Libraries, Software, Step, TensorFlow
 from pipeline.diagnosis.machine import cpu_quota, memory_limit, read_machine, try_folder
 from pipeline.diagnosis.network import read_network, try_peer
 from pipeline.diagnosis.software import read_software
-from pipeline.diagnosis.tensorflow_facts import read_libraries, read_tensorflow, try_steps
+from pipeline.diagnosis.tensorflow_facts import read_libraries, read_tensorflow, try_step
 
 
 def pretend(folder, source):
@@ -297,33 +297,39 @@ def test_passwords_of_proxies_stay_here():
     assert read_environment(environment) == {"http_proxy": "http://...@proxy:3128", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def test_a_trial_that_crashes_is_told_and_the_others_are_made_in_a_new_process(monkeypatch):
-    calls, finished, stages = [], [], []
+@pytest.mark.parametrize(
+    ("devices", "gpus"), [(["cpu:0"], []), (["gpu:3"], [3]), (["gpu:0", "gpu:1", "gpu:10"], [0, 1, 10])]
+)
+def test_a_trial_is_given_its_gpus_and_no_cluster(monkeypatch, devices, gpus):
+    stages = []
 
     def run(module, argument, *, hear, environment, **more):
-        calls.append(list(argument["trials"]))
+        assert argument == {"gpus": gpus, "seconds": 1.0}
         assert "TF_CONFIG" not in environment
-        if len(calls) == 1:
-            hear({"stage": "starting", "devices": ["gpu:0"]})
-            hear({"result": {"devices": ["gpu:0"], "images_per_s": 9.0, "steps": 3}})
-            hear({"stage": "training", "devices": ["gpu:1"]})
-            return Outcome({}, (), "it was ended by SIGABRT")
-        if len(calls) == 2:  # one that was caught: it tells so itself, and ends in peace
-            hear({"stage": "compiling"})
-            hear({"result": {"devices": ["gpu:2"], "failure": "InternalError: x"}})
-        return Outcome({}, (), "")
+        hear({"stage": "training"})
+        hear(facts := {"images_per_s": 9.0, "steps": 3, "xla": "works"})
+        return Outcome({"stage": "training", **facts}, (), "")
 
     monkeypatch.setattr(tensorflow_facts, "run_child", run)
-    trials = [["gpu:0"], ["gpu:1"], ["gpu:2"], ["gpu:0", "gpu:1", "gpu:2"]]
-    try_steps(trials, 1.0, {"TF_CONFIG": "x"}, lambda *said: stages.append(said), finished.append)
-    assert calls == [trials, trials[2:], trials[3:]]
-    assert finished == [
-        Step(("gpu:0",), 9.0, 3, stage="starting"),
-        Step(("gpu:1",), failure="it was ended by SIGABRT", stage="training"),
-        Step(("gpu:2",), failure="InternalError: x", stage="compiling"),
-        Step(("gpu:0", "gpu:1", "gpu:2"), failure="it ended too soon", stage="importing TensorFlow"),
-    ]
-    assert stages[0] == (["gpu:0"], "starting")
+    step = try_step(devices, 1.0, {"TF_CONFIG": "x"}, stages.append)
+    assert step == Step(tuple(devices), 9.0, 3, xla="works", stage="training")
+    assert stages == ["training"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failure"),
+    [
+        (Outcome({"stage": "training"}, (), "it was ended by SIGABRT"), "it was ended by SIGABRT"),
+        (Outcome({"stage": "training", "failure": "InternalError: x"}, (), ""), "InternalError: x"),
+    ],
+)
+def test_a_trial_that_fails_says_how_and_when(monkeypatch, outcome, failure):
+    def run(module, argument, *, hear, **more):
+        hear(outcome.facts)
+        return outcome
+
+    monkeypatch.setattr(tensorflow_facts, "run_child", run)
+    assert try_step(["gpu:0"], 1.0, {}, print) == Step(("gpu:0",), failure=failure, stage="training")
 
 
 def test_software_of_this_environment():

@@ -161,9 +161,12 @@ def test_a_worker_that_can_not_be_reached(peer, says):
 
 def test_a_proxy_between_the_workers():
     finding = the_only_bad(cluster(*PEERS, http_proxy="http://proxy:3128", no_proxy="localhost"))
-    assert "http_proxy is set, and the workers would call b through that proxy" in finding.says
+    assert "http_proxy is set, and TensorFlow would call b through that proxy, and wait for ever" in finding.says
     assert finding.do == "export no_grpc_proxy=b"
     assert verdicts(cluster(*PEERS, http_proxy="http://proxy:3128", no_proxy="localhost,b")) == {}
+    near = [dataclasses.replace(peer, address=f"10.0.0.{peer.index}:2222") for peer in PEERS]
+    assert verdicts(cluster(*near, grpc_proxy="http://proxy:3128", no_proxy="10.0.0.0/8")) == {}
+    assert set(verdicts(cluster(*near, https_proxy="http://proxy:3128", no_proxy="10.1.0.0/16"))) == {"proxy"}
     assert verdicts(dataclasses.replace(PLAIN, environment={"http_proxy": "http://proxy:3128"})) == {}
 
 

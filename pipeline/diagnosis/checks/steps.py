@@ -37,7 +37,8 @@ _CAUSES = (
 
 def trials(facts: Facts) -> list[list[str]]:
     """On which devices to train: each GPU that TensorFlow sees, then all of them; or the CPU."""
-    if not facts.tensorflow.version or facts.tensorflow.failure or facts.tensorflow.keras_failure:
+    seen = facts.tensorflow
+    if not seen.version or seen.failure or seen.keras_failure or seen.backend not in ("", "tensorflow"):
         return []
     gpus = [f"gpu:{index}" for index in range(len(facts.tensorflow.gpus))]
     if not gpus:
