@@ -17,8 +17,8 @@ class Software:
       tensorflow_broken: whether there is a folder `tensorflow` without its files.
       wanted: what the TensorFlow there asks for with `[and-cuda]`, such as "nvidia-cudnn-cu12<10.0,>=9.3.0.75".
       nvidia: installed packages of NVIDIA by name: (version, site-packages folder).
-      keras: version, or empty.
-      onnxruntime: version, or empty.
+      keras: version, "unknown", or empty where it isn't there.
+      onnxruntime: the same.
       absent: what training and export need besides, and is not installed.
     """
 

@@ -1,9 +1,9 @@
 """Reads what is installed, without importing any of it. Standard library only."""
 
 import importlib.metadata
-import importlib.util
 import re
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from pipeline.diagnosis.checks.software import TOOLS
@@ -47,17 +47,19 @@ def read_software() -> Software:
             for name, each in sorted(installed.items())
             if name.startswith("nvidia-")
         },
-        keras=version("keras"),
-        onnxruntime=version("onnxruntime") or version("onnxruntime-gpu"),
-        absent=tuple(name for name in TOOLS if name not in installed),
+        keras=version("keras") or "unknown" * _importable("keras"),
+        onnxruntime=version("onnxruntime") or version("onnxruntime-gpu") or "unknown" * _importable("onnxruntime"),
+        absent=tuple(name for name, module in TOOLS.items() if name not in installed and not _importable(module)),
     )
 
 
+def _importable(module: str) -> bool:
+    """Whether a module is there; one that was copied, not installed, has no metadata."""
+    return PathFinder.find_spec(module) is not None
+
+
 def _tensorflow() -> tuple[str, bool]:
-    try:
-        spec = importlib.util.find_spec("tensorflow")
-    except (ImportError, ValueError):
-        return "", True
+    spec = PathFinder.find_spec("tensorflow")
     if spec is None:
         return "", False
     if spec.origin is None:  # a folder is left, but not the package

@@ -143,10 +143,20 @@ def test_replicas_that_disagree_are_found():
     assert not train_steps._agree(strategy, trainee)
 
 
-def test_losses_that_are_not_finite_are_told(told, monkeypatch):
-    monkeypatch.setattr(train_steps, "Config", functools.partial(Config, model="mlp", latent_dim=4, gamma=float("inf")))
-    found = train_steps._train(5.0)
-    assert (found["finite"], found["images_per_s"]) == (False, None)
+def test_losses_that_are_not_finite_are_told_at_once(told, monkeypatch):
+    class Diverges:
+        images_per_step = 64
+
+        def __init__(self, *arguments):
+            self._means = iter([1.0, 1.0, np.nan])
+
+        def __call__(self, count, stop):
+            return train_steps.tf.constant([0.5, next(self._means)]), None
+
+    monkeypatch.setattr(train_steps, "TrainStep", Diverges)
+    found = train_steps._train(60.0)
+    assert found["finite"] is False
+    assert found["steps"] >= 2
 
 
 def test_an_error_is_told_in_one_line(told, monkeypatch):

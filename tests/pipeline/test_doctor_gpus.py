@@ -209,6 +209,19 @@ def test_why_no_gpu_is_seen(cause):
     assert trials(change(**parts)) == [["cpu:0"]]
 
 
+@pytest.mark.parametrize(("value", "verdict"), [("all", "note"), ("void", "good"), (None, "good")])
+def test_a_container_without_any_sign_of_a_gpu(value, verdict):
+    environment = {} if value is None else {"NVIDIA_VISIBLE_DEVICES": value}
+    facts = change(PLAIN, driver={"container": True}, environment=environment)
+    (line,) = (each for each in diagnose(facts) if each.name == "gpu")
+    assert line.verdict == verdict
+    assert line.says.endswith("training runs on the CPU")
+
+
+def test_a_driver_that_works_is_good_however_its_files_look():
+    assert verdicts(change(driver={"nodes": {}, "pci": (), "module": "", "container": True})) == {}
+
+
 def test_tensorflow_cpu_on_a_machine_with_a_gpu():
     facts = change(PLAIN, driver=dataclasses.asdict(DRIVER) | {"gpus": (H200,)})
     finding = the_only_bad(facts)

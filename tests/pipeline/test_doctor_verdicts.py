@@ -63,7 +63,7 @@ def test_both_packages_of_tensorflow(there):
         ),
         ("tensorflow", "2.19.1 (tensorflow-cpu), built without CUDA", {"tensorflow": {"version": "2.19.1"}}),
         ("keras", "not installed", {"software": {"keras": ""}}),
-        ("keras", "3.9.2 is too old", {"software": {"keras": "3.9.2"}}),
+        ("keras", "3.9.2 is too old", {"software": {"keras": "3.9.2"}, "tensorflow": {"keras": ""}}),
         ("keras", "KERAS_BACKEND=jax is set", {"environment": {"KERAS_BACKEND": "jax"}}),
         ("keras", "its backend is torch", {"tensorflow": {"backend": "torch"}}),
         ("keras", "can't be imported: ImportError: x", {"tensorflow": {"keras_failure": "ImportError: x"}}),

@@ -12,11 +12,19 @@ KERAS = (3, 10)
 GPU = "tensorflow[and-cuda]>=2.20,<2.22"
 CPU = "tensorflow-cpu>=2.20,<2.22"
 KERAS_REQUIREMENT = "keras>=3.10"
-# Of the extra `tools`, without Keras.
-TOOLS = (
-    *("tensorflow-datasets", "importlib-resources", "tf2onnx", "onnx", "tensorboard", "mlxtend", "pillow", "tqdm"),
-    *("filelock", "matplotlib"),
-)
+# Of the extra `tools`, without Keras: distributions, and what is imported of them.
+TOOLS = {
+    "tensorflow-datasets": "tensorflow_datasets",
+    "importlib-resources": "importlib_resources",
+    "tf2onnx": "tf2onnx",
+    "onnx": "onnx",
+    "tensorboard": "tensorboard",
+    "mlxtend": "mlxtend",
+    "pillow": "PIL",
+    "tqdm": "tqdm",
+    "filelock": "filelock",
+    "matplotlib": "matplotlib",
+}
 
 
 def check_software(facts: Facts) -> list[Finding]:
@@ -109,10 +117,11 @@ def _keras(facts: Facts) -> list[Finding]:
     wanted = facts.environment.get("KERAS_BACKEND", "")
     if wanted not in ("", "tensorflow"):
         return [bad("keras", f"KERAS_BACKEND={wanted} is set, and Mirage needs tensorflow", "unset KERAS_BACKEND")]
-    if numbers(software.keras) < KERAS:
-        return [bad("keras", f"{software.keras} is too old; Mirage needs {KERAS[0]}.{KERAS[1]} or newer", install)]
+    version = seen.keras or software.keras
+    if () < numbers(version) < KERAS:
+        return [bad("keras", f"{version} is too old; Mirage needs {KERAS[0]}.{KERAS[1]} or newer", install)]
     if seen.keras_failure:
-        return [bad("keras", f"{software.keras} can't be imported: {seen.keras_failure}", install)]
+        return [bad("keras", f"{version} can't be imported: {seen.keras_failure}", install)]
     if seen.backend not in ("", "tensorflow"):
         return [
             bad(
@@ -121,7 +130,7 @@ def _keras(facts: Facts) -> list[Finding]:
                 'set "backend": "tensorflow" in ~/.keras/keras.json, or: export KERAS_BACKEND=tensorflow',
             )
         ]
-    return [good("keras", f"{software.keras}{', on TensorFlow' if seen.backend else ''}")]
+    return [good("keras", f"{version}{', on TensorFlow' if seen.backend else ''}")]
 
 
 def _packages(software: Software) -> list[Finding]:
