@@ -4,8 +4,8 @@
 
 Each line is good or bad, or a note on what works but could be better, and says what to do. It looks at Python,
 TensorFlow, NVIDIA's driver and GPUs, CUDA's libraries, processor, memory, disk and, where the environment describes
-one, the cluster; then it trains for a few seconds on each device. It changes nothing, and reaches no host but
-the cluster's workers. Exit status 0 if nothing is bad, else 1.
+one, the cluster; then it trains for a few seconds on each device. It installs and mends nothing, and reaches no host
+but the cluster's workers. Exit status 0 if nothing is bad, else 1.
 """
 
 import dataclasses

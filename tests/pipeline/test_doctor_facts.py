@@ -294,9 +294,11 @@ def test_this_workers_own_port():
     assert "can't be understood" in read_network({"TF_CONFIG": "x"}).failure
 
 
-def test_passwords_of_proxies_stay_here():
-    environment = {"http_proxy": "http://me:secret@proxy:3128", "HOME": "/home/me", "CUDA_VISIBLE_DEVICES": ""}
-    assert read_environment(environment) == {"http_proxy": "http://...@proxy:3128", "CUDA_VISIBLE_DEVICES": ""}
+def test_passwords_and_keys_stay_here():
+    told = {"CUDA_VISIBLE_DEVICES": "", "TF_XLA_FLAGS": "x", "NVIDIA_VISIBLE_DEVICES": "all", "SLURM_PROCID": "0"}
+    keys = {"NVIDIA_API_KEY": "secret", "SLURM_JWT": "secret", "TF_VAR_password": "secret", "HOME": "/home/me"}
+    proxy = {"http_proxy": "http://me:secret@proxy:3128"}
+    assert read_environment({**told, **keys, **proxy}) == {**told, "http_proxy": "http://...@proxy:3128"}
 
 
 @pytest.mark.parametrize(
