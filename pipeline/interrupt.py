@@ -1,9 +1,12 @@
 """Stopping on request: Ctrl-C, SIGTERM, and SIGHUP unless it is ignored, as under nohup. Standard library only."""
 
 import contextlib
+import ctypes
+import functools
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +19,7 @@ from pipeline.errors import INTERRUPTED, TERMINATED
 _ONE_REQUEST_S = 1.0
 # TensorFlow may compute or compile for a minute before the main thread hears of a signal.
 _GRACE_S = 5.0
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 _Result = TypeVar("_Result")
 
@@ -38,6 +42,20 @@ def delayed_signals() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent(number: signal.Signals) -> Callable[[], object] | None:
+    """What a process that is started does before all else, so that it gets a signal when this one is gone; Linux only.
+
+    Args:
+      number: the signal.
+
+    Returns:
+      For `subprocess.Popen(preexec_fn=...)`.
+    """
+    if sys.platform != "linux":
+        return None
+    return functools.partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, int(number))
 
 
 class Stopped(KeyboardInterrupt):

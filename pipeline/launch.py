@@ -9,8 +9,6 @@ number. Ctrl-C, SIGTERM and SIGHUP are passed on, and the workers save a checkpo
 others are ended too, and all are started again from the last checkpoint, up to --max_restarts times.
 """
 
-import ctypes
-import functools
 import os
 import signal
 import socket
@@ -18,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import IO
 
@@ -27,11 +25,10 @@ from absl import flags
 from pipeline import command_line
 from pipeline.cluster import Cluster
 from pipeline.errors import INTERRUPTED, MISTAKE, PREEMPTED, TERMINATED, WORKER_LOST, MirageError
-from pipeline.interrupt import delayed_signals, stop_signals
+from pipeline.interrupt import delayed_signals, end_with_parent, stop_signals
 
 _GRACE_S = 2.0  # for the other workers to say what they know when one has failed
 _POLL_S = 0.05
-_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -100,7 +97,7 @@ class Launcher:
                     text=True,
                     errors="replace",
                     start_new_session=True,  # Ctrl-C reaches the workers once, through this process
-                    preexec_fn=_end_with_parent(),
+                    preexec_fn=end_with_parent(signal.SIGTERM),  # so that it saves and stops
                 )
                 for environment in environments
             ]
@@ -146,13 +143,6 @@ class Launcher:
         for process in self._processes:
             if process.poll() is None:
                 process.send_signal(number)
-
-
-def _end_with_parent() -> Callable[[], object] | None:
-    """What a worker does before all else, so that it saves and stops when this process is killed; Linux only."""
-    if sys.platform != "linux":
-        return None
-    return functools.partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def worker_environments(workers: int, environment: Mapping[str, str]) -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ HEAVY = {"tensorflow", "tensorflow_datasets", "keras", "tf2onnx", "onnx"}
 FLAG_FILES = {
     "pipeline/__main__.py",
     "pipeline/compare.py",
+    "pipeline/doctor.py",
     "pipeline/evaluate.py",
     "pipeline/launch.py",
     "export/__main__.py",
@@ -146,6 +147,16 @@ def test_the_files_are_found():
         ("pipeline.agreement", ("pipeline",), ("pipeline.config", "pipeline.data_spec")),
         ("pipeline.launch", HEAVY, ()),
         (
+            "pipeline.doctor",
+            ("pipeline", *HEAVY, "numpy"),
+            ("pipeline.command_line", "pipeline.diagnosis", "pipeline.files"),
+        ),
+        (
+            "pipeline.diagnosis.checks",
+            ("pipeline", *HEAVY, "numpy"),
+            ("pipeline.diagnosis.checks", "pipeline.diagnosis.facts", "pipeline.diagnosis.finding"),
+        ),
+        (
             "pipeline.launch",
             ("pipeline",),
             ("pipeline.cluster", "pipeline.command_line", "pipeline.config", "pipeline.interrupt"),
@@ -224,6 +235,14 @@ def test_only_one_file_imports_onnxruntime():
         "export/quantize.py: from onnxruntime.quantization",
     }
     assert IMPORTS["export"] == {"serving.runtime"}
+
+
+def test_the_doctor_imports_what_may_crash_in_other_processes_only():
+    children = ("pipeline.diagnosis.children",)
+    others = {m for m in IMPORTS if within(m, ("pipeline.doctor", "pipeline.diagnosis")) and not within(m, children)}
+    assert len(others) > 10
+    forbidden = (*HEAVY, "numpy", *children)
+    assert [f"{m} imports {name}" for m in others for name in IMPORTS[m] if within(name, forbidden)] == []
 
 
 def test_nothing_imports_a_main():

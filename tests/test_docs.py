@@ -13,6 +13,7 @@ import benchmarks.train
 import export.__main__
 import pipeline.__main__
 import pipeline.compare
+import pipeline.doctor
 import pipeline.evaluate
 import pipeline.launch
 import serving.__main__
@@ -28,6 +29,7 @@ COMMANDS = (
     pipeline.launch,
     pipeline.evaluate,
     pipeline.compare,
+    pipeline.doctor,
     export.__main__,
     serving.__main__,
     serving.sample,
@@ -55,7 +57,7 @@ def test_every_flag_stands_in_the_manual_with_its_default(field):
     assert row[1] == str(default)
 
 
-@pytest.mark.parametrize("command", COMMANDS[:8], ids=lambda command: command.__name__)
+@pytest.mark.parametrize("command", COMMANDS[:9], ids=lambda command: command.__name__)
 def test_every_other_flag_stands_in_the_manual(command):
     assert [name for name in flags_of(command) if f"| `--{name}` |" not in read("BUILD.md")] == []
 

@@ -1,0 +1,1 @@
+"""From facts to verdicts: pure functions, which read nothing of the machine."""
