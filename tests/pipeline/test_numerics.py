@@ -1,0 +1,115 @@
+"""What is set on GPUs, proved without one: TensorFlow lists one that it hasn't, and what is set can be read."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework import config as tensorflow_config
+
+from pipeline import numerics
+from pipeline.errors import MirageError
+from pipeline.trainer import train
+
+GPU = "/replica:0/task:0/device:GPU:0"
+
+
+def tf32() -> bool:
+    return tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was():
+    yield
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    tensorflow_config.disable_op_determinism()
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Returns a function that makes TensorFlow list a GPU of a compute capability."""
+    devices, details = [], {}
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: devices if kind == "GPU" else [])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: details)
+
+    def appear(capability=(9, 0)):
+        devices[:] = [tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")]
+        details["compute_capability"] = capability
+
+    return appear
+
+
+@pytest.mark.parametrize("tf32_wanted", [True, False])
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_gpu_computes_as_the_flags_say(gpu, config, tf32_wanted, deterministic):
+    gpu()
+    numerics.prepare(dataclasses.replace(config, tf32=tf32_wanted, deterministic=deterministic))
+    assert (tf32(), tensorflow_config.is_op_determinism_enabled()) == (tf32_wanted, deterministic)
+
+
+def test_nothing_is_set_on_cpus(config):
+    numerics.prepare(dataclasses.replace(config, tf32=False, deterministic=True))
+    assert (tf32(), tensorflow_config.is_op_determinism_enabled()) == (True, False)
+
+
+def test_the_opening_line_says_it_of_gpus_alone(gpu, config):
+    assert numerics.described(config, ["/device:CPU:0"]) == ""
+    gpu()
+    assert numerics.described(config, [GPU]) == ", with TF32"
+    loose = dataclasses.replace(config, tf32=False, deterministic=False)
+    assert numerics.described(loose, [GPU]) == (
+        ", without TF32, not deterministic: a continued run ends with other bits than one that was never stopped"
+    )
+
+
+def test_a_gpu_that_has_no_tf32_uses_none(gpu, config):
+    gpu((7, 5))
+    assert numerics.described(config, [GPU]) == ", without TF32"
+
+
+def test_tf32_is_off_within_and_then_as_before():
+    @numerics.full_float32()
+    def inside():
+        return tf32()
+
+    for before in (True, False):
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+        assert not inside()
+        assert tf32() is before
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    with pytest.raises(ZeroDivisionError), numerics.full_float32():
+        raise ZeroDivisionError
+    assert tf32()
+
+
+def test_without_gpus(monkeypatch):
+    hidden = []
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: hidden.append((devices, kind)))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    numerics.cpu_only()
+    assert hidden == [([], "GPU")]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert not tf32()
+
+
+def test_training_is_prepared_before_devices_are_made(config, monkeypatch):
+    order = []
+    monkeypatch.setattr("pipeline.numerics.prepare", lambda config: order.append("prepare"))
+    monkeypatch.setattr("pipeline.trainer.make_strategy", lambda *args: order.append("strategy") or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(config)
+    assert order == ["prepare", "strategy"]
+
+
+def test_a_run_of_before_these_flags_goes_on_and_keeps_to_tf32(config):
+    train(dataclasses.replace(config, steps=2))
+    path = Path(config.run_dir) / "config.json"
+    document = json.loads(path.read_text())
+    for name in ("tf32", "deterministic"):
+        assert document["config"].pop(name) is True
+    path.write_text(json.dumps(document))
+    assert train(dataclasses.replace(config, steps=3, deterministic=False)).step == 3
+    with pytest.raises(MirageError, match=r"can't be continued with --tf32=False \(the run has True\)"):
+        train(dataclasses.replace(config, steps=4, tf32=False))
