@@ -24,8 +24,10 @@ def prepare(config: Config) -> None:
         return
     tf.config.experimental.enable_tensor_float_32_execution(config.tf32)
     if config.deterministic:
-        # TensorFlow tells XLA too (`xla_gpu_deterministic_ops`), which then times no kernels to choose among them.
+        # TensorFlow tells cuDNN and XLA too (`xla_gpu_deterministic_ops`): neither times kernels to choose among them.
         tf.config.experimental.enable_op_determinism()
+        # Logical GPUs share a handle of cuBLAS, which chooses by what runs beside unless each has memory of its own.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def described(config: Config, devices: Sequence[str]) -> str:

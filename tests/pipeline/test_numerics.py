@@ -21,7 +21,9 @@ def tf32() -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _as_it_was():
+def _as_it_was(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is removed again
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     yield
     tf.config.experimental.enable_tensor_float_32_execution(True)
     tensorflow_config.disable_op_determinism()
@@ -47,11 +49,13 @@ def test_a_gpu_computes_as_the_flags_say(gpu, config, tf32_wanted, deterministic
     gpu()
     numerics.prepare(dataclasses.replace(config, tf32=tf32_wanted, deterministic=deterministic))
     assert (tf32(), tensorflow_config.is_op_determinism_enabled()) == (tf32_wanted, deterministic)
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if deterministic else None)
 
 
 def test_nothing_is_set_on_cpus(config):
     numerics.prepare(dataclasses.replace(config, tf32=False, deterministic=True))
     assert (tf32(), tensorflow_config.is_op_determinism_enabled()) == (True, False)
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
 
 
 def test_the_opening_line_says_it_of_gpus_alone(gpu, config):
