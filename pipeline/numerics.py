@@ -52,7 +52,11 @@ def described(config: Config, devices: Sequence[str]) -> str:
 
 @contextlib.contextmanager
 def full_float32() -> Iterator[None]:
-    """While it is entered, or as a decorator, GPUs compute float32 without TF32."""
+    """While it is entered, or as a decorator, GPUs compute float32 without TF32.
+
+    But cuDNN's algorithm for a convolution is chosen once in a process: of those that training has done with the same
+    shapes, it stays. So use it where shapes are others, or nothing was trained before.
+    """
     before = tf.config.experimental.tensor_float_32_execution_enabled()
     tf.config.experimental.enable_tensor_float_32_execution(False)
     try:

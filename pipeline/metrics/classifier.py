@@ -126,7 +126,9 @@ def _train(model: keras.Model, train: tuple, test: tuple) -> float:
     """Trains, and returns the accuracy on the test images."""
     keras.utils.set_random_seed(0)
     fresh = build(model.input_shape[1:], model.output_shape[1][-1])  # whose dropout follows the seed too
-    batch = min(_BATCH_SIZE, len(train[0]))
+    # Not a size that networks are trained with: cuDNN would go on as with the classifier (see `full_float32`), but only
+    # in the process that trains it, so that a run which is continued would end with other bits.
+    batch = min(_BATCH_SIZE - bool(tf.config.get_visible_devices("GPU")), len(train[0]))
     steps = max(1, min(_IMAGES, _EPOCHS * len(train[0])) // batch)
     schedule = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps)
     optimizer = keras.optimizers.Adam(schedule)

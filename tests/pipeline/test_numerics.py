@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from tensorflow.python.framework import config as tensorflow_config
 from pipeline import numerics
 from pipeline.errors import MirageError
 from pipeline.trainer import train
+from tests.processes import ENVIRONMENT
 
 GPU = "/replica:0/task:0/device:GPU:0"
 
@@ -117,3 +121,38 @@ def test_a_run_of_before_these_flags_goes_on_and_keeps_to_tf32(config):
     assert train(dataclasses.replace(config, steps=3, deterministic=False)).step == 3
     with pytest.raises(MirageError, match=r"can't be continued with --tf32=False \(the run has True\)"):
         train(dataclasses.replace(config, steps=4, tf32=False))
+
+
+def test_xla_is_told_to_be_deterministic(tmp_path):
+    program = """
+import sys
+import tensorflow as tf
+if "deterministic" in sys.argv:
+    tf.config.experimental.enable_op_determinism()
+tf.function(lambda x: x * 2, jit_compile=True, autograph=False)(tf.constant(1.0))
+"""
+    for argument in ("deterministic", "not"):
+        environment = {**ENVIRONMENT, "XLA_FLAGS": f"--xla_dump_to={tmp_path / argument}"}
+        subprocess.run(
+            [sys.executable, "-c", program, argument], env=environment, check=True, stderr=subprocess.DEVNULL
+        )
+        (options,) = (tmp_path / argument).glob("*debug_options")
+        assert ("xla_gpu_deterministic_ops: true" in options.read_text()) == (argument == "deterministic")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_xla_obeys_the_switch_of_tf32(wanted):
+    tf.config.experimental.enable_tensor_float_32_execution(wanted)
+    x, kernel = tf.ones([1, 4, 4, 2]), tf.ones([3, 3, 2, 2])
+
+    @tf.function(jit_compile=True)
+    def products(x, kernel):
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            y = tf.reduce_sum(tf.matmul(tf.nn.conv2d(x, kernel, 1, "SAME")[0, 0], kernel[0, 0]))
+        return tape.gradient(y, kernel)
+
+    text = products.experimental_get_compiler_ir(x, kernel)(stage="hlo")
+    lines = [line for line in text.splitlines() if re.search(r" (dot|convolution)\(", line)]
+    assert len(lines) >= 3
+    assert all(("operand_precision={highest,highest}" in line) != wanted for line in lines)
