@@ -22,14 +22,19 @@ def export_apart(flags: Mapping[str, object]) -> None:
     """
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
-    child = subprocess.run(
+    child = subprocess.Popen(
         [sys.executable, "-m", "export", *(f"--{name}={value}" for name, value in flags.items())],
         env={**os.environ, "PYTHONPATH": path},
         stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    lines = child.stderr.splitlines()
+    try:
+        _, errors = child.communicate()
+    except BaseException:  # such as Ctrl-C: it removes what it has begun
+        child.terminate()
+        child.communicate()
+        raise
+    lines = errors.splitlines()
     last = lines.pop() if child.returncode and lines else ""
     print(*lines, sep="\n", end="\n" * bool(lines), file=sys.stderr, flush=True)
     if child.returncode:

@@ -103,3 +103,20 @@ def test_how_the_other_process_died_is_said(run, tmp_path, gpu, monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(MirageError, match="in a process of its own, ended with status 1"):
         export_bundle(run, tmp_path / "out")
+
+
+def test_the_other_process_ends_with_what_waits_for_it(run, tmp_path, gpu, monkeypatch):
+    started = []
+    original = subprocess.Popen.communicate
+
+    def interrupted(process):
+        started.append(process)
+        if len(started) == 1:
+            raise KeyboardInterrupt
+        return original(process)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export_bundle(run, tmp_path / "out")
+    assert started[0].returncode
+    assert list(tmp_path.iterdir()) == []
