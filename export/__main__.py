@@ -6,6 +6,7 @@ The bundle holds a SavedModel, an ONNX file for any plain CPU, a manifest with c
 and a sheet of samples. It appears only if Keras and all exported formats make the same pictures.
 """
 
+import functools
 import shlex
 import sys
 from collections.abc import Sequence
@@ -64,8 +65,14 @@ def define_flags(values: flags.FlagValues) -> None:
     )
 
 
-def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
-    """Runs the command line with parsed flags; returns its exit status."""
+def main(values: flags.FlagValues, argv: Sequence[str], *, own_process: bool = False) -> int:
+    """Runs the command line with parsed flags; returns its exit status.
+
+    Args:
+      values: the flags.
+      argv: what they leave over.
+      own_process: whether this process does nothing else, so that GPUs may be hidden from it for good.
+    """
     try:
         if len(argv) > 1:
             raise MirageError(f"{argv[1]!r} is not a flag; expected only --name=value, see --help.")
@@ -73,6 +80,10 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
             raise MirageError("--out is empty; expected the folder of the bundle.")
         out = Path(values.out)
         print(f"Exporting {values.run_dir} to {out}", flush=True)
+        if own_process:
+            from pipeline import numerics
+
+            numerics.cpu_only()
         from export.bundle import export_bundle
 
         export_bundle(
@@ -98,7 +109,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
 
 def run() -> None:
     """Entry point of `python -m export` and of `mirage-export`."""
-    command_line.run(__doc__, define_flags, main)
+    command_line.run(__doc__, define_flags, functools.partial(main, own_process=True))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from export.apart import export_apart
 from export.golden import write_golden
 from export.layouts import LAYOUTS
 from export.litert import LITERT_FILE, write_litert
@@ -55,7 +57,8 @@ def export_bundle(
     """Exports a run's generator.
 
     Everything is built elsewhere and moved to `out` at the end, so that `out` is either untouched or complete. An older
-    bundle at `out` is replaced, file by file; what its manifest doesn't list stays.
+    bundle at `out` is replaced, file by file; what its manifest doesn't list stays. All is computed on CPUs, so that
+    GPUs change no byte of a bundle: where this process has some, another one exports.
 
     Args:
       run_dir: a run directory with a checkpoint.
@@ -80,6 +83,10 @@ def export_bundle(
         raise MirageError(f"--layout={layout} is not known; choose from {', '.join(LAYOUTS)}.")
     target_of(out)
     _now()  # before the work
+    if tf.config.get_visible_devices("GPU"):
+        names = {"run_dir": run_dir, "out": out, "formats": ",".join(formats), "checkpoint": checkpoint}
+        export_apart({**names, "layout": layout, "num_samples": num_samples, "dataset": dataset})
+        return
     source = Source.load(run_dir, checkpoint, dataset)
     with placed(out) as folder:
         _build(folder, source, formats, layout, num_samples)

@@ -184,6 +184,16 @@ class Config:
         "losses and penalties are float32 always.",
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
+    tf32: bool = _flag(
+        True,
+        "on GPUs, multiply the float32 matrices and convolutions of training in TF32, which has 10 bits of precision.",
+    )
+    deterministic: bool = _flag(
+        True,
+        "on GPUs, use kernels that give the same bits each time only, so that a continued run ends as if it had never "
+        "stopped; CPUs do so anyway.",
+        may_change=True,
+    )
     seed: int = _flag(0, "seed of initial weights, noise and data order.", minimum=0, below=2**31)
     # Devices
     strategy: str = _flag(

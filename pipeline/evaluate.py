@@ -102,11 +102,13 @@ def sample_run(run_dir: Path, checkpoint: str = "newest") -> Sampler:
     import tensorflow as tf
 
     from pipeline.checkpoint import load_sampler
+    from pipeline.numerics import full_float32
     from pipeline.preview import to_pixels
 
     config, _, model, step = load_sampler(run_dir, checkpoint)
     generate = tf.function(lambda *inputs: model(list(inputs) if config.conditional else inputs[0], training=False))
 
+    @full_float32()
     def make(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
         inputs = (tf.constant(z), tf.constant(labels)) if config.conditional else (tf.constant(z),)
         return to_pixels(generate(*inputs).numpy())
@@ -120,6 +122,7 @@ def reconstruct(run_dir: Path, images: "Images", checkpoint: str = "newest") -> 
     import tensorflow as tf
 
     from pipeline.checkpoint import load_network
+    from pipeline.numerics import full_float32
 
     config, _ = read_run(run_dir)
     encoder, decode = load_network(run_dir, "encoder", checkpoint), sample_run(run_dir, checkpoint).make
@@ -127,7 +130,8 @@ def reconstruct(run_dir: Path, images: "Images", checkpoint: str = "newest") -> 
     for start in range(0, len(images.pixels), _BATCH):
         pixels, labels = images.pixels[start : start + _BATCH], images.labels[start : start + _BATCH]
         x = tf.cast(pixels, tf.float32) / 127.5 - 1
-        codes = encoder([x, tf.constant(labels)] if config.conditional else x, training=False).numpy()
+        with full_float32():
+            codes = encoder([x, tf.constant(labels)] if config.conditional else x, training=False).numpy()
         parts.append(decode(codes[:, : config.latent_dim], labels))  # of a VAE, the means
     return np.concatenate(parts)
 
@@ -139,13 +143,15 @@ def classification_error(run_dir: Path, images: "Images", checkpoint: str = "new
 
     from pipeline.checkpoint import load_network
     from pipeline.networks import noise_size
+    from pipeline.numerics import full_float32
 
     discriminator = load_network(run_dir, "discriminator", checkpoint)
     wrong = []
     for start in range(0, len(images.pixels), _BATCH):
         x = tf.cast(images.pixels[start : start + _BATCH], tf.float32) / 127.5 - 1
         silence = tf.zeros([len(x), noise_size(discriminator)])
-        named = discriminator([x, silence], training=False)["classes"].numpy().argmax(axis=1)
+        with full_float32():
+            named = discriminator([x, silence], training=False)["classes"].numpy().argmax(axis=1)
         wrong.append(named != images.labels[start : start + _BATCH])
     return float(np.concatenate(wrong).mean())
 
@@ -271,11 +277,13 @@ def evaluate(values: flags.FlagValues, run_dir: Path, bundle: str) -> tuple[dict
     """
     import numpy as np
 
+    from pipeline import numerics
     from pipeline.evaluation import load_known, make_judge
     from pipeline.metrics.reconstruction import reconstruction_error
     from serving.latents import latents
 
     config, data = settings(values, run_dir)
+    numerics.prepare(config)
     if bundle and values.checkpoint != "newest":
         raise MirageError(f"--checkpoint={values.checkpoint} does not go with --bundle, which holds one; leave it out.")
     sampler = sample_bundle(Path(bundle), config, data) if bundle else sample_run(run_dir, values.checkpoint)

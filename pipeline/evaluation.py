@@ -16,6 +16,7 @@ from pipeline.errors import MirageError
 from pipeline.metrics.extractor import Extractor
 from pipeline.metrics.judge import Images, Judge
 from pipeline.metrics.modes import Stacked
+from pipeline.numerics import full_float32
 from pipeline.preview import to_pixels
 
 _BATCH = 100
@@ -152,6 +153,7 @@ class Evaluation:
         )
         self._generate = tf.function(functools.partial(generator, training=False), reduce_retracing=True)
 
+    @full_float32()
     def __call__(self) -> dict[str, float]:
         """Returns the scores of the generator as it is now, with the floor of the distance."""
         labels = tf.constant(self._judge.labels)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pipeline import objectives
+from pipeline import numerics, objectives
 from pipeline.agreement import data_facts, program_facts
 from pipeline.checkpoint import Checkpoints
 from pipeline.cluster import Cluster, find_cluster
@@ -71,6 +71,7 @@ def train(config: Config) -> Outcome:
       Stopped: if a request to stop comes while there is nothing to save.
     """
     config.validate()
+    numerics.prepare(config)
     cluster = find_cluster(os.environ) if config.strategy in ("auto", "multi_worker") else None
     chief = cluster is None or cluster.is_chief
     with contextlib.ExitStack() as stack:
@@ -292,6 +293,7 @@ def _opening(config: Config, dataset: Dataset, strategy: tf.distribute.Strategy,
         f"({height}x{width}x{channels}, {len(dataset.spec.class_names)} classes), "
         f"{replicas} replica{'s' if replicas > 1 else ''}, global batch {config.batch_size}{accumulated}, "
         f"{start} to step {config.steps:,}, in {config.run_dir}"
+        f"{numerics.described(config, strategy.extended.worker_devices)}"
     )
 
 

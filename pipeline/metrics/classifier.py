@@ -22,6 +22,7 @@ from pipeline.errors import MirageError
 from pipeline.folders import cache_folder
 from pipeline.kept_files import is_sealed, unsealed, write_sealed
 from pipeline.metrics.extractor import Features
+from pipeline.numerics import full_float32
 
 _FORMAT = 2  # part of the cache's key: to be raised whenever training changes
 _FEATURES = 128
@@ -51,6 +52,7 @@ class Classifier:
             lambda images: model(tf.cast(images, tf.float32) / 127.5 - 1, training=False), reduce_retracing=True
         )
 
+    @full_float32()
     def __call__(self, images: np.ndarray) -> Features:
         """Describes uint8 [n, H, W, C]; probabilities are those of the data set's classes."""
         parts = [
@@ -119,11 +121,14 @@ def build(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
     return keras.Model(image, [features, layers.Dense(num_classes)(layers.Dropout(_DROPOUT)(features))])
 
 
+@full_float32()
 def _train(model: keras.Model, train: tuple, test: tuple) -> float:
     """Trains, and returns the accuracy on the test images."""
     keras.utils.set_random_seed(0)
     fresh = build(model.input_shape[1:], model.output_shape[1][-1])  # whose dropout follows the seed too
-    batch = min(_BATCH_SIZE, len(train[0]))
+    # Not a size that networks are trained with: cuDNN would go on as with the classifier (see `full_float32`), but only
+    # in the process that trains it, so that a run which is continued would end with other bits.
+    batch = min(_BATCH_SIZE - bool(tf.config.get_visible_devices("GPU")), len(train[0]))
     steps = max(1, min(_IMAGES, _EPOCHS * len(train[0])) // batch)
     schedule = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps)
     optimizer = keras.optimizers.Adam(schedule)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from pipeline.errors import MirageError
 from pipeline.metrics.extractor import Features
+from pipeline.numerics import full_float32
 
 _SIZE = 299
 _BATCH = 32
@@ -53,6 +54,7 @@ class Inception:
             ) from None
         self._predict = tf.function(self._features, reduce_retracing=True)
 
+    @full_float32()
     def __call__(self, images: np.ndarray) -> Features:
         """Describes uint8 [n, H, W, C]."""
         parts = [self._predict(tf.constant(images[i : i + _BATCH])).numpy() for i in range(0, len(images), _BATCH)]

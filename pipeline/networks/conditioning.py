@@ -99,9 +99,9 @@ def label_planes(one_hot: keras.KerasTensor, height: int, width: int) -> keras.K
 class Projection(layers.Layer):
     """The product of features and an embedding of the label, [N]."""
 
-    def __init__(self, num_classes: int) -> None:
-        """Takes the number of labels."""
-        super().__init__()
+    def __init__(self, num_classes: int, **of_every_layer: Any) -> None:
+        """Takes the number of labels, and what Keras gives to any layer that it builds anew."""
+        super().__init__(**of_every_layer)
         self._num_classes = num_classes
 
     def build(self, features_shape: tuple[int, ...], label_shape: tuple[int, ...]) -> None:

@@ -7,7 +7,7 @@ shifted ones. Each of them is applied with probability p: always, or with a p th
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -72,11 +72,25 @@ def _translate(images: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
     for axis in (1, 2):
         size = images.shape[axis]
         most = round(_SHIFT * size)
-        shift = tf.cast(tf.floor(u[:, axis - 1] * (2 * most + 1)), tf.int32)  # in [0, 2 most]
-        padding = [[0, 0] if other != axis else [most, most] for other in range(4)]
-        places = shift[:, None] + tf.range(size)
-        images = tf.gather(tf.pad(images, padding), places, axis=axis, batch_dims=1)
+        images = _shifted(images, tf.cast(tf.floor(u[:, axis - 1] * (2 * most + 1)), tf.int32), axis, most)
     return images
+
+
+def _shifted(images: tf.Tensor, shift: tf.Tensor, axis: int, most: int) -> tf.Tensor:
+    """Moves each image along an axis, by `most` - `shift` pixels; `shift` is in [0, 2 `most`].
+
+    Its gradient moves back. TensorFlow's own would add up into places, which GPUs do slowly if the same bits shall come
+    out each time.
+    """
+
+    @tf.custom_gradient
+    def shifted(images: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        padding = [[0, 0] if other != axis else [most, most] for other in range(4)]
+        places = shift[:, None] + tf.range(images.shape[axis])
+        moved = tf.gather(tf.pad(images, padding), places, axis=axis, batch_dims=1)
+        return moved, lambda gradient: _shifted(gradient, 2 * most - shift, axis, most)
+
+    return shifted(images)
 
 
 def _cut_out(images: tf.Tensor, u: tf.Tensor) -> tf.Tensor:

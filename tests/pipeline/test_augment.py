@@ -66,6 +66,52 @@ def test_gradients_pass_through_everything_that_is_still_seen():
     assert gradient.sum() == 6 * 3 * (16 * 16 - 8 * 8)
 
 
+def _plainly_translated(images, numbers):
+    """With TensorFlow's own gradient, of a gathering."""
+    for axis in (1, 2):
+        shift = tf.cast(tf.floor(numbers[:, axis] * 5), tf.int32)  # two pixels of 16 either way
+        padded = tf.pad(images, [[0, 0] if other != axis else [2, 2] for other in range(4)])
+        images = tf.gather(padded, shift[:, None] + tf.range(16), axis=axis, batch_dims=1)
+    return images
+
+
+@tf.function
+def _penalised(images, weights, numbers, translate):
+    """A loss with a penalty on the gradient of what D says, and its gradients: what R1 does."""
+    with tf.GradientTape() as outer:
+        outer.watch([images, weights])
+        with tf.GradientTape() as inner:
+            inner.watch(images)
+            total = tf.reduce_sum(tf.square(translate(images, numbers)) * weights)
+        slope = inner.gradient(total, images)
+        loss = total + tf.reduce_sum(tf.square(slope))
+    return slope, *outer.gradient(loss, [images, weights])
+
+
+def test_gradients_of_a_translation_move_back_whatever_their_order():
+    weights = tf.constant(RNG.normal(size=IMAGES.shape), tf.float32)
+    numbers = tf.constant(NUMBERS_OF)
+    expected = _penalised(tf.constant(IMAGES), weights, numbers, _plainly_translated)
+    found = _penalised(tf.constant(IMAGES), weights, numbers, lambda x, u: augment(x, u, ONE, ("translation",)))
+    for actual, reference in zip(found, expected, strict=True):
+        assert np.any(reference)
+        np.testing.assert_array_equal(actual, reference)
+
+
+def test_a_translation_adds_nothing_up():
+    """What GPUs compute differently each time, or slowly."""
+
+    @tf.function
+    def whole(images, weights, numbers):
+        return _penalised(images, weights, numbers, lambda x, u: augment(x, u, ONE, ("translation",)))
+
+    graph = whole.get_concrete_function(tf.constant(IMAGES), tf.constant(IMAGES), tf.constant(NUMBERS_OF)).graph
+    graph = graph.as_graph_def()
+    kinds = {node.op for part in (graph.node, *(f.node_def for f in graph.library.function)) for node in part}
+    assert "GatherV2" in kinds
+    assert not [kind for kind in kinds if "Scatter" in kind or "Segment" in kind]
+
+
 def test_p_follows_the_overfitting_heuristic():
     p = tf.constant(0.5)
     # r = 0.6 is D being right about 80 % of real images.

@@ -189,6 +189,12 @@ def test_spectral_norm_divides_kernels_by_their_largest_singular_value(model):
     np.testing.assert_allclose(logits, plain([images, labels]), rtol=1e-3, atol=1e-4)
 
 
+def test_a_projection_goes_with_the_spectral_norm():
+    config = Config(model="mlp", conditional=True, conditioning="projection", spectral_norm=True)
+    discriminator = networks.build_discriminator(config, spec(8))
+    assert discriminator([np.zeros((2, 8, 8, 1)), np.array([0, 1])]).shape == (2,)
+
+
 def test_gradients_pass_through_the_spectral_norm():
     """By the paper's equation 12, or that W / sigma does not change with W's scale: the gradient is orthogonal to W."""
     keras.utils.set_random_seed(0)
