@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipeline import objectives
+from pipeline import numerics, objectives
 from pipeline.config import Config
 from pipeline.data import Dataset
 from pipeline.data_spec import DataSpec
@@ -31,6 +31,7 @@ def main() -> None:
         there = tf.config.list_physical_devices("GPU")
         # The others are left alone: what is wrong with one must not be blamed on another.
         tf.config.set_visible_devices([there[index] for index in argument()["gpus"]], "GPU")
+        numerics.prepare(Config())
         tell(**_train(argument()["seconds"]))
         if len(argument()["gpus"]) < 2:
             tell(xla=_compile())
