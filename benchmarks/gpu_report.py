@@ -5,8 +5,9 @@ from typing import Any
 
 from benchmarks.gpu_card import peak
 
-# Differences of float32 rounding, as shares of the largest value; gradients of many layers gather the most.
-TOLERANCE = 1e-3
+# Differences as shares of the largest value. Rounding gives 1e-5; but where an input of a LeakyReLU is within rounding
+# of 0, sides may take different slopes: that moved a gradient of `resnet` by 2e-3 against float64. Mistakes give more.
+TOLERANCE = 1e-2
 
 
 def with_shares(
