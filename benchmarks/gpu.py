@@ -23,6 +23,7 @@ PyTorch's interpreter may need another environment than TensorFlow's: --peers_py
 
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -253,6 +254,8 @@ def main(argv: Sequence[str]) -> int:
     if mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 1
+    # As an interrupt, so that processes and files go away when a time limit ends this.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     results = run(parts, values)
     print(report(results))
     failed = failures(results)

@@ -207,13 +207,15 @@ def race(entries: Iterable[Entry], settings: Settings) -> list[dict[str, Any]]:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="mirage-gpu-", ignore_cleanup_errors=True))
         )
+        pool = ThreadPoolExecutor(settings.jobs)
+        stack.callback(pool.shutdown)  # after all processes have been ended, so that nobody waits for them
         runners = []
         for number, entry in enumerate(entries):
             (folder / str(number)).mkdir()
             runners.append(_Runner(entry, settings, str(folder / str(number))))
             stack.callback(runners[-1].close)
-        with ThreadPoolExecutor(settings.jobs) as pool:
-            list(pool.map(_Runner.prepare, runners))
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        list(pool.map(_Runner.prepare, runners))
         for _ in range(settings.rounds):
             for runner in runners:
                 runner.round()
