@@ -1,5 +1,5 @@
 # Thin names for commands that also work alone.
-.PHONY: help setup demo test test-slow test-browser test-clients check bench peers bench-train bench-serving
+.PHONY: help setup demo test test-slow test-browser test-clients check bench peers bench-train bench-gpu bench-serving
 
 help:
 	@echo "make demo    train on digits, export, sample with onnxruntime (about 5 minutes on 2 CPU cores)"
@@ -10,6 +10,7 @@ help:
 	@echo "make check   lint, types, architecture"
 	@echo "make bench   time exported generators against TensorFlow, tf2onnx, Keras, PyTorch (about 10 minutes)"
 	@echo "make bench-train  time training against Keras, PyTorch and the classic tutorial (about 35 minutes)"
+	@echo "make bench-gpu  time training on a GPU against PyTorch, eager and compiled (about an hour; BENCH=--quick: 3 minutes)"
 	@echo "make bench-serving  time the HTTP server of BUNDLE=bundles/demo against LitServe and MLServer (about 20 minutes)"
 	@echo "make setup   create .venv and install into it; the others do so first where needed"
 
@@ -57,6 +58,9 @@ peers: .venv-peers/installed
 
 bench-train: .venv/installed peers
 	.venv/bin/python -m benchmarks.train
+
+bench-gpu: .venv/installed peers
+	.venv/bin/python -m benchmarks.gpu $(BENCH)
 
 BUNDLE = bundles/demo
 

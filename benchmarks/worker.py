@@ -1,7 +1,8 @@
 """One contestant in a process of its own, which trains when it is told to.
 
 Processes, so that no library's threads meet another's. The parent writes a number of steps to standard
-input; the worker trains them and answers with a line of JSON. What libraries print goes to standard error.
+input; the worker trains them and answers with a line of JSON. Asked for facts it answers with what the contestant
+has to tell of itself. What libraries print goes to standard error.
 """
 
 import contextlib
@@ -9,15 +10,18 @@ import dataclasses
 import importlib
 import json
 import os
+import select
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Protocol, Self
 
 _ROOT = Path(__file__).parent.parent
+_FACTS = "facts"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +54,9 @@ class Rounds(Protocol):
     def ready(self, **parameters: int) -> None:
         """Reports the number of trainable weights of each network."""
 
+    def explain(self, facts: Callable[[], Mapping[str, Any]]) -> None:
+        """Says how to find out what the contestant has to tell of itself."""
+
     def __iter__(self) -> Iterator[int]:
         """Yields numbers of steps; the time until the next one is asked for is measured."""
 
@@ -57,12 +64,19 @@ class Rounds(Protocol):
 class _PipedRounds:
     def __init__(self, answers: IO[str]) -> None:
         self._answers = answers
+        self._facts: Callable[[], Mapping[str, Any]] = dict
 
     def ready(self, **parameters: int) -> None:
         print(json.dumps(parameters), file=self._answers, flush=True)
 
+    def explain(self, facts: Callable[[], Mapping[str, Any]]) -> None:
+        self._facts = facts
+
     def __iter__(self) -> Iterator[int]:
         for line in sys.stdin:
+            if line.strip() == _FACTS:
+                print(json.dumps(self._facts()), file=self._answers, flush=True)
+                continue
             start = time.perf_counter()
             yield int(line)
             print(json.dumps(time.perf_counter() - start), file=self._answers, flush=True)
@@ -72,20 +86,29 @@ class WorkerError(Exception):
     """A contestant that failed; the message holds what it printed last."""
 
 
+def command_of(python: str) -> list[str]:
+    """Splits what starts an interpreter: the path of one, or a command such as `env -u PYTHONPATH python3`."""
+    return [python] if Path(python).is_file() else shlex.split(python)
+
+
 class Worker:
     """A contestant's process. Use it as a context manager."""
 
-    def __init__(self, contestant: str, work: Work, python: str = sys.executable) -> None:
+    def __init__(
+        self, contestant: str, work: Work, python: str = sys.executable, timeout_s: float | None = None
+    ) -> None:
         """Starts it; `parameters` waits until it is ready.
 
         Args:
           contestant: name of a module in `benchmarks/contestants/`.
           work: what it trains.
-          python: interpreter of the environment that has its libraries.
+          python: interpreter of the environment that has its libraries, see `command_of`.
+          timeout_s: how long an answer may take; None for any time.
         """
         self._contestant = contestant
+        self._timeout_s = timeout_s
         self._log = tempfile.NamedTemporaryFile("w")  # noqa: SIM115 - closed in __exit__
-        command = [python, "-m", "benchmarks.worker", contestant, json.dumps(dataclasses.asdict(work))]
+        command = [*command_of(python), "-m", "benchmarks.worker", contestant, json.dumps(dataclasses.asdict(work))]
         self._process = subprocess.Popen(
             command,
             cwd=_ROOT,
@@ -114,17 +137,32 @@ class Worker:
 
     def seconds(self, steps: int) -> float:
         """Trains a number of steps; returns how long it took."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{steps}\n")
-        self._process.stdin.flush()
-        return self._answer()
+        return self._ask(str(steps))
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what the contestant has to tell of itself."""
+        return self._ask(_FACTS)
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
 
     def said(self) -> str:
         """Returns what the contestant has printed."""
         return Path(self._log.name).read_text(errors="replace")
 
+    def _ask(self, question: str) -> Any:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # its end is told with what it printed
+            self._process.stdin.write(f"{question}\n")
+            self._process.stdin.flush()
+        return self._answer()
+
     def _answer(self) -> Any:
         assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], self._timeout_s)[0]:
+            raise WorkerError(f"{self._contestant} gave no answer within {self._timeout_s:g} s:\n{self.said()[-2000:]}")
         line = self._process.stdout.readline()
         if not line:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -5,10 +5,12 @@ import sys
 
 import numpy as np
 import pytest
+from absl import flags
 
 import tests.tensorflow_devices  # noqa: F401
-from benchmarks import edge, growth, train
-from benchmarks.worker import Work, Worker, WorkerError
+from benchmarks import edge, gpu, gpu_card, gpu_race, gpu_report, growth, train
+from benchmarks.contestants.gpu_operations import operations
+from benchmarks.worker import Work, Worker, WorkerError, command_of
 
 
 @pytest.fixture
@@ -39,6 +41,20 @@ def test_a_contestant_trains_the_networks_that_all_train(work, contestant, optio
 def test_a_contestant_that_fails_is_reported_with_what_it_printed(work):
     with Worker("nobody", work()) as worker, pytest.raises(WorkerError, match="No module named"):
         worker.parameters()
+
+
+def test_a_contestant_that_hangs_is_reported(work):
+    silence = pytest.raises(WorkerError, match=r"nobody gave no answer within 0.2 s")
+    with Worker("nobody", work(), "sh -c 'exec sleep 60'", timeout_s=0.2) as worker, silence:
+        worker.parameters()
+
+
+def test_an_interpreter_may_be_a_command(tmp_path):
+    python = tmp_path / "a folder" / "python"
+    python.parent.mkdir()
+    python.touch()
+    assert command_of(str(python)) == [str(python)]
+    assert command_of("env -u PYTHONPATH python3") == ["env", "-u", "PYTHONPATH", "python3"]
 
 
 def test_shares_of_a_step_add_up(monkeypatch):
@@ -74,12 +90,20 @@ def test_the_report_shows_every_figure():
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [(["--parts=peers,nothing"], "--parts=peers,nothing"), (["--peers_python=/nowhere/python"], "make peers")],
+    [
+        (["train", "--parts=peers,nothing"], "--parts=peers,nothing"),
+        (["train", "--peers_python=/nowhere/python"], "make peers"),
+        (["gpu", "--device=cpu", "--networks=vit"], "choose from dcgan28, dcgan64, resnet64"),
+        (["gpu", "--device=cpu", "--parts=batch,none"], "--parts=batch,none"),
+        (["gpu", "--device=cpu", "--peers_python=/nowhere/python"], "make peers"),
+        (["gpu", "--device=cpu", "--peers_python=", "--parts=same"], "--peers_python is empty"),
+        (["gpu", "--device=cpu", "--peers_python=", "--parts=peers", "--json=/nowhere/x"], "--json=/nowhere/x"),
+    ],
 )
 def test_mistakes_are_told_in_one_sentence(arguments, named):
     import subprocess
 
-    command = [sys.executable, "-m", "benchmarks.train", *arguments]
+    command = [sys.executable, "-m", f"benchmarks.{arguments[0]}", *arguments[1:]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
@@ -127,3 +151,123 @@ def test_the_edge_report_shows_every_figure():
     text = edge.report({"machine": {"cpu": "x"}, "speed": [row], "start": start, "call": call})
     for figure in ("2.000", "7.000", "3.50", "| 400 | 100 | 410 | 420 |", "0.345", "700.0", "512.5", "500.5"):
         assert figure in text
+
+
+def flags_of(*arguments):
+    values = flags.FlagValues()
+    gpu.define_flags(values)
+    values(["gpu", *arguments])
+    return values
+
+
+def test_the_gpu_benchmark_races_what_it_promises():
+    values = flags_of()
+    races = list(gpu.groups("peers", values))
+    assert {(e.case.networks, e.case.image_size, e.case.batch_size) for race in races for e in race} == {
+        ("dcgan", 28, 64),
+        ("dcgan", 64, 256),
+        ("resnet", 64, 256),
+    }
+    assert len(races) == 9  # all sides of one precision in turn
+    for race in races:
+        assert len({entry.precision for entry in race}) == 1
+        assert [entry.side for entry in race] == list(gpu_race.SIDES)
+    assert [race[0].case.batch_size for race in gpu.groups("batch", values)] == [64, 128, 256, 512, 1024]
+    assert {race[0].case.devices for race in gpu.groups("devices", values)} == {1, 2, 4}
+    assert all(len(race) == 1 for race in gpu.groups("devices", values))  # they share the card's memory
+    quick = flags_of("--quick", "--networks=dcgan28", "--precisions=tf32,mixed_bfloat16")
+    assert [len(race) for race in gpu.groups("peers", quick)] == [6]
+    alone = flags_of("--device=cpu", "--peers_python=")
+    assert {e.side.name for part in gpu._TRAINED for race in gpu.groups(part, alone) for e in race} == {
+        "Mirage, XLA",
+        "Mirage",
+    }
+
+
+def test_a_machine_without_a_gpu_is_told_at_the_door(monkeypatch):
+    monkeypatch.setattr(gpu, "visible_gpus", lambda: 0)
+    assert gpu._mistake(["peers"], flags_of("--peers_python=")).startswith("--device=gpu finds no GPU")
+    monkeypatch.setattr(gpu, "visible_gpus", lambda: 1)
+    assert gpu._mistake(["peers"], flags_of("--peers_python=")) == ""
+
+
+@pytest.fixture
+def settings(tmp_path):
+    images = tmp_path / "16.npy"
+    np.save(images, np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8))
+    return gpu_race.Settings("cpu", "", 2, 0.01, 2, 120, {(16, 16, 3): str(images)})
+
+
+def test_a_side_that_fails_drops_out_of_the_race_with_its_reason(settings, capfd):
+    case = gpu_race.Case("dcgan", 16, 3, 4)
+    good = gpu_race.Side("good", "Mirage", {"flags": {"jit": "off"}})
+    bad = gpu_race.Side("bad", "Mirage", {"flags": {"nothing": 1}})
+    entries = [gpu_race.Entry(case, "mixed_bfloat16", side) for side in (bad, good)]
+    failed, done = gpu_report.with_shares(gpu_race.race(entries, settings), {("dcgan", (16, 16, 3)): 1000})
+    assert "nothing" in failed["error"]
+    assert "images_per_s" not in failed
+    assert done["error"] == ""
+    assert done["images_per_s"] > 0
+    assert len(done["rounds"]) == 2
+    assert done["parameters"] == {"generator": 373_795, "discriminator": 35_425}
+    assert 0 < done["compile_s"] < done["start_s"]
+    assert done["operations_per_s"] == pytest.approx(1000 * done["images_per_s"])
+    assert done["share_of_peak"] is None  # a CPU is no known card
+    assert gpu.failures({"peers": [failed, done], "uncounted": ""}) == [f"bad: {failed['error']}"]
+    assert "bad failed" in capfd.readouterr().err
+
+
+def test_operations_are_counted_as_pytorch_counts_them():
+    # Of PyTorch's own counter at these sizes, batch 4, by python -m benchmarks.gpu --parts=same.
+    theirs = {("dcgan", (28, 28, 1)): 778_203_136, ("dcgan", (64, 64, 3)): 7_611_777_024}
+    for (networks, shape), count in theirs.items():
+        assert operations(networks, 4, shape) == pytest.approx(count, rel=1e-3)
+    assert operations("dcgan", 2, (16, 16, 3)) * 3 == operations("dcgan", 6, (16, 16, 3))
+
+
+def test_unknown_cards_have_no_peak():
+    assert gpu_card.peak("NVIDIA H200", "tf32") == 494.7e12
+    assert gpu_card.peak("Tesla T4", "tf32") is None
+    for unknown in ("NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA A100-SXM4-80GB MIG 1g.10gb", ""):
+        assert gpu_card.peak(unknown, "float32") is None
+
+
+def test_the_gpu_report_shows_every_figure():
+    row = {"networks": "dcgan", "image_size": 64, "channels": 3, "batch_size": 256, "devices": 0, "precision": "tf32"}
+    row |= {"card": "NVIDIA H200", "compile_s": 12.3, "start_s": 23.4, "memory_mib": 3456.0, "process_mib": 4567.0}
+    row |= {"error": "", "parameters": {"generator": 1}}
+    rows = [
+        row | {"side": "Mirage, XLA", "family": "Mirage", "images_per_s": 26_000.0},
+        row | {"side": "Mirage", "family": "Mirage", "images_per_s": 16_000.0},
+        row | {"side": "PyTorch eager", "family": "eager", "images_per_s": 13_000.0},
+        row | {"side": "torch.compile", "family": "torch.compile", "error": "out of memory"},
+    ]
+    shared = gpu_report.with_shares(rows, {("dcgan", (64, 64, 3)): 1_900_000_000})
+    assert gpu_report.ratios(shared)[0]["mirage_over"] == {"eager": 2.0}
+    same = [{"name": "dcgan64", "error": "", "differences": {"logits": 2e-7}, "operations": [7, 8, 9]}]
+    machine = {"cpu": "x", "driver": "580.1"}
+    results = {"machine": machine, "versions": {"PyTorch": {"torch": "2.11"}}, "same": same, "peers": shared}
+    text = gpu_report.report({**results, "ratios": gpu_report.ratios(shared)})
+    for figure in (
+        "580.1",
+        "torch 2.11",
+        "26,000",
+        "49.40",
+        "10.0%",
+        "3,456",
+        "4,567",
+        "12.3",
+        "23.4",
+        "2.00",
+        "2.0e-07",
+    ):
+        assert figure in text
+    assert "torch.compile: out of memory" in text
+
+
+def test_networks_that_differ_are_a_failure():
+    row = {"networks": "dcgan", "image_size": 64, "channels": 3, "side": "x", "error": ""}
+    rows = [row | {"parameters": {"generator": size}} for size in (1, 2)]
+    assert "the networks differ" in gpu.failures({"peers": rows, "uncounted": ""})[0]
+    same = [{"name": "dcgan64", "error": "", "differences": {"images": 1e-6, "logits": float("nan")}}]
+    assert gpu.failures({"same": same, "uncounted": ""}) == ["dcgan64: logits differ by nan"]

@@ -8,6 +8,7 @@ import pytest
 from absl import flags
 
 import benchmarks.edge
+import benchmarks.gpu
 import benchmarks.serving
 import benchmarks.train
 import export.__main__
@@ -34,6 +35,7 @@ COMMANDS = (
     serving.__main__,
     serving.sample,
     benchmarks.train,
+    benchmarks.gpu,
     benchmarks.edge,
     benchmarks.serving,
 )

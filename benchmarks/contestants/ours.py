@@ -1,6 +1,7 @@
 """Mirage as a user runs it: the whole trainer, with log lines, previews and checkpoints."""
 
 import tempfile
+import time
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -14,16 +15,28 @@ from pipeline.step import TrainStep
 _ENOUGH = 10**9
 
 
-class _Gate:
-    """Stands before the training step, and lets as many steps pass as were asked for."""
+class Gate:
+    """Stands before the training step, and lets as many steps pass as were asked for.
+
+    Attributes:
+      first_call_s: seconds of the first call, which traces and compiles; None before it.
+    """
 
     def __init__(self, step_function: TrainStep, rounds: Iterator[int], first: int) -> None:
+        """Takes the step, the rounds to come, and the steps of the first one."""
         self.metric_names = step_function.metric_names
+        self.first_call_s: float | None = None
         self._step_function = step_function
         self._rounds = rounds
         self._left = first
 
+    def parameters(self) -> dict[str, int]:
+        """Returns the number of trainable weights of each network."""
+        models = self._step_function._trainee.networks
+        return {name: sum(v.shape.num_elements() for v in _trainable(model)) for name, model in models.items()}
+
     def __call__(self, count: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `TrainStep`."""
         if self._left == 0:
             # The loop is back after logs, pictures and checkpoints, so they belong to the round before.
             self._left = next(self._rounds, 0)
@@ -31,7 +44,12 @@ class _Gate:
                 raise SystemExit
         self._left -= int(count)
         assert self._left >= 0, "a round must end where the trainer comes back to Python"
-        return self._step_function(count, stop)
+        start = time.perf_counter()
+        answer = self._step_function(count, stop)
+        if self.first_call_s is None:
+            answer[0].numpy()
+            self.first_call_s = time.perf_counter() - start
+        return answer
 
 
 def config_of(work: Work, run_dir: str) -> Config:
@@ -57,15 +75,27 @@ def config_of(work: Work, run_dir: str) -> Config:
     )
 
 
-def run(work: Work, rounds: Rounds) -> None:
-    """See `benchmarks.contestants`."""
-    loop = trainer._loop
+def train_gated(config: Config, asked: Iterator[int], gates: list[Gate]) -> None:
+    """Trains as many steps as are asked for, again and again; ends with SystemExit when nothing more is.
 
-    asked = iter(rounds)
+    Args:
+      config: the run.
+      asked: numbers of steps.
+      gates: receives the gate, for its figures.
+    """
+    loop = trainer._loop
+    first = next(asked)  # nothing computes before that, so that no other side is disturbed
 
     def gated(config: Config, step: int, step_function: TrainStep, *rest: object, **options: object) -> trainer.Outcome:
-        return loop(config, step, _Gate(step_function, asked, first), *rest, **options)
+        gates.append(Gate(step_function, asked, first))
+        return loop(config, step, gates[-1], *rest, **options)
 
+    trainer._loop = gated
+    trainer.train(config)
+
+
+def run(work: Work, rounds: Rounds) -> None:
+    """See `benchmarks.contestants`."""
     with tempfile.TemporaryDirectory() as run_dir:
         config = config_of(work, run_dir)
         data = describe(config)
@@ -73,9 +103,7 @@ def run(work: Work, rounds: Rounds) -> None:
         for name, build in (("generator", networks.build_generator), ("discriminator", networks.build_discriminator)):
             sizes[name] = sum(int(variable.shape.num_elements()) for variable in _trainable(build(config, data)))
         rounds.ready(**sizes)
-        trainer._loop = gated
-        first = next(asked)  # nothing computes before that, so that no other side is disturbed
-        trainer.train(config)
+        train_gated(config, iter(rounds), [])
 
 
 def _trainable(model: object) -> list[tf.Variable]:
