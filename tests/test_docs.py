@@ -8,6 +8,7 @@ import pytest
 from absl import flags
 
 import benchmarks.edge
+import benchmarks.scaling
 import benchmarks.serving
 import benchmarks.train
 import export.__main__
@@ -32,6 +33,7 @@ COMMANDS = (
     serving.__main__,
     serving.sample,
     benchmarks.train,
+    benchmarks.scaling,
     benchmarks.edge,
     benchmarks.serving,
 )
@@ -55,7 +57,7 @@ def test_every_flag_stands_in_the_manual_with_its_default(field):
     assert row[1] == str(default)
 
 
-@pytest.mark.parametrize("command", COMMANDS[:8], ids=lambda command: command.__name__)
+@pytest.mark.parametrize("command", COMMANDS[:9], ids=lambda command: command.__name__)
 def test_every_other_flag_stands_in_the_manual(command):
     assert [name for name in flags_of(command) if f"| `--{name}` |" not in read("BUILD.md")] == []
 
