@@ -6,10 +6,10 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
+from pipeline import randomness
 from pipeline.config import Config
 from pipeline.data import Dataset
 from pipeline.objectives import Update
-from pipeline.randomness import data_order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,30 +64,24 @@ class Layout:
                 self.blocks.append(block)
             self.block_of_update.append(self.blocks.index(block))
         self.images_per_step = start
-        # Positions within a step of the images of each replica, block after block, [replicas, n].
-        self._offsets = np.concatenate(
-            [
-                (block.start + np.arange(accumulate * block.count))
-                .reshape(accumulate, replicas, -1)
-                .swapaxes(0, 1)
-                .reshape(replicas, -1)
-                for block in self.blocks
-            ],
-            axis=1,
-        )
 
     def positions(self, step: tf.Tensor, replica: tf.Tensor | int) -> tf.Tensor:
         """Positions in the stream of the images that a replica uses in a step, block after block, int64 [n]."""
-        return step * self.images_per_step + tf.constant(self._offsets)[replica]
+        runs = [
+            block.start + first + tf.range(number, dtype=tf.int64)
+            for block in self.blocks
+            for first, number in self.rows(block.count, replica)
+        ]
+        return step * self.images_per_step + tf.concat(runs, 0)
 
-    def share(self, values: tf.Tensor, count: int, replica: tf.Tensor | int) -> tf.Tensor:
-        """Cuts a replica's share out of `accumulate` micro-batches of `count` values, [accumulate * count, ...]."""
+    def rows(self, count: int, replica: tf.Tensor | int) -> randomness.Rows:
+        """Which samples a replica is given of `accumulate` micro-batches of `count`, as runs of consecutive ones."""
         if self.replicas == 1:
-            return values
+            return [(0, self.accumulate * count)]
         local = count // self.replicas
-        shape = values.shape[1:]
-        parts = tf.reshape(values, [self.accumulate, self.replicas, local, *shape])
-        return tf.reshape(parts[:, replica], [self.accumulate * local, *shape])
+        known = tf.get_static_value(replica)
+        own = (tf.cast(replica, tf.int64) if known is None else int(known)) * local
+        return [(part * count + own, local) for part in range(self.accumulate)]
 
     def split(self, images: tf.Tensor, labels: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """Cuts what `positions` chose into blocks."""
@@ -145,7 +139,7 @@ class ResidentFeed:
 
     def _gather(self, step: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        indices = data_order(self.layout.positions(step, replica), self._num_examples, self._seed)
+        indices = randomness.data_order(self.layout.positions(step, replica), self._num_examples, self._seed)
         return tf.gather(images, indices), tf.gather(labels, indices)
 
 
@@ -187,7 +181,7 @@ class StreamedFeed:
             def element(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
                 # tf.data deals its elements out to the local replicas in turn.
                 positions = layout.positions(number // replicas, first_replica + number % replicas)
-                indices = data_order(positions, len(images), seed)
+                indices = randomness.data_order(positions, len(images), seed)
                 pixels, marks = tf.numpy_function(read, [indices], (tf.uint8, tf.int32), stateful=False)
                 return tf.ensure_shape(pixels, [*positions.shape, *images.shape[1:]]), tf.ensure_shape(
                     marks, positions.shape

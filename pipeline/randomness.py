@@ -4,12 +4,30 @@ Therefore a run can be replayed from its step number alone, and does not depend 
 replicas, workers or micro-batches beyond rounding.
 """
 
-from typing import Any
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+# Samples of a global batch: runs of consecutive ones, each as (position of the first, number).
+Rows = Sequence[tuple[tf.Tensor | int, int]]
+
 # Streams of random numbers, told apart in the seed.
 _DATA_ORDER, _LATENTS, _FLIPS, _UNIFORM, _AUGMENTATION, _NOISE = 1, 2, 3, 4, 5, 6
+_NUMBERS_PER_COUNT = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class _Philox:
+    """Addresses numbers of Philox (Salmon et al. 2011), the algorithm that does not depend on the device.
+
+    A key for each part of a stream, and 2**64 counts of its counter for each step: far less work per
+    step than TensorFlow's way of folding numbers into a seed, which hashes again and again.
+    """
+
+    key: tf.Tensor
+    step: tf.Tensor
 
 
 def data_order(positions: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:
@@ -32,63 +50,71 @@ def data_order(positions: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:
     return tf.raw_ops.RandomIndexShuffle(index=positions % count, seed=keys, max_index=count - 1, rounds=4)
 
 
-def latents(step: tf.Tensor, update: int, count: int, latent_dim: int, seed: int) -> tf.Tensor:
-    """Draws the latents of one update for the whole global batch.
+def latents(step: tf.Tensor, update: int, rows: Rows, latent_dim: int, seed: int) -> tf.Tensor:
+    """Draws latents of one update.
 
     Args:
       step: int64 scalar, number of the training step.
       update: index of the update within the step.
-      count: global number of latents.
+      rows: which samples of the global batch to draw for.
       latent_dim: components of each.
       seed: the run's seed.
 
     Returns:
-      float32 [count, latent_dim], standard normal; always the same for the same arguments.
+      float32 [n, latent_dim], standard normal; those of a sample are always the same, whatever else is drawn.
     """
-    return tf.raw_ops.StatelessRandomNormalV2(shape=[count, latent_dim], **_philox(seed, _LATENTS, step, update))
+    return _draw(tf.raw_ops.StatelessRandomNormalV2, rows, latent_dim, _philox(seed, _LATENTS, step, update))
 
 
-def uniform(step: tf.Tensor, update: int, count: int, seed: int) -> tf.Tensor:
-    """Draws a number in [0, 1) for each sample of one update's global batch, float32 [count]; see `latents`."""
-    return tf.raw_ops.StatelessRandomUniformV2(shape=[count], **_philox(seed, _UNIFORM, step, update))
+def uniform(step: tf.Tensor, update: int, rows: Rows, seed: int) -> tf.Tensor:
+    """Draws a number in [0, 1) for each sample of one update, float32 [n]; see `latents`."""
+    return _draw(tf.raw_ops.StatelessRandomUniformV2, rows, 1, _philox(seed, _UNIFORM, step, update))[:, 0]
 
 
-def augmentation(step: tf.Tensor, update: int, count: int, numbers: int, seed: int) -> tf.Tensor:
-    """Draws what decides how images are augmented, uniform in [0, 1), float32 [count, numbers]; see `latents`."""
-    return tf.raw_ops.StatelessRandomUniformV2(shape=[count, numbers], **_philox(seed, _AUGMENTATION, step, update))
+def augmentation(step: tf.Tensor, update: int, rows: Rows, numbers: int, seed: int) -> tf.Tensor:
+    """Draws what decides how images are augmented, uniform in [0, 1), float32 [n, numbers]; see `latents`."""
+    return _draw(tf.raw_ops.StatelessRandomUniformV2, rows, numbers, _philox(seed, _AUGMENTATION, step, update))
 
 
-def noise(step: tf.Tensor, update: int, count: int, numbers: int, seed: int) -> tf.Tensor:
-    """Draws what a noisy network adds to its layers, standard normal, float32 [count, numbers]; see `latents`."""
-    return tf.raw_ops.StatelessRandomNormalV2(shape=[count, numbers], **_philox(seed, _NOISE, step, update))
+def noise(step: tf.Tensor, update: int, rows: Rows, numbers: int, seed: int) -> tf.Tensor:
+    """Draws what a noisy network adds to its layers, standard normal, float32 [n, numbers]; see `latents`."""
+    return _draw(tf.raw_ops.StatelessRandomNormalV2, rows, numbers, _philox(seed, _NOISE, step, update))
 
 
-def flips(step: tf.Tensor, block: int, count: int, seed: int) -> tf.Tensor:
+def flips(step: tf.Tensor, block: int, rows: Rows, seed: int) -> tf.Tensor:
     """Decides which training images are mirrored left to right.
 
     Args:
       step: int64 scalar, number of the training step.
       block: index of the block of images within the step.
-      count: global number of images.
+      rows: which images of the block to decide for.
       seed: the run's seed.
 
     Returns:
-      bool [count], each true with probability one half.
+      bool [n], each true with probability one half.
     """
-    bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
-        shape=[count], dtype=tf.int32, **_philox(seed, _FLIPS, step, block)
-    )
-    return tf.greater(bits, -1)
+    draw = functools.partial(tf.raw_ops.StatelessRandomUniformFullIntV2, dtype=tf.int32)
+    return tf.greater(_draw(draw, rows, 1, _philox(seed, _FLIPS, step, block))[:, 0], -1)
 
 
-def _philox(seed: int, stream: int, step: tf.Tensor, part: int) -> dict[str, Any]:
-    """Addresses numbers of Philox (Salmon et al. 2011), the algorithm that does not depend on the device.
+def _draw(operation: Callable[..., tf.Tensor], rows: Rows, width: int, philox: _Philox) -> tf.Tensor:
+    """Draws `width` numbers for each row, [n, width], at a cost that depends on these rows alone.
 
-    A key for each part of a stream, and 2**64 counts of its counter for each step: far less work per
-    step than TensorFlow's way of folding numbers into a seed, which hashes again and again.
+    Each count of Philox's counter gives four numbers, so that any of them can be had without those before it.
+    TensorFlow's kernels for CPUs and GPUs number them so; XLA's don't, and must not compile this.
     """
-    return {
-        "key": tf.constant([seed | stream << 32 | part << 40], tf.uint64),
-        "counter": tf.stack([tf.zeros([], tf.uint64), tf.cast(step, tf.uint64)]),
-        "alg": 1,
-    }
+    parts = []
+    for first, number in rows:
+        start, size = first * width, number * width
+        # What begins within a count is cut out of what the count gives.
+        within = start % _NUMBERS_PER_COUNT
+        cut = width % _NUMBERS_PER_COUNT != 0 and not (isinstance(within, int) and within == 0)
+        counter = tf.stack([tf.cast(start // _NUMBERS_PER_COUNT, tf.uint64), philox.step])
+        drawn = size + _NUMBERS_PER_COUNT - 1 if cut else size
+        values = operation(shape=[drawn], key=philox.key, counter=counter, alg=1)
+        parts.append(tf.reshape(values[within : within + size] if cut else values, [number, width]))
+    return parts[0] if len(parts) == 1 else tf.concat(parts, 0)
+
+
+def _philox(seed: int, stream: int, step: tf.Tensor, part: int) -> _Philox:
+    return _Philox(tf.constant([seed | stream << 32 | part << 40], tf.uint64), tf.cast(step, tf.uint64))

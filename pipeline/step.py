@@ -13,6 +13,10 @@ from pipeline.objectives.augment import NUMBERS, adapted
 from pipeline.schedule import ema_half_life, images_seen, learning_rate
 from pipeline.trainee import Trainee
 
+# Numbers that are reduced together: few enough for an overlap, so many that a start costs little beside them.
+_BUCKET = 4 * 2**20
+REDUCTION = "reduce_gradients"  # stands in the names of these operations in the graph
+
 
 def metric_names(updates: tuple[Update, ...]) -> list[str]:
     """Names of the logged figures, in the order in which they are first reported."""
@@ -22,8 +26,8 @@ def metric_names(updates: tuple[Update, ...]) -> list[str]:
 class TrainStep:
     """Runs training steps under a strategy.
 
-    All of an update's gradients and metrics are flattened into one vector, which is reduced over the
-    replicas at once.
+    All of an update's gradients and metrics are flattened into one vector (a large network's into several), which is
+    reduced over the replicas at once.
 
     Attributes:
       metric_names: names of the figures that a call returns.
@@ -100,33 +104,27 @@ class TrainStep:
         """Draws this replica's noise of one step: what `Batch` needs for each update, flips of each block."""
         config, layout = self._config, self._layout
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        # Drawn whole and then cut, so that a sample's noise does not depend on the number of replicas.
         drawn = []
         for index, update in enumerate(self._updates):
-            count = layout.batch_size // update.batch_divisor
-            drawn.append(
-                {
-                    name: layout.share(values, count, replica)
-                    for name, values in self._draw_whole(step, index, update, layout.accumulate * count).items()
-                }
-            )
-        mirrored = []
-        for index, block in enumerate(layout.blocks if config.flip else ()):
-            whole_block = randomness.flips(step, index, layout.accumulate * block.count, config.seed)
-            mirrored.append(layout.share(whole_block, block.count, replica))
+            rows = layout.rows(layout.batch_size // update.batch_divisor, replica)
+            drawn.append(self._draw_rows(step, index, update, rows))
+        mirrored = [
+            randomness.flips(step, index, layout.rows(block.count, replica), config.seed)
+            for index, block in enumerate(layout.blocks if config.flip else ())
+        ]
         return drawn, mirrored
 
-    def _draw_whole(self, step: tf.Tensor, index: int, update: Update, total: int) -> dict[str, tf.Tensor]:
-        """Draws the noise of one update for all replicas and micro-batches, float32 [total, ...]."""
+    def _draw_rows(self, step: tf.Tensor, index: int, update: Update, rows: randomness.Rows) -> dict[str, tf.Tensor]:
+        """Draws the noise of one update for some samples of its global batch, float32 [n, ...]."""
         config, noise_size = self._config, self._trainee.noise_size
-        each = step, index, total
-        u, kinds, noise = tf.zeros([total]), tf.zeros([total, 2, 0]), tf.zeros([total, 0, noise_size])
+        each, n = (step, index, rows), sum(number for _, number in rows)
+        u, kinds, noise = tf.zeros([n]), tf.zeros([n, 2, 0]), tf.zeros([n, 0, noise_size])
         if update.needs_u:
             u = randomness.uniform(*each, config.seed)
         if update.needs_augmentation:
-            kinds = tf.reshape(randomness.augmentation(*each, 2 * NUMBERS, config.seed), [total, 2, NUMBERS])
+            kinds = tf.reshape(randomness.augmentation(*each, 2 * NUMBERS, config.seed), [n, 2, NUMBERS])
         if update.needs_noise:
-            shape = [total, update.needs_noise, noise_size]
+            shape = [n, update.needs_noise, noise_size]
             noise = tf.reshape(randomness.noise(*each, shape[1] * shape[2], config.seed), shape)
         z = randomness.latents(*each, config.latent_dim, config.seed)
         return {"z": z, "u": u, "augmentation": kinds, "noise": noise}
@@ -136,12 +134,12 @@ class TrainStep:
         step: tf.Tensor,
         images: tf.Tensor,
         labels: tf.Tensor,
-        drawn: tuple[list[dict[str, tf.Tensor]], list[tf.Tensor]],
+        noise_and_flips: tuple[list[dict[str, tf.Tensor]], list[tf.Tensor]],
         stop: tf.Tensor,
     ) -> tf.Tensor:
         """One replica's share of one step; returns the step's metrics over all replicas, then `stop`."""
         config, trainee = self._config, self._trainee
-        noise, mirrored = drawn
+        noise, mirrored = noise_and_flips
         blocks = []
         for index, (pixels, marks) in enumerate(self._layout.split(images, labels)):
             real = tf.cast(pixels, tf.float32) / 127.5 - 1.0
@@ -152,10 +150,15 @@ class TrainStep:
         rate = learning_rate(seen, config.learning_rate, config.lr_warmup_images, config.lr_decay_images)
         sums: dict[str, list[tf.Tensor]] = {name: [] for name in self.metric_names}
         stops = tf.constant(0.0)
+        before: list[tf.Tensor] = []
         for index, update in enumerate(self._updates):
             real, marks = blocks[self._layout.block_of_update[index]]
             p = tf.convert_to_tensor(trainee.augment_p)
-            gradients, figures = self._gradients(update, Batch(real, marks, step=step, p=p, **noise[index]))
+            # Generating begins while the update before is reduced: earlier it would only delay that.
+            with tf.control_dependencies(before):
+                drawn = noise[index] | {"z": tf.identity(noise[index]["z"])}
+            gradients, figures = self._gradients(update, Batch(real, marks, step=step, p=p, **drawn))
+            before = gradients if self._strategy.num_replicas_in_sync > 1 else []
             gradients, figures = self._reduce(gradients, tf.concat([figures, [stop]], 0))
             trainee.optimizers[update.network].apply(gradients, rate)
             stops = figures[-1]
@@ -206,13 +209,17 @@ class TrainStep:
         return gradients, tf.stack([tf.reduce_sum(metrics[name]) / count for name in update.metrics])
 
     def _reduce(self, gradients: Sequence[tf.Tensor], figures: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Sums over replicas, in one operation."""
+        """Sums over replicas: all in one operation, or a large network's in several."""
         if self._strategy.num_replicas_in_sync == 1:
             return list(gradients), figures
-        packed = tf.concat([tf.reshape(each, [-1]) for each in [*gradients, figures]], 0)
-        total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, packed)
-        parts = tf.split(total, [each.shape.num_elements() for each in [*gradients, figures]])
-        return [tf.reshape(part, each.shape) for part, each in zip(parts, gradients, strict=False)], parts[-1]
+        summed: list[tf.Tensor] = []
+        for bucket in _buckets([figures, *reversed(gradients)]):
+            packed = tf.concat([tf.reshape(each, [-1]) for each in bucket], 0)
+            with tf.name_scope(REDUCTION):
+                total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, packed)
+            parts = tf.split(total, [each.shape.num_elements() for each in bucket])
+            summed += [tf.reshape(part, each.shape) for part, each in zip(parts, bucket, strict=True)]
+        return summed[:0:-1], summed[0]
 
     def _as_function(self, model: keras.Model) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         takes_more = len(model.inputs) > 1
@@ -234,3 +241,19 @@ class TrainStep:
         for average, current in zip(trainee.ema.variables, trainee.networks["generator"].variables, strict=True):
             mean = tf.convert_to_tensor(average.value)
             average.value.assign_add(weight * (tf.convert_to_tensor(current.value) - mean))
+
+
+def _buckets(values: Sequence[tf.Tensor]) -> list[list[tf.Tensor]]:
+    """Cuts what is to be reduced into runs of about `_BUCKET` numbers, in the order in which they come.
+
+    Gradients of the last layers are there first: their sums are under way while the others are still computed.
+    """
+    buckets: list[list[tf.Tensor]] = [[]]
+    size = 0
+    for value in values:
+        if size >= _BUCKET:
+            buckets.append([])
+            size = 0
+        buckets[-1].append(value)
+        size += value.shape.num_elements()
+    return buckets

@@ -9,6 +9,7 @@ from absl import flags
 
 import benchmarks.edge
 import benchmarks.gpu
+import benchmarks.scaling
 import benchmarks.serving
 import benchmarks.train
 import export.__main__
@@ -36,6 +37,7 @@ COMMANDS = (
     serving.sample,
     benchmarks.train,
     benchmarks.gpu,
+    benchmarks.scaling,
     benchmarks.edge,
     benchmarks.serving,
 )

@@ -9,8 +9,8 @@ class BatchNormalization(layers.BatchNormalization):
 
     Keras's `synchronized=True` computes the variance as E[x²] - E[x]², which cancels where the mean is
     large, in three reductions forward and two backward. Here each replica computes mean and variance
-    of its share, and one reduction combines them exactly (Chan et al. 1979). Every replica must have
-    the same number of samples. On one replica TensorFlow's fused kernel takes over where it is faster.
+    of its share, and one reduction combines them without loss. Every replica must have the same
+    number of samples. On one replica TensorFlow's fused kernel takes over where it is faster.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: None = None) -> tf.Tensor:
@@ -56,17 +56,24 @@ def _normalise(
     centred = rows - mean
     variance = tf.matmul(average, tf.square(centred))
     if context.num_replicas_in_sync > 1:
-        means, variances = _gather(tf.concat([mean, variance], 0), context)
-        shared = tf.reduce_mean(means, 0, keepdims=True)
-        variance = tf.reduce_mean(variances + tf.square(means - shared), 0, keepdims=True)
+        shared, variance = _over_replicas(mean, variance, context)
         centred += mean - shared
         mean = shared
     outputs = centred * (tf.math.rsqrt(variance + epsilon) * scale) + offset
     return tf.reshape(outputs, tf.shape(x)), mean[0], variance[0]
 
 
-def _gather(values: tf.Tensor, context: tf.distribute.ReplicaContext) -> list[tf.Tensor]:
-    """Collects [k, C] of each replica, in one reduction; returns k tensors [replicas, C]."""
-    own = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync)  # [R]
-    gathered = context.all_reduce(tf.distribute.ReduceOp.SUM, own[None, :, None] * values[:, None, :])
-    return tf.unstack(gathered)
+def _over_replicas(
+    mean: tf.Tensor, variance: tf.Tensor, context: tf.distribute.ReplicaContext
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Combines each replica's mean and variance [1, C], in one reduction whose size doesn't grow with their number.
+
+    In float64, where E[x²] - E[x]² loses less than the inputs' own rounding to float32, however large the mean.
+    """
+    first, second = tf.cast(mean, tf.float64), tf.cast(variance, tf.float64)
+    moments = tf.concat([first, second + tf.square(first)], 0) / context.num_replicas_in_sync
+    moments = context.all_reduce(tf.distribute.ReduceOp.SUM, moments)
+    shared = moments[:1]
+    # Of a constant rounding may leave less than nothing.
+    combined = tf.maximum(moments[1:] - tf.square(shared), 0.0)
+    return tf.cast(shared, tf.float32), tf.cast(combined, tf.float32)

@@ -38,9 +38,10 @@ def test_one_replica_computes_what_keras_does(shape):
     np.testing.assert_allclose(*inference, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("mean", [2, -50])
 @pytest.mark.parametrize("shape", [(8, 5), (8, 3, 3, 2)])
-def test_replicas_share_the_statistics_of_the_global_batch(shape):
-    x, target = (RNG.normal(2, 3, shape).astype(np.float32) for _ in range(2))
+def test_replicas_share_the_statistics_of_the_global_batch(shape, mean):
+    x, target = (RNG.normal(center, 3, shape).astype(np.float32) for center in (mean, 2))
     single = BatchNormalization(momentum=0.9)
     expected = trained(single, x, target)
     strategy = make_strategy("mirrored", 4)
@@ -77,6 +78,19 @@ def test_a_small_variance_around_a_large_mean_is_kept():
     )
     strategy.run(tf.function(lambda each: layer(each, training=True)), args=(halves,))
     np.testing.assert_allclose(np.asarray(layer.moving_variance), true, rtol=0.05)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e7, 3e15])
+def test_a_constant_stays_finite_on_several_replicas(value):
+    strategy = make_strategy("mirrored", 4)
+    with strategy.scope():
+        layer = BatchNormalization(momentum=0.0)
+        layer.build((8, 3))
+    same = tf.fill([2, 3], np.float32(value))
+    y = strategy.run(tf.function(lambda: layer(same, training=True)))
+    for each in strategy.experimental_local_results(y):
+        np.testing.assert_array_equal(each, 0)
+    np.testing.assert_array_equal(np.asarray(layer.moving_variance), 0)
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])

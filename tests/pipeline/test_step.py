@@ -52,7 +52,7 @@ def test_one_step_equals_a_plain_keras_loop():
     real = IMAGES[order].astype(np.float32) / 127.5 - 1
     step = tf.constant(0, tf.int64)
     # Discriminator: one batch of both kinds, as Keras computes it.
-    fake = generator(latents(step, 0, 4, 6, 0), training=True)
+    fake = generator(latents(step, 0, [(0, 4)], 6, 0), training=True)
     with tf.GradientTape() as tape:
         logits = tf.concat([discriminator(real), discriminator(fake)], 0)
         loss = bce(tf.constant([[1.0]] * 4 + [[0.0]] * 4), logits[:, None])
@@ -61,7 +61,7 @@ def test_one_step_equals_a_plain_keras_loop():
     optimizer.apply(tape.gradient(loss, [v.value for v in trainable]), trainable)
     # Generator: D shall say "real".
     with tf.GradientTape() as tape:
-        fake = generator(latents(step, 1, 4, 6, 0), training=True)
+        fake = generator(latents(step, 1, [(0, 4)], 6, 0), training=True)
         loss = bce(tf.ones([4, 1]), discriminator(fake)[:, None])
     optimizer = keras.optimizers.Adam(2e-4, beta_1=0.5, beta_2=0.99)
     trainable = generator.trainable_variables
@@ -265,6 +265,26 @@ def test_each_update_reduces_once(objective, d_batches):
     assert found == 2 * updates  # on each of two replicas
 
 
+@pytest.mark.parametrize("objective", ["nsgan", "r3gan"])
+def test_a_large_network_is_reduced_in_several_parts_to_the_same_bits(objective, monkeypatch):
+    # Sums of two don't depend on their order.
+    config = Config(objective=objective, batch_size=16, latent_dim=3)
+    strategy = make_strategy("mirrored", 2)
+    runs = []
+    for bucket in (2**40, 100, 1):
+        monkeypatch.setattr("pipeline.step._BUCKET", bucket)
+        keras.utils.set_random_seed(0)
+        with strategy.scope():
+            trainee = without_batch_norm(config)
+        _, train = make(config, strategy, trainee=trainee)
+        runs.append({"metrics": train(3), **weights(trainee)})
+        found, updates = reductions(config, trainee, strategy)
+        assert found == 2 * updates if bucket > 100 else found > 2 * updates
+    for run in runs[1:]:
+        for name, value in run.items():
+            np.testing.assert_array_equal(value, runs[0][name], err_msg=name)
+
+
 def test_synchronised_batch_norm_adds_its_own_reductions():
     config = TRAJECTORIES["dcgan-r3gan-conditional"]
     strategy = make_strategy("mirrored", 2)
@@ -274,6 +294,40 @@ def test_synchronised_batch_norm_adds_its_own_reductions():
     layers = sum(v.name == "moving_mean" for v in trainee.networks["generator"].variables)
     # One forward, in both updates, and one backward, in the generator's.
     assert found == 2 * (updates + layers * (2 + 1))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        # Widths and numbers of samples that don't begin at Philox's counts of four.
+        Config(model="mlp", objective="wgan_gp", latent_dim=3, batch_size=4, accumulate=3, flip=True, augment="color"),
+        Config(model="mlp", objective="sgan", latent_dim=7, batch_size=12, flip=True),
+        Config(model="mlp", objective="nsgan", d_batches="split", latent_dim=5, batch_size=8, accumulate=2, flip=True),
+    ],
+    ids=lambda config: config.objective,
+)
+def test_replicas_draw_their_own_share_of_the_same_noise(config):
+    def drawn(replicas):
+        strategy = make_strategy("one_device") if replicas == 1 else make_strategy("mirrored", replicas)
+        with strategy.scope():
+            trainee = build_trainee(config, DATA)
+        updates = objectives.updates(config, (IMAGES[:6], LABELS[:6]))
+        layout = Layout(updates, config.batch_size, config.accumulate, replicas)
+        feed = ResidentFeed(strategy, layout, IMAGES, LABELS, config.seed)
+        step = TrainStep(config, strategy, trainee, updates, feed)
+        draw = tf.function(lambda: strategy.run(step._draw, args=(tf.constant(5, tf.int64),)))
+        shares = [strategy.experimental_local_results(value) for value in tf.nest.flatten(draw())]
+        parts = [[np.stack(np.split(each, config.accumulate)) for each in share] for share in shares]
+        operations = draw.get_concrete_function().graph.get_operations()
+        sizes = [op.outputs[0].shape.num_elements() for op in operations if op.type.startswith("StatelessRandom")]
+        return [np.concatenate(each, axis=1) for each in parts], sum(sizes)
+
+    one, numbers = drawn(1)
+    for replicas in (2, 4):
+        several, more = drawn(replicas)
+        for actual, expected in zip(several, one, strict=True):
+            np.testing.assert_array_equal(actual, expected)
+        assert more < 1.5 * numbers  # and not `replicas` times as many
 
 
 def test_replicas_hold_identical_weights():
