@@ -33,7 +33,7 @@ from pipeline.run_log import TENSORBOARD_DIR, RunLog
 from pipeline.same_run import check_same_data, check_same_run, classes_of_run
 from pipeline.step import TrainStep
 from pipeline.strategy import agreed, devices_here, from_chief, make_strategy, share_state
-from pipeline.trainee import build_trainee
+from pipeline.trainee import Trainee, build_trainee
 from pipeline.watchdog import Watchdog
 
 
@@ -146,8 +146,7 @@ def _train(
     if start >= config.steps:
         return Outcome(start, None)
     # It may train its classifier first, or find that it has nothing to judge by, which is no part of the training.
-    with out_of_memory("preparing evaluations"):
-        evaluation = Evaluation(config, dataset, trainee.sampler) if chief and config.eval_every else None
+    evaluation = _evaluation(config, dataset, trainee) if chief and config.eval_every else None
     _together("the chief to prepare its evaluations", peers, watchdog)
 
     def chiefs(count: int) -> int:
@@ -169,6 +168,11 @@ def _train(
         profile = Profile(config.profile_range() if chief else None, run_dir / TENSORBOARD_DIR)
         stack.callback(profile.close)
         return _loop(config, start, step_function, recorder, interrupt, profile, watchdog, alone=cluster is None)
+
+
+@out_of_memory("preparing evaluations")
+def _evaluation(config: Config, dataset: Dataset, trainee: Trainee) -> Evaluation:
+    return Evaluation(config, dataset, trainee.sampler)
 
 
 def _loop(
