@@ -47,7 +47,7 @@ def define_flags(values: flags.FlagValues) -> None:
                 bool: flags.DEFINE_bool,
             }[type(field.default)]
             define(field.name, field.default, help_text, flag_values=values)
-    help_text = "print the configuration and both networks with their parameters, and stop."
+    help_text = "print the configuration, both networks with their parameters and the memory they need, and stop."
     flags.DEFINE_bool("dry_run", False, help_text, flag_values=values)
 
 
@@ -57,16 +57,24 @@ def config_from_flags(values: flags.FlagValues) -> Config:
 
 
 def _dry_run(config: Config) -> None:
-    from pipeline import networks
+    import tensorflow as tf
+
+    from pipeline import memory
+    from pipeline.cluster import find_cluster
     from pipeline.data import describe
 
     data = describe(config)
     print(json.dumps({"config": config.to_dict(), "data": data.to_dict()}, indent=2))
-    for model in (networks.build_discriminator(config, data), networks.build_generator(config, data)):
+    cluster = find_cluster(os.environ) if config.strategy in ("auto", "multi_worker") else None
+    devices = memory.Devices.find(config, cluster)
+    tf.config.set_visible_devices([], "GPU")  # of which TensorFlow would take all memory
+    rows, trainee = memory.estimate(config, data, devices.replicas)
+    for model in reversed(trainee.networks.values()):
         model.summary(print_fn=print, line_length=100)
         trainable = sum(int(variable.value.shape.num_elements()) for variable in model.trainable_variables)
         total = model.count_params()
         print(f"{model.name}: {total:,} parameters: {trainable:,} trainable, {total - trainable:,} not\n")
+    print(memory.table(rows, config, devices))
 
 
 def main(values: flags.FlagValues, argv: Sequence[str]) -> int:

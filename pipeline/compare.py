@@ -230,8 +230,11 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
             raise MirageError(
                 "no run was given; name run directories, such as: python -m pipeline.compare runs/a runs/b."
             )
+        from pipeline.out_of_memory import EVALUATION, out_of_memory
+
         out = Path(values.out)
-        print(compare([Path(each) for each in argv[1:]], out, values))
+        with out_of_memory("evaluating", EVALUATION):
+            print(compare([Path(each) for each in argv[1:]], out, values))
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE

@@ -206,7 +206,8 @@ class Config:
     )
     virtual_devices: int = _flag(
         0,
-        "split the CPU into this many logical devices, to try several replicas without GPUs; 0 uses the real devices.",
+        "train on this many logical devices, into which GPUs (or the CPU, where there is none) are split evenly, to "
+        "try several replicas on one; 0 uses the real devices.",
         minimum=0,
         may_change=True,
     )

@@ -322,7 +322,10 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
     try:
         if len(argv) > 1:
             raise MirageError(f"{argv[1]!r} is not a flag; expected only --name=value, see --help.")
-        scores, _ = evaluate(values, Path(values.run_dir), values.bundle)
+        from pipeline.out_of_memory import EVALUATION, out_of_memory
+
+        with out_of_memory("evaluating", EVALUATION):
+            scores, _ = evaluate(values, Path(values.run_dir), values.bundle)
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE

@@ -128,10 +128,8 @@ class ResidentFeed:
         self._strategy = strategy
         self._seed = seed
         self._num_examples = len(images)
-        with strategy.scope():
-            copy = strategy.experimental_distribute_values_from_function
-            self._images = copy(lambda context: tf.constant(images))
-            self._labels = copy(lambda context: tf.constant(labels))
+        self._images = _on_each_device(strategy, images)
+        self._labels = _on_each_device(strategy, labels)
 
     def next(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Feed`."""
@@ -141,6 +139,19 @@ class ResidentFeed:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         indices = randomness.data_order(self.layout.positions(step, replica), self._num_examples, self._seed)
         return tf.gather(images, indices), tf.gather(labels, indices)
+
+
+def _on_each_device(strategy: tf.distribute.Strategy, values: np.ndarray) -> tf.Tensor:
+    # TensorFlow would put all copies on the first device, and send them to the others in each step.
+    devices = iter(strategy.extended.worker_devices)
+
+    def copy(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+        del context
+        with tf.device(next(devices)):
+            return tf.constant(values)
+
+    with strategy.scope():
+        return strategy.experimental_distribute_values_from_function(copy)
 
 
 class StreamedFeed:

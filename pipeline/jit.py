@@ -43,8 +43,8 @@ def decide_jit(
     possible = can_compile(strategy)
     if config.jit == "on" and not possible:
         raise MirageError(
-            f"--jit=on can't compile across {strategy.num_replicas_in_sync} CPU devices; use --jit=auto or "
-            "--strategy=one_device."
+            f"--jit=on can't compile across {strategy.num_replicas_in_sync} devices that are CPUs or parts of one "
+            "GPU; use --jit=auto or --strategy=one_device."
         )
     if config.jit != "auto":
         return config.jit == "on", config.jit == "on"

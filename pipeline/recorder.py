@@ -20,6 +20,7 @@ from pipeline.config import Config
 from pipeline.errors import MirageError
 from pipeline.evaluation import Evaluation
 from pipeline.interrupt import Interrupt
+from pipeline.out_of_memory import out_of_memory, ran_out
 from pipeline.preview import Preview, write_png
 from pipeline.run_file import CONFIG_FILE
 from pipeline.run_log import EVALUATIONS_FILE, METRICS_FILE, TENSORBOARD_DIR, RunLog
@@ -107,6 +108,8 @@ def writing(run_dir: Path) -> Iterator[None]:
         where = f": {error.filename}" if error.filename and Path(os.fsdecode(error.filename)) != run_dir else ""
         reason = f"{error.strerror or error}{where}"
     except tf.errors.OpError as error:
+        if ran_out(error):
+            raise
         reason = re.sub(r"\{\{.*?\}\}\s*", "", error.message)[:200]  # without the operation's name
     else:
         return
@@ -213,13 +216,15 @@ class Recorder:
         if step % config.log_every == 0:
             self.log()
         if last or step % config.preview_every == 0:
-            picture = self._interrupt.breakable(self._preview.draw)
+            with out_of_memory("drawing the preview"):
+                picture = self._interrupt.breakable(self._preview.draw)
             if picture is None:
                 return False
             self.picture(step, picture)
         if self._evaluation is not None and (last or step % config.eval_every == 0):
             start = time.perf_counter()
-            scores = self._interrupt.breakable(self._evaluation)
+            with out_of_memory(f"evaluating step {step:,}"):
+                scores = self._interrupt.breakable(self._evaluation)
             if scores is None:
                 return False
             self._judged(scores, time.perf_counter() - start)

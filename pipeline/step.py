@@ -188,7 +188,8 @@ class TrainStep:
         # TensorFlow reduces nothing over replicas inside a loop of a graph, and batch norm does.
         alone = self._strategy.num_replicas_in_sync == 1
         for part in tf.range(parts) if alone else range(parts):
-            # One after the other, or all parts would take memory at once.
+            # One after the other, or several parts would take memory at once.
+            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             with tf.control_dependencies([] if alone else [figures, *gradients]):
                 micro_batch = Batch(**{name: tf.identity(values[part]) for name, values in batches.items()}, **whole)
                 more, values = self._micro_batch(update, micro_batch)

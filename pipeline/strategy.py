@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from pipeline.cluster import Cluster
 from pipeline.errors import MirageError
+from pipeline.logical_devices import configure_devices, kind_and_count, share_a_gpu
 
 _KEYS_PER_STRATEGY = 100_000
 _strategies = itertools.count()
@@ -17,20 +18,20 @@ def make_strategy(name: str, virtual_devices: int = 0, cluster: Cluster | None =
     """Creates the distribution strategy.
 
     Args:
-      name: "one_device" (the first GPU, or the CPU), "mirrored" (a replica on each GPU of this machine,
-        or on each logical CPU device if there is no GPU), "multi_worker" (the same on each worker of
-        the cluster), or "auto": multi_worker in a cluster, else mirrored if there are several devices,
-        else one_device.
-      virtual_devices: number of logical devices to split the CPU into; 0 leaves devices as they are.
-        They are used even where there are GPUs.
+      name: "one_device" (the first GPU, or the CPU), "mirrored" (a replica on each GPU of this machine, or on
+        each logical device), "multi_worker" (the same on each worker of the cluster), or "auto": multi_worker in
+        a cluster, else mirrored if there are several devices, else one_device.
+      virtual_devices: number of logical devices to train on; 0 leaves devices as they are. Where there are fewer
+        GPUs, they are split evenly, each of the parts of a GPU with an equal share of its memory; where there is
+        none, the CPU is.
       cluster: the cluster that this process is part of, if any.
 
     Returns:
       The strategy.
 
     Raises:
-      MirageError: if the strategy doesn't go with the cluster or the devices, or if TensorFlow has
-        already started with fewer logical devices.
+      MirageError: if the strategy doesn't go with the cluster or the devices, if TensorFlow has already started
+        with fewer logical devices, or if the GPUs can't be split.
     """
     if name == "auto" and cluster is not None:
         name = "multi_worker"
@@ -39,10 +40,13 @@ def make_strategy(name: str, virtual_devices: int = 0, cluster: Cluster | None =
             "--strategy=multi_worker needs a cluster in the environment (TF_CONFIG, or Slurm's srun); for several "
             "processes on this machine use python -m pipeline.launch."
         )
-    _grow_gpu_memory()
     if name == "multi_worker" and cluster is not None:
+        configure_devices(virtual_devices, start=False)
         return _multi_worker(cluster, virtual_devices)
-    devices = _devices(virtual_devices)
+    configure_devices(virtual_devices)
+    kind, _ = kind_and_count(virtual_devices)
+    logical = tuple(device.name for device in tf.config.list_logical_devices(kind))
+    devices = logical[: virtual_devices or None]
     if name == "one_device" or (name == "auto" and len(devices) == 1):
         return tf.distribute.OneDeviceStrategy(devices[0])
     return _mirrored(devices)
@@ -57,17 +61,20 @@ def devices_here(virtual_devices: int) -> str:
     Returns:
       Such as "4 GPU".
     """
-    gpus = 0 if virtual_devices else len(tf.config.list_physical_devices("GPU"))
-    return f"{gpus} GPU" if gpus else f"{max(virtual_devices, 1)} CPU"
+    kind, count = kind_and_count(virtual_devices)
+    return f"{count} {kind}"
 
 
 def can_compile(strategy: tf.distribute.Strategy) -> bool:
-    """Whether XLA can compile a replica's whole step: on one device, or on GPUs.
+    """Whether XLA can compile a replica's whole step: on one device, or on GPUs of which no two are parts of one.
 
-    On several CPU devices it can't: TensorFlow reduces over them outside of XLA.
+    On several CPU devices it can't: TensorFlow reduces over them outside of XLA. On parts of a GPU neither: XLA
+    reduces with NCCL only, which wants a GPU for each of its ranks.
     """
     devices = strategy.extended.worker_devices
-    return strategy.num_replicas_in_sync == 1 or all("GPU" in device for device in devices)
+    return strategy.num_replicas_in_sync == 1 or (
+        all("GPU" in device for device in devices) and not share_a_gpu(devices)
+    )
 
 
 def from_chief(strategy: tf.distribute.Strategy, values: tf.Tensor) -> tf.Tensor:
@@ -121,14 +128,6 @@ def share_state(strategy: tf.distribute.Strategy, variables: Sequence[tf.Variabl
             variable.assign(tf.reshape(tf.bitcast(values, dtype), variable.shape))
 
 
-def _devices(virtual_devices: int) -> tuple[str, ...]:
-    if virtual_devices:
-        _split_cpu(virtual_devices)
-        return tuple(device.name for device in tf.config.list_logical_devices("CPU"))[:virtual_devices]
-    gpus = tf.config.list_logical_devices("GPU")
-    return tuple(device.name for device in gpus or tf.config.list_logical_devices("CPU"))
-
-
 @functools.cache
 def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
     # Once per process and devices, with collective operations of its own: each MirroredStrategy numbers
@@ -138,22 +137,24 @@ def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
 
 
 def _multi_worker(cluster: Cluster, virtual_devices: int) -> tf.distribute.Strategy:
+    kind, count = kind_and_count(virtual_devices)
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(cluster.workers)}),
         task_type="worker",
         task_id=cluster.index,
+        num_accelerators={"GPU": count} if kind == "GPU" else {},
         rpc_layer="grpc",
     )
-    nccl = tf.distribute.experimental.CommunicationImplementation
-    gpus = bool(tf.config.list_physical_devices("GPU")) and not virtual_devices
-    options = tf.distribute.experimental.CommunicationOptions(implementation=nccl.NCCL if gpus else nccl.RING)
-    if virtual_devices < 2:
+    how = tf.distribute.experimental.CommunicationImplementation
+    # NCCL refuses two of its ranks on one GPU.
+    nccl = kind == "GPU" and not share_a_gpu(("GPU",) * count)
+    options = tf.distribute.experimental.CommunicationOptions(implementation=how.NCCL if nccl else how.RING)
+    if kind == "GPU" or count == 1:
         return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
-    _split_cpu(virtual_devices, started=False)
 
     # TensorFlow takes one CPU per worker, and offers no way to say otherwise.
     def local_devices(extended: object, resolver: object, worker: str) -> tuple[tuple[str, ...], str]:
-        return tuple(f"{worker}/device:CPU:{index}" for index in range(virtual_devices)), "CPU"
+        return tuple(f"{worker}/device:CPU:{index}" for index in range(count)), "CPU"
 
     from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 
@@ -163,26 +164,3 @@ def _multi_worker(cluster: Cluster, virtual_devices: int) -> tf.distribute.Strat
         return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
     finally:
         CollectiveAllReduceExtended._initialize_local_devices = original
-
-
-def _grow_gpu_memory() -> None:
-    """Takes GPU memory as it is needed, so that a GPU can be shared and its use be seen."""
-    for gpu in tf.config.list_physical_devices("GPU"):
-        try:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:  # TensorFlow has started, so this has been decided
-            return
-
-
-def _split_cpu(count: int, started: bool = True) -> None:
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    try:
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
-    except RuntimeError:
-        # Listing the devices would start TensorFlow, which a cluster's strategy does in its own way.
-        present = len(tf.config.list_logical_devices("CPU")) if started else 0
-        if present < count:
-            raise MirageError(
-                f"--virtual_devices={count} came too late: TensorFlow has already started with {present}; set it in "
-                "a new process."
-            ) from None

@@ -23,6 +23,7 @@ from pipeline.evaluation import Evaluation
 from pipeline.feed import Layout, make_feed
 from pipeline.interrupt import Interrupt
 from pipeline.jit import decide_jit, measure_jit
+from pipeline.out_of_memory import out_of_memory
 from pipeline.preview import Preview
 from pipeline.profile import Profile
 from pipeline.recorder import Recorder, check_place, lock_run, writing
@@ -32,7 +33,7 @@ from pipeline.run_log import TENSORBOARD_DIR, RunLog
 from pipeline.same_run import check_same_data, check_same_run, classes_of_run
 from pipeline.step import TrainStep
 from pipeline.strategy import agreed, devices_here, from_chief, make_strategy, share_state
-from pipeline.trainee import build_trainee
+from pipeline.trainee import Trainee, build_trainee
 from pipeline.watchdog import Watchdog
 
 
@@ -81,6 +82,7 @@ def train(config: Config) -> Outcome:
             peers = stack.enter_context(meet(cluster, facts, config.timeout_s))
         watchdog = stack.enter_context(Watchdog(config.timeout_s if peers else math.inf, peers))
         stack.enter_context(_lost_workers(cluster, watchdog, peers))
+        stack.enter_context(out_of_memory("preparing the training"))  # or whatever says no more
         if chief:
             with writing(Path(config.run_dir)):
                 check_place(Path(config.run_dir))
@@ -120,7 +122,7 @@ def _train(
     run_dir = Path(config.run_dir)
     labelled = few_labelled(dataset, config) if config.objective == "sgan" else None
     updates = objectives.updates(config, labelled)
-    _check_divisible(config, updates, strategy.num_replicas_in_sync)
+    objectives.check_divisible(config.batch_size, updates, strategy.num_replicas_in_sync)
     with watchdog.waiting("the other workers to build their networks"), strategy.scope():
         trainee = build_trainee(config, dataset.spec)
     with writing(run_dir):
@@ -136,7 +138,8 @@ def _train(
     layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
 
     def build_step(jit: bool) -> TrainStep:
-        feed = make_feed(strategy, layout, dataset, config, start)
+        with out_of_memory("copying the data set to each device"):
+            feed = make_feed(strategy, layout, dataset, config, start)
         return TrainStep(config, strategy, trainee, updates, feed, jit=jit, ema_counts_batches=by_batches)
 
     if chief:
@@ -144,7 +147,7 @@ def _train(
     if start >= config.steps:
         return Outcome(start, None)
     # It may train its classifier first, or find that it has nothing to judge by, which is no part of the training.
-    evaluation = Evaluation(config, dataset, trainee.sampler) if chief and config.eval_every else None
+    evaluation = _evaluation(config, dataset, trainee) if chief and config.eval_every else None
     _together("the chief to prepare its evaluations", peers, watchdog)
 
     def chiefs(count: int) -> int:
@@ -168,6 +171,11 @@ def _train(
         return _loop(config, start, step_function, recorder, interrupt, profile, watchdog, alone=cluster is None)
 
 
+@out_of_memory("preparing evaluations")
+def _evaluation(config: Config, dataset: Dataset, trainee: Trainee) -> Evaluation:
+    return Evaluation(config, dataset, trainee.sampler)
+
+
 def _loop(
     config: Config,
     step: int,
@@ -186,7 +194,8 @@ def _loop(
         profile.at(step)
         count = _steps_until_next_event(config, step)
         signalled = interrupt.signal  # read once: what comes later in this round is for the next one
-        with watchdog.waiting(f"the other workers after step {step:,}", working=step == first):  # it compiles first
+        waiting = watchdog.waiting(f"the other workers after step {step:,}", working=step == first)  # it compiles first
+        with waiting, out_of_memory(f"training after step {step:,}"):
             means, stopping = step_function(tf.constant(count, tf.int64), tf.constant(float(signalled is not None)))
             stopping.numpy()
             interrupt.hold()  # from the first steps on there is something to save
@@ -271,16 +280,6 @@ def _open_log(config: Config, step_function: TrainStep, data: DataSpec, start: i
         start_step=start,
         total_steps=config.steps,
     )
-
-
-def _check_divisible(config: Config, updates: tuple[objectives.Update, ...], replicas: int) -> None:
-    divisor = replicas * max(update.batch_divisor for update in updates)
-    if config.batch_size % divisor:
-        halves = " in half batches" if divisor != replicas else ""
-        raise MirageError(
-            f"--batch_size={config.batch_size} can't be shared by {replicas} replicas{halves}; choose a multiple of "
-            f"{divisor}."
-        )
 
 
 def _opening(config: Config, dataset: Dataset, strategy: tf.distribute.Strategy, restored: int | None) -> str:

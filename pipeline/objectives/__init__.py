@@ -9,11 +9,12 @@ step's business.
 from collections.abc import Callable, Mapping
 
 from pipeline.config import Config
+from pipeline.errors import MirageError
 from pipeline.objectives import acgan, augment, hinge, infogan, lsgan, minimax, nsgan, r3gan, sgan, vae, wgan_gp
 from pipeline.objectives.penalties import Penalties
 from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update
 
-__all__ = ["OBJECTIVES", "Batch", "Loss", "Losses", "Networks", "Update", "updates"]
+__all__ = ["OBJECTIVES", "Batch", "Loss", "Losses", "Networks", "Update", "check_divisible", "updates"]
 
 
 # What a configuration and, for semi-supervised learning, the labelled images decide.
@@ -55,3 +56,13 @@ def updates(config: Config, labelled: sgan.Labelled | None = None) -> tuple[Upda
         chosen = infogan.add_to(chosen, config.categories, config.codes, config.info_weight)
     kinds = config.augmentations()
     return augment.add_to(chosen, kinds) if kinds else chosen
+
+
+def check_divisible(batch_size: int, updates: tuple[Update, ...], replicas: int) -> None:
+    """Refuses a global batch that can't be shared by replicas; raises MirageError."""
+    divisor = replicas * max(update.batch_divisor for update in updates)
+    if batch_size % divisor:
+        halves = " in half batches" if divisor != replicas else ""
+        raise MirageError(
+            f"--batch_size={batch_size} can't be shared by {replicas} replicas{halves}; choose a multiple of {divisor}."
+        )

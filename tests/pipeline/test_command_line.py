@@ -62,6 +62,9 @@ def test_dry_run_of_the_classic_preset_counts_its_parameters(tmp_path):
     assert "discriminator: 533,505 parameters: 533,505 trainable, 0 not" in result.stdout
     assert "generator: 1,493,520 parameters: 1,489,936 trainable, 3,584 not" in result.stdout
     assert '"batch_size": 32' in result.stdout
+    assert "Memory of the CPU, estimated for --batch_size=32 over 1 replica, in MiB:" in result.stdout
+    assert f"Adam's moments {2 * 4 * (533_505 + 1_489_936) / 2**20:29,.1f}" in result.stdout
+    assert "It fits: " in result.stdout
     assert not (tmp_path / "run").exists()
 
 

@@ -238,7 +238,7 @@ def test_the_choice_of_xla_is_measured_recorded_and_kept(config, monkeypatch, ca
 
 
 def test_xla_across_cpu_devices_is_refused(config):
-    with pytest.raises(MirageError, match="--jit=on can't compile across 2 CPU devices"):
+    with pytest.raises(MirageError, match="--jit=on can't compile across 2 devices that are CPUs"):
         train(dataclasses.replace(config, jit="on"))
 
 
