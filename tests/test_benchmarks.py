@@ -1,6 +1,7 @@
 """The benchmarks measure what they say. Times are never asserted."""
 
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import tests.tensorflow_devices  # noqa: F401
 from benchmarks import edge, growth, train
 from benchmarks.worker import Work, Worker, WorkerError
+from tests.processes import ROOT
 
 
 @pytest.fixture
@@ -127,3 +129,15 @@ def test_the_edge_report_shows_every_figure():
     text = edge.report({"machine": {"cpu": "x"}, "speed": [row], "start": start, "call": call})
     for figure in ("2.000", "7.000", "3.50", "| 400 | 100 | 410 | 420 |", "0.345", "700.0", "512.5", "500.5"):
         assert figure in text
+
+
+def test_the_first_step_is_timed_cold_and_warm(tmp_path):
+    figures = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "benchmarks.first_step", "--model=mlp", "--image_size=8", "--batch_size=4"]
+    result = subprocess.run([*command, f"--json={figures}"], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr
+    told = json.loads(figures.read_text())
+    assert told["model"] == "mlp"
+    for name in ("cold", "warm"):
+        assert 0 < told[name]["compiling_s"] < told[name]["first_step_s"] < told[name]["process_s"]
+        assert f"{name}: first step {told[name]['process_s']:.1f} s after the start" in result.stdout
