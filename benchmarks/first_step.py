@@ -102,7 +102,7 @@ def main(argv: Sequence[str]) -> int:
     values = flags.FLAGS
     if len(argv) > 1:
         print(f"error: {argv[1]!r} is not a flag; expected only --name=value, see --help.", file=sys.stderr)
-        return 2
+        return 1
     names = ("model", "image_size", "channels", "batch_size", "precision")
     what = {name: values[name].value for name in names}
     try:

@@ -54,7 +54,7 @@ class KeptCode:
 
     def described(self) -> str:
         """Says where code is kept, once some was compiled."""
-        if self.folder is not None and not (self.folder.is_dir() and _programs(self.folder)):
+        if self.folder is not None and not _programs(self.folder):
             return self.why or "not kept, as TensorFlow was in use before"
         return self.why or f"kept in {self.folder}"
 
@@ -66,6 +66,12 @@ class KeptCode:
             for path in _programs(self.folder):
                 if not _sum_of(path).exists():
                     write_file(_sum_of(path), _digest(path))
+
+    def forget(self) -> None:
+        """Removes what is kept for this version and machine, which may be why a compilation has failed."""
+        with contextlib.suppress(OSError):
+            for path in _programs(self.folder) if self.folder is not None and self.writable else ():
+                path.unlink(missing_ok=True)
 
 
 _kept: KeptCode | None = None
@@ -170,16 +176,16 @@ def _gpus() -> list[str]:
 
 
 def _make_ready(folder: Path) -> bool:
-    """Makes a folder in which all files are as they were written; returns whether more can be added.
+    """Sees that all files of a folder, if it is there, are as they were written; returns whether it can be written.
 
     Raises:
       OSError: if it can neither be made nor used as it is.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        present = next(path for path in (folder, *folder.parents) if path.exists())
+        with tempfile.TemporaryFile(dir=present):
             pass
-        writable = shutil.disk_usage(folder).free >= _LEAST_FREE_BYTES
+        writable = shutil.disk_usage(present).free >= _LEAST_FREE_BYTES
     except OSError:
         if not folder.is_dir():
             raise
@@ -187,9 +193,10 @@ def _make_ready(folder: Path) -> bool:
     for path in _programs(folder):
         # Whose seal is missing was written by a process that is still at it, or that was ended too early.
         if not _sum_of(path).exists() or _sum_of(path).read_bytes() != _digest(path):
-            path.unlink()
+            path.unlink(missing_ok=True)
     if writable:
-        _prune(folder.parent)
+        with contextlib.suppress(OSError):  # another process does the same
+            _prune(folder.parent)
     return writable
 
 
@@ -205,7 +212,7 @@ def _prune(compiled: Path) -> None:
 
 
 def _programs(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.suffix in _SUFFIXES]
+    return [path for path in folder.glob("*") if path.suffix in _SUFFIXES]
 
 
 def _sum_of(path: Path) -> Path:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.python.framework import ops
 
 from pipeline.compilation import KeptCode
+from pipeline.errors import MirageError
 from pipeline.step import TrainStep
 
 # Functions that TensorFlow traces are numbered through. From a round number on, the same program has the same names in
@@ -52,6 +53,9 @@ class FirstStep:
 
         Returns:
           What the step returns, computed.
+
+        Raises:
+          MirageError: if compiled code can't be written.
         """
         while ops.uid() % _ROUND:
             pass
@@ -60,13 +64,27 @@ class FirstStep:
         start = time.monotonic()
         compiles = step.jit and not self._compiled
         with self._telling("compiling with XLA" if compiles else "running the first step", show):
-            means, stopping = step(num_steps, stop)
-            stopping.numpy()
+            try:
+                means, stopping = step(num_steps, stop)
+                stopping.numpy()
+            except tf.errors.OpError as error:
+                self._failed(error)
+                raise
         if compiles:
             self._compiled = True
             self._compiling_s = time.monotonic() - start
             self._kept.seal()
         return means, stopping
+
+    def _failed(self, error: tf.errors.OpError) -> None:
+        self._kept.forget()
+        if self._kept.folder is not None and str(self._kept.folder) in error.message:
+            reason = next(line for line in error.message.splitlines() if str(self._kept.folder) in line)
+            reason = reason.rpartition(";")[2].strip()[:200]  # behind the file's name
+            raise MirageError(
+                f"compiled code can't be kept in {self._kept.folder} ({reason}); free some "
+                "space, or set TF_XLA_FLAGS=--tf_xla_persistent_cache_directory= to keep none."
+            ) from None
 
     def sentence(self) -> str:
         """Says how long it took until now, and how much of it was compilation."""

@@ -110,7 +110,7 @@ def measure_jit(
         try:
             compiled = build(jit=True)
             first_step.call(compiled, *_arguments(2))
-        except (tf.errors.OpError, ValueError, TypeError) as error:
+        except (tf.errors.OpError, ValueError, TypeError, MirageError) as error:
             sentence = f"XLA: off, as it can't compile this step ({str(error).splitlines()[0][:100]})"
             return plain.rewound(), False, sentence
         round_s = min(_LONGEST_ROUND_S, _ROUNDS_SHARE * left_s / (2 * _ROUNDS))

@@ -14,6 +14,7 @@ import pytest
 from pipeline import compilation
 from pipeline.compilation import KeptCode, prepare
 from pipeline.config import Config
+from pipeline.errors import MISTAKE
 from tests.processes import ENVIRONMENT, ROOT, last_checkpoint
 
 
@@ -34,6 +35,12 @@ def again(config):
     return prepare(config)
 
 
+def made(kept):
+    """As TensorFlow has made it."""
+    kept.folder.mkdir(parents=True, exist_ok=True)
+    return kept
+
+
 def programs(kept):
     return sorted(path.name for path in kept.folder.iterdir())
 
@@ -46,6 +53,8 @@ def test_code_is_kept_below_data_dir(tmp_path):
     )
     assert os.environ["XLA_FLAGS"] == ""
     assert kept.described() == "not kept, as TensorFlow was in use before"
+    assert list(tmp_path.iterdir()) == []  # TensorFlow makes it, if it compiles something
+    kept.folder.mkdir(parents=True)
     (kept.folder / "a.pb").write_bytes(b"a")
     assert kept.described() == f"kept in {kept.folder}"
     assert prepare(Config(data_dir="elsewhere")) is kept  # TensorFlow has read it
@@ -88,7 +97,7 @@ def test_what_decides_the_code_is_in_the_folders_name(tmp_path, monkeypatch):
 
 def test_only_files_that_are_as_they_were_written_are_used(tmp_path):
     config = Config(data_dir=str(tmp_path))
-    kept = prepare(config)
+    kept = made(prepare(config))
     for name in ("whole.pb", "flipped.pb", "cut.pb", "timed.textproto"):
         (kept.folder / name).write_bytes(b"code of " + name.encode())
     kept.seal()
@@ -102,7 +111,7 @@ def test_only_files_that_are_as_they_were_written_are_used(tmp_path):
 
 def test_the_oldest_code_makes_room(tmp_path, monkeypatch):
     config = Config(data_dir=str(tmp_path))
-    kept = prepare(config)
+    kept = made(prepare(config))
     other = kept.folder.parent / "another version's"
     other.mkdir()
     for age, path in enumerate((kept.folder / "new.pb", kept.folder / "old.pb", other / "older.pb")):
@@ -119,7 +128,7 @@ def test_the_oldest_code_makes_room(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_is_read(tmp_path, monkeypatch):
     config = Config(data_dir=str(tmp_path))
-    kept = prepare(config)
+    kept = made(prepare(config))
     (kept.folder / "a.pb").write_bytes(b"a")
     kept.seal()
 
@@ -136,11 +145,19 @@ def test_a_folder_that_cannot_be_written_is_read(tmp_path, monkeypatch):
 def test_a_full_disk_is_not_written(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1 << 40, 1 << 40, 1 << 20))
-    kept = prepare(Config(data_dir=str(tmp_path)))
+    kept = made(prepare(Config(data_dir=str(tmp_path))))
     assert os.environ["TF_XLA_FLAGS"].endswith(" --tf_xla_persistent_cache_read_only=true")
     (kept.folder / "a.pb").write_bytes(b"a")
     kept.seal()
     assert programs(kept) == ["a.pb"]
+
+
+def test_code_that_may_be_why_a_compilation_failed_is_forgotten(tmp_path):
+    kept = made(prepare(Config(data_dir=str(tmp_path))))
+    (kept.folder / "a.pb").write_bytes(b"a")
+    kept.forget()
+    assert programs(kept) == []
+    KeptCode(None).forget()
 
 
 @pytest.mark.parametrize("name", ['with "quotes"', "two  blanks", "back\\slash"])
@@ -202,6 +219,17 @@ def test_a_second_process_finds_what_the_first_compiled_to_the_same_bits(tmp_pat
     assert same(tmp_path / "first", tmp_path / "fourth")
 
 
+def test_code_that_cannot_be_written_is_told_in_one_sentence(tmp_path, image_folder):
+    command = ["bash", "-c", 'ulimit -f 40; exec "$@"', "bash", sys.executable, "-m", "pipeline", "--model=mlp"]
+    command += ["--latent_dim=4", "--batch_size=4", "--steps=6", "--jit=on", f"--dataset=folder:{image_folder()}"]
+    command += [f"--run_dir={tmp_path / 'run'}", f"--data_dir={tmp_path / 'data'}"]
+    env = {**ENVIRONMENT, "XLA_FLAGS": "", "TF_XLA_FLAGS": ""}
+    result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240)
+    assert result.returncode == MISTAKE, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    assert re.search(r"error: compiled code can't be kept in .*; free some space, or set TF_XLA_FLAGS=", result.stderr)
+
+
 @pytest.mark.slow
 def test_two_processes_at_once_do_not_disturb_each_other(tmp_path, image_folder):
     from concurrent.futures import ThreadPoolExecutor
@@ -221,6 +249,7 @@ OPTIONS = """
 import sys
 from pipeline import compilation
 from pipeline.config import Config
+from pipeline.errors import MISTAKE
 compilation._gpus = lambda: ["a GPU"]
 kept = compilation.prepare(Config(data_dir=sys.argv[1]))
 import tensorflow as tf
