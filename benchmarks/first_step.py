@@ -64,7 +64,7 @@ def measure(
         images = Path(folder, "images")
         images.mkdir()
         rng = np.random.default_rng(0)
-        for index in range(4):
+        for index in range(batch_size):
             shape = (size, size) if channels == 1 else (size, size, channels)
             Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(images / f"{index}.png")
         command = [sys.executable, "-m", "pipeline", f"--dataset=folder:{images}", f"--data_dir={folder}/data"]

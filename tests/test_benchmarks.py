@@ -133,7 +133,7 @@ def test_the_edge_report_shows_every_figure():
 
 def test_the_first_step_is_timed_cold_and_warm(tmp_path):
     figures = tmp_path / "figures.json"
-    command = [sys.executable, "-m", "benchmarks.first_step", "--model=mlp", "--image_size=8", "--batch_size=4"]
+    command = [sys.executable, "-m", "benchmarks.first_step", "--model=mlp", "--image_size=8", "--batch_size=12"]
     result = subprocess.run([*command, f"--json={figures}"], cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stderr
     told = json.loads(figures.read_text())
