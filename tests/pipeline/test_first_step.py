@@ -56,7 +56,7 @@ def test_functions_are_named_alike_in_all_processes():
     for _ in range(3):
         step = Step()
         call(FirstStep(KeptCode(None)), step)
-        names.append(step.first_name % 2**20)
+        names.append(step.first_name % 2**18)
     assert len({*names}) == 1
 
 
