@@ -28,7 +28,7 @@ from pathlib import Path
 
 from absl import flags
 
-from pipeline import command_line
+from pipeline import command_line, compilation
 from pipeline.config import Config
 from pipeline.errors import INTERRUPTED, MISTAKE, PREEMPTED, WORKER_LOST, MirageError, WorkerLostError
 
@@ -99,6 +99,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
         if values.dry_run:
             _dry_run(config)
             return 0
+        compilation.prepare(config)  # before TensorFlow is imported
         from pipeline.trainer import train
 
         outcome = train(config)

@@ -34,7 +34,7 @@ class Config:
     data_dir: str = _flag(
         "",
         "where prepared and decoded data sets are kept; empty means tensorflow-datasets' own default, and "
-        "~/.cache/mirage for what is decoded.",
+        "~/.cache/mirage for what is decoded or compiled.",
         may_change=True,
     )
     manual_dir: str = _flag(
@@ -213,8 +213,8 @@ class Config:
     )
     jit: str = _flag(
         "auto",
-        "compile the step with XLA: on, off, or auto, which times both at the start of a run of at least "
-        f"{JIT_WORTHWHILE_STEPS} steps and keeps to the faster.",
+        f"compile the step with XLA: on, off, or auto: in a run of at least {JIT_WORTHWHILE_STEPS} steps, what is "
+        "faster, which GPUs measure; CPUs compile mlp only.",
         choices=("auto", "on", "off"),
         may_change=True,
     )

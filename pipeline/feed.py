@@ -108,6 +108,9 @@ class Feed(Protocol):
           For each replica (uint8 [n, H, W, C], int32 [n]), in the order of `Layout.positions`.
         """
 
+    def rewound(self) -> "Feed":
+        """Returns a feed of the same images whose next step is the first one again."""
+
 
 class ResidentFeed:
     """Keeps the whole data set as uint8 on each device."""
@@ -134,6 +137,10 @@ class ResidentFeed:
     def next(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Feed`."""
         return self._strategy.run(self._gather, args=(step, self._images, self._labels))
+
+    def rewound(self) -> Feed:
+        """See `Feed`; this one goes by the step's number alone."""
+        return self
 
     def _gather(self, step: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -181,6 +188,7 @@ class StreamedFeed:
           first_step: step with which `next` begins.
         """
         self.layout = layout
+        self._given = strategy, layout, images, labels, seed, first_step
 
         def read(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             return images[indices], labels[indices]
@@ -207,6 +215,10 @@ class StreamedFeed:
         """See `Feed`."""
         del step
         return next(self._iterator)
+
+    def rewound(self) -> Feed:
+        """See `Feed`."""
+        return StreamedFeed(*self._given)
 
 
 def make_feed(

@@ -1,6 +1,7 @@
-"""Whether XLA shall compile the step: decided by measuring both, because belief is wrong half the time.
+"""Whether XLA shall compile the step.
 
-On CPUs XLA wins on dense networks and loses on convolutions.
+On GPUs that is measured, where the run is long enough for it to pay. On CPUs XLA wins on fully connected networks
+and loses on convolutions; to find that again would cost a run of minutes more than it could win.
 """
 
 import statistics
@@ -14,31 +15,41 @@ import tensorflow as tf
 from pipeline.cluster import Cluster
 from pipeline.config import JIT_WORTHWHILE_STEPS, Config
 from pipeline.errors import MirageError
+from pipeline.first_step import FirstStep
 from pipeline.run_file import read_decided_jit
 from pipeline.step import TrainStep
 from pipeline.strategy import agreed, can_compile
 from pipeline.trainee import Trainee
 
 _ROUNDS = 5
-_ROUND_S = 0.3
+_LONGEST_ROUND_S = 0.3
+# Of a run without XLA: what the rounds of both sides may take, and what XLA is sure to win where it is faster.
+_ROUNDS_SHARE, _GAIN = 0.01, 0.35
+# Rough, and rather too long: nothing compiled is kept yet, and each convolution wants kernels of its own.
+_COMPILE_S, _COMPILE_S_PER_CONVOLUTION = 5.0, 0.25
 
 
-def decide_jit(
-    config: Config, strategy: tf.distribute.Strategy, cluster: Cluster | None, measure: Callable[[], tuple[bool, str]]
-) -> tuple[bool, bool | None]:
-    """Decides whether XLA compiles the step.
+def choose_step(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    cluster: Cluster | None,
+    build: Callable[..., TrainStep],
+    measure: Callable[[], tuple[TrainStep, bool, str]],
+) -> tuple[TrainStep, bool | None]:
+    """Builds the step, compiled by XLA or not.
 
     Args:
       config: the run's configuration.
       strategy: where it runs.
       cluster: the cluster that this process is part of, if any.
+      build: makes a step, with `jit` or without.
       measure: see `measure_jit`.
 
     Returns:
-      (whether XLA compiles the step, what the run directory shall say of it).
+      (the step, what the run directory shall say of XLA: on, off or undecided).
 
     Raises:
-      MirageError: if it shall and can't.
+      MirageError: if XLA shall compile it and can't.
     """
     possible = can_compile(strategy)
     if config.jit == "on" and not possible:
@@ -47,58 +58,97 @@ def decide_jit(
             "GPU; use --jit=auto or --strategy=one_device."
         )
     if config.jit != "auto":
-        return config.jit == "on", config.jit == "on"
+        return build(jit=config.jit == "on"), config.jit == "on"
 
     known = agreed(read_decided_jit(Path(config.run_dir)), strategy, cluster)
     if known is not None:
-        return known and possible, known
+        return build(jit=known and possible), known
     if not possible or config.steps < JIT_WORTHWHILE_STEPS:
-        return False, None
-    faster, sentence = measure()
+        return build(jit=False), None
+    if _on_gpus(strategy):
+        step, jit, sentence = measure()
+    else:
+        jit = config.model == "mlp"
+        step, sentence = build(jit=jit), f"XLA: {'on' if jit else 'off'} (on CPUs it is slower with convolutions)"
     if cluster is None or cluster.is_chief:
         print(sentence, flush=True)
-    decided = agreed(faster, strategy, cluster)
-    return bool(decided), decided
+    return step, jit
 
 
-def measure_jit(trainee: Trainee, build: Callable[[bool], TrainStep], agree: Callable[[int], int]) -> tuple[bool, str]:
-    """Times steps with and without XLA, and leaves the state as it was.
+def measure_jit(
+    trainee: Trainee,
+    steps_left: int,
+    build: Callable[..., TrainStep],
+    agree: Callable[[int], int],
+    first_step: FirstStep,
+) -> tuple[TrainStep, bool, str]:
+    """Times steps without XLA, and with it if compiling them can pay; leaves the state as it was.
+
+    A compilation can't be broken off, so one that would take longer than it can win is not begun. All workers of a
+    cluster decide by the chief's figures.
 
     Args:
       trainee: what the steps train.
-      build: makes a step, with XLA or without.
-      agree: gives all workers of a cluster the same number.
+      steps_left: steps that the run is still to do.
+      build: makes a step, with `jit` or without.
+      agree: gives all workers of a cluster the chief's number.
+      first_step: tells what goes on.
 
     Returns:
-      (whether XLA is faster, a sentence with both figures).
+      (the faster step, ready to train; whether that is the one with XLA; a sentence with both figures).
     """
     variables = trainee.state().values()
     before = [np.array(variable.numpy()) for variable in variables]
     try:
-        steps_per_s = _race([build(False), build(True)], agree)
-    except (tf.errors.OpError, ValueError, TypeError) as error:
-        return False, f"XLA: off, as it can't compile this step ({str(error).splitlines()[0][:100]})"
+        plain = build(jit=False)
+        first_step.call(plain, *_arguments(2))
+        step_s = agree(round(1e6 * _run(plain, 2) / 2)) / 1e6
+        left_s, compile_s = steps_left * step_s, agree(round(_compile_s(plain)))
+        if compile_s > _GAIN * left_s:
+            reason = f"this run takes about {left_s:,.0f} s without it, and compiling about {compile_s:,} s"
+            return plain.rewound(), False, f"XLA: off ({reason})"
+        try:
+            compiled = build(jit=True)
+            first_step.call(compiled, *_arguments(2))
+        except (tf.errors.OpError, ValueError, TypeError, MirageError) as error:
+            sentence = f"XLA: off, as it can't compile this step ({str(error).splitlines()[0][:100]})"
+            return plain.rewound(), False, sentence
+        round_s = min(_LONGEST_ROUND_S, _ROUNDS_SHARE * left_s / (2 * _ROUNDS))
+        plain_rate, compiled_rate = _race([plain, compiled], max(1, round(round_s / step_s)))
+        jit = bool(agree(int(compiled_rate > plain_rate)))
+        step = compiled if jit else plain
+        figures = f"{compiled_rate:,.1f} steps/s with it, {plain_rate:,.1f} without"
+        return step.rewound(), jit, f"XLA: {'on' if jit else 'off'} ({figures})"
     finally:
         for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
-    plain, compiled = steps_per_s
-    verdict = compiled > plain
-    return verdict, f"XLA: {'on' if verdict else 'off'} ({compiled:,.1f} steps/s with it, {plain:,.1f} without)"
 
 
-def _race(sides: list[TrainStep], agree: Callable[[int], int]) -> list[float]:
-    """Runs the sides in turn; returns each one's median of steps per second."""
-    stop = tf.constant(0.0)
-    for side in sides:  # traces, compiles and warms up
-        side(tf.constant(2, tf.int64), stop)[0].numpy()
-    start = time.perf_counter()
-    sides[0](tf.constant(2, tf.int64), stop)[0].numpy()
-    # All workers must take the same steps, or they would wait for each other for ever.
-    count = agree(max(1, round(_ROUND_S * 2 / (time.perf_counter() - start))))
+def _on_gpus(strategy: tf.distribute.Strategy) -> bool:
+    return all("GPU" in device for device in strategy.extended.worker_devices)
+
+
+def _race(sides: list[TrainStep], count: int) -> list[float]:
+    """Runs `count` steps of each side in turn, some times; returns each one's median of steps per second."""
     figures: list[list[float]] = [[] for _ in sides]
     for _ in range(_ROUNDS):
         for side, collected in zip(sides, figures, strict=True):
-            start = time.perf_counter()
-            side(tf.constant(count, tf.int64), stop)[0].numpy()
-            collected.append(count / (time.perf_counter() - start))
+            collected.append(count / _run(side, count))
     return [statistics.median(collected) for collected in figures]
+
+
+def _run(side: TrainStep, count: int) -> float:
+    """Returns the seconds that some steps take."""
+    start = time.perf_counter()
+    side(*_arguments(count))[0].numpy()
+    return time.perf_counter() - start
+
+
+def _arguments(count: int) -> tuple[tf.Tensor, tf.Tensor]:
+    return tf.constant(count, tf.int64), tf.constant(0.0)
+
+
+def _compile_s(plain: TrainStep) -> float:
+    graph = plain.trace(*_arguments(2)).as_graph_def()
+    nodes = (node for function in graph.library.function for node in function.node_def)
+    return _COMPILE_S + _COMPILE_S_PER_CONVOLUTION * sum(node.op.startswith("Conv") for node in nodes)

@@ -101,10 +101,10 @@ def estimate(config: Config, data: DataSpec, replicas: int) -> tuple[dict[str, i
     objectives.check_divisible(config.batch_size, updates, replicas)
     layout = Layout(updates, config.batch_size, traced.accumulate, replicas)
     step = TrainStep(traced, strategy, trainee, updates, _NoImages(layout, data.image_shape))
-    function = step.__call__.get_concrete_function(tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.float32))
+    graph = step.trace(tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.float32))
     # An image lies there as bytes and as floats.
     inputs = 5 * math.prod(data.image_shape) * _NoImages(layout, data.image_shape).count // traced.accumulate
-    working = peak_bytes(function.graph) + (config.accumulate - traced.accumulate) * inputs
+    working = peak_bytes(graph) + (config.accumulate - traced.accumulate) * inputs
     gradients = max(_bytes(optimizer.variables) for optimizer in trainee.optimizers.values())
     weights = _bytes(variable.value for network in trainee.networks.values() for variable in network.variables)
     resident = data.num_bytes <= config.device_data_mb * _MIB
@@ -189,6 +189,10 @@ class _NoImages:
         start = tf.cast(step, tf.int32)  # no constant, which would be computed beforehand
         images = tf.fill([self.count, *self._image_shape], tf.cast(start, tf.uint8))
         return images, tf.fill([self.count], start)
+
+    def rewound(self) -> "_NoImages":
+        """See `pipeline.feed.Feed`."""
+        return self
 
 
 def _replica_of(replicas: int) -> tf.distribute.Strategy:

@@ -80,14 +80,15 @@ class Adam:
     def _move(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor | float) -> tf.Operation:
         # The variables' aggregation is NONE, so that in replica context each assignment is local.
         count = tf.cast(self._updates.assign_add(1), tf.float32)
+        power_1, power_2 = tf.pow(self._beta_1, count), tf.pow(self._beta_2, count)
         slots = zip(self.variables, self._momentums, self._velocities, gradients, strict=True)
         moves = [
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,
                 m=momentum.handle,
                 v=velocity.handle,
-                beta1_power=tf.pow(self._beta_1, count),
-                beta2_power=tf.pow(self._beta_2, count),
+                beta1_power=power_1,
+                beta2_power=power_2,
                 lr=learning_rate,
                 beta1=self._beta_1,
                 beta2=self._beta_2,

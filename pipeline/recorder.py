@@ -242,3 +242,7 @@ class Recorder:
     def say(self, line: str) -> None:
         """Prints a line above the progress bar."""
         self._log.say(line)
+
+    def note(self, text: str) -> None:
+        """Shows a text behind the progress bar, see `RunLog.note`."""
+        self._log.note(text)

@@ -151,6 +151,10 @@ class RunLog:
         with self._writer.as_default(step=self.step):
             tf.summary.image("samples", picture[None])
 
+    def note(self, text: str) -> None:
+        """Shows a text behind the progress bar, in place of the one before."""
+        self._bar.set_postfix_str(text)
+
     def say(self, line: str) -> None:
         """Prints a line above the progress bar."""
         self._bar.write(line, file=sys.stdout)

@@ -1,6 +1,8 @@
 """The training step: what each replica computes, the reduction, and the loop around them."""
 
+import copy
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import keras
 import tensorflow as tf
@@ -32,6 +34,7 @@ class TrainStep:
     Attributes:
       metric_names: names of the figures that a call returns.
       images_per_step: training images that one step consumes.
+      jit: whether XLA compiles what a replica computes.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class TrainStep:
         """
         self.metric_names = metric_names(updates)
         self.images_per_step = feed.layout.images_per_step
+        self.jit = jit
         layout = feed.layout
         self._ema_images = layout.accumulate * layout.batch_size if ema_counts_batches else layout.images_per_step
         self._config = config
@@ -68,7 +72,12 @@ class TrainStep:
         self._layout: Layout = feed.layout
         self._compute: Callable = tf.function(self._replica_step, jit_compile=True) if jit else self._replica_step
 
-    @tf.function(reduce_retracing=True)
+    def rewound(self) -> Self:
+        """Returns this step, with all that has been compiled for it, on training images from the first step again."""
+        other = copy.copy(self)
+        other._feed = self._feed.rewound()
+        return self if other._feed is self._feed else other
+
     def __call__(self, num_steps: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Trains.
 
@@ -80,6 +89,14 @@ class TrainStep:
           (float32 [len(metric_names)], means over the steps; bool scalar, whether any worker was asked
           to stop). Both are the same on all workers.
         """
+        return self._steps(num_steps, stop)
+
+    def trace(self, num_steps: tf.Tensor, stop: tf.Tensor) -> tf.Graph:
+        """Prepares a call as far as that goes without computing or compiling, and returns its graph."""
+        return self._steps.get_concrete_function(num_steps, stop).graph
+
+    @tf.function(reduce_retracing=True)
+    def _steps(self, num_steps: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         width = len(self.metric_names)
         totals, counts = tf.zeros([width]), tf.zeros([width])
         stops = tf.constant(0.0)

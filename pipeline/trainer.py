@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pipeline import numerics, objectives
+from pipeline import compilation, numerics, objectives
 from pipeline.agreement import data_facts, program_facts
 from pipeline.checkpoint import Checkpoints
 from pipeline.cluster import Cluster, find_cluster
@@ -21,8 +22,9 @@ from pipeline.data_spec import DataSpec
 from pipeline.errors import MirageError, WorkerLostError
 from pipeline.evaluation import Evaluation
 from pipeline.feed import Layout, make_feed
+from pipeline.first_step import FirstStep
 from pipeline.interrupt import Interrupt
-from pipeline.jit import decide_jit, measure_jit
+from pipeline.jit import choose_step, measure_jit
 from pipeline.out_of_memory import out_of_memory
 from pipeline.preview import Preview
 from pipeline.profile import Profile
@@ -72,9 +74,11 @@ def train(config: Config) -> Outcome:
       Stopped: if a request to stop comes while there is nothing to save.
     """
     config.validate()
+    kept = compilation.prepare(config)  # before TensorFlow looks for devices
     numerics.prepare(config)
     cluster = find_cluster(os.environ) if config.strategy in ("auto", "multi_worker") else None
     chief = cluster is None or cluster.is_chief
+    first_step = FirstStep(kept, speaks=chief)
     with contextlib.ExitStack() as stack:
         peers = None
         if cluster is not None:
@@ -101,7 +105,9 @@ def train(config: Config) -> Outcome:
             if cluster is not None and len(numbers):
                 with watchdog.waiting("the chief's numbers of the classes"):
                     numbers = from_chief(strategy, tf.constant(numbers)).numpy()
-            outcome = _train(config, strategy, cluster, dataset.renumbered(numbers), interrupt, watchdog, peers)
+            outcome = _train(
+                config, strategy, cluster, dataset.renumbered(numbers), interrupt, watchdog, peers, first_step
+            )
         if cluster is not None:
             # No worker leaves before the chief has saved: some batch systems end all when the first one does.
             with watchdog.waiting("the chief to save"):
@@ -117,6 +123,7 @@ def _train(
     interrupt: Interrupt,
     watchdog: Watchdog,
     peers: Peers | None,
+    first_step: FirstStep,
 ) -> Outcome:
     chief = cluster is None or cluster.is_chief
     run_dir = Path(config.run_dir)
@@ -135,17 +142,14 @@ def _train(
     start = int(trainee.step.numpy())
     with watchdog.waiting("the chief to read its run directory"):
         by_batches = bool(agreed(ema_counts_batches(run_dir), strategy, cluster))
-    layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
-
-    def build_step(jit: bool) -> TrainStep:
-        with out_of_memory("copying the data set to each device"):
-            feed = make_feed(strategy, layout, dataset, config, start)
-        return TrainStep(config, strategy, trainee, updates, feed, jit=jit, ema_counts_batches=by_batches)
-
     if chief:
         print(_opening(config, dataset, strategy, restored), flush=True)
     if start >= config.steps:
         return Outcome(start, None)
+    layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
+    with out_of_memory("copying the data set to each device"):
+        feed = make_feed(strategy, layout, dataset, config, start)
+    build = functools.partial(TrainStep, config, strategy, trainee, updates, feed, ema_counts_batches=by_batches)
     # It may train its classifier first, or find that it has nothing to judge by, which is no part of the training.
     evaluation = _evaluation(config, dataset, trainee) if chief and config.eval_every else None
     _together("the chief to prepare its evaluations", peers, watchdog)
@@ -154,10 +158,10 @@ def _train(
         return count if cluster is None else int(from_chief(strategy, tf.constant(count)))
 
     with watchdog.waiting("the other workers to compile", working=True):
-        jit, decided = decide_jit(config, strategy, cluster, lambda: measure_jit(trainee, build_step, chiefs))
+        measure = functools.partial(measure_jit, trainee, config.steps - start, build, chiefs, first_step)
+        step_function, decided = choose_step(config, strategy, cluster, build, measure)
     with contextlib.ExitStack() as stack:
         recorder = None
-        step_function = build_step(jit)
         if checkpoints is not None:
             with writing(run_dir):
                 write_run(run_dir, config, dataset.spec, jit=decided, ema_counts_batches=by_batches)
@@ -168,7 +172,9 @@ def _train(
                 recorder.picture(0)
         profile = Profile(config.profile_range() if chief else None, run_dir / TENSORBOARD_DIR)
         stack.callback(profile.close)
-        return _loop(config, start, step_function, recorder, interrupt, profile, watchdog, alone=cluster is None)
+        return _loop(
+            config, start, step_function, recorder, interrupt, profile, watchdog, first_step, alone=cluster is None
+        )
 
 
 @out_of_memory("preparing evaluations")
@@ -184,19 +190,22 @@ def _loop(
     interrupt: Interrupt,
     profile: Profile,
     watchdog: Watchdog,
+    first_step: FirstStep,
     *,
     alone: bool,
 ) -> Outcome:
     first = step
+    note = recorder.note if recorder is not None else None
     if not alone:
         interrupt.hold()  # the others wait for this worker's step, whenever a request to stop comes
     while step < config.steps:
         profile.at(step)
-        count = _steps_until_next_event(config, step)
+        count = 1 if step == first else _steps_until_next_event(config, step)
         signalled = interrupt.signal  # read once: what comes later in this round is for the next one
         waiting = watchdog.waiting(f"the other workers after step {step:,}", working=step == first)  # it compiles first
+        call = functools.partial(first_step.call, step_function, show=note) if step == first else step_function
         with waiting, out_of_memory(f"training after step {step:,}"):
-            means, stopping = step_function(tf.constant(count, tf.int64), tf.constant(float(signalled is not None)))
+            means, stopping = call(tf.constant(count, tf.int64), tf.constant(float(signalled is not None)))
             stopping.numpy()
             interrupt.hold()  # from the first steps on there is something to save
         step += count
@@ -207,6 +216,8 @@ def _loop(
         complete = not stop
         if recorder is not None:
             recorder.add(means.numpy(), count)
+            if count == step - first:
+                recorder.say(first_step.sentence())
             complete = not stop and recorder.write_due(step, last=last)
         # Who is alone need not tell the others with the next step.
         if not complete if last else stop or (alone and interrupt.signal is not None):

@@ -148,6 +148,12 @@ def test_the_files_are_found():
         ),
         ("pipeline.folders", ("pipeline", *HEAVY, "numpy"), ("pipeline.names",)),
         ("pipeline.names", ("pipeline", *HEAVY, "numpy"), ()),
+        (
+            "pipeline.compilation",
+            ("pipeline", *HEAVY, "numpy"),
+            ("pipeline.config", "pipeline.files", "pipeline.folders", "pipeline.names", "pipeline.xla_flags"),
+        ),
+        ("pipeline.xla_flags", ("pipeline", *HEAVY, "numpy"), ()),
         ("pipeline.networks", ("pipeline",), ("pipeline.config", "pipeline.data_spec", "pipeline.networks")),
         ("pipeline.cluster", ("pipeline", *HEAVY, "numpy"), ("pipeline.config",)),
         ("pipeline.rendezvous", HEAVY, ()),

@@ -1,6 +1,7 @@
 """The benchmarks measure what they say. Times are never asserted."""
 
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ import tests.tensorflow_devices  # noqa: F401
 from benchmarks import edge, gpu, gpu_card, gpu_race, gpu_report, growth, train
 from benchmarks.contestants.gpu_operations import operations
 from benchmarks.worker import Work, Worker, WorkerError, command_of
+from tests.processes import ROOT
 
 
 @pytest.fixture
@@ -271,3 +273,15 @@ def test_networks_that_differ_are_a_failure():
     assert "the networks differ" in gpu.failures({"peers": rows, "uncounted": ""})[0]
     same = [{"name": "dcgan64", "error": "", "differences": {"images": 1e-6, "logits": float("nan")}}]
     assert gpu.failures({"same": same, "uncounted": ""}) == ["dcgan64: logits differ by nan"]
+
+
+def test_the_first_step_is_timed_cold_and_warm(tmp_path):
+    figures = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "benchmarks.first_step", "--model=mlp", "--image_size=8", "--batch_size=12"]
+    result = subprocess.run([*command, f"--json={figures}"], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr
+    told = json.loads(figures.read_text())
+    assert told["model"] == "mlp"
+    for name in ("cold", "warm"):
+        assert 0 < told[name]["compiling_s"] < told[name]["first_step_s"] < told[name]["process_s"]
+        assert f"{name}: first step {told[name]['process_s']:.1f} s after the start" in result.stdout

@@ -8,6 +8,7 @@ import pytest
 from absl import flags
 
 import benchmarks.edge
+import benchmarks.first_step
 import benchmarks.gpu
 import benchmarks.scaling
 import benchmarks.serving
@@ -39,6 +40,7 @@ COMMANDS = (
     benchmarks.gpu,
     benchmarks.scaling,
     benchmarks.edge,
+    benchmarks.first_step,
     benchmarks.serving,
 )
 DOCUMENTED = [command for command in COMMANDS if command not in (benchmarks.edge, benchmarks.serving)]
@@ -73,8 +75,9 @@ def test_every_other_flag_stands_in_the_manual(command):
 def test_flags_in_commands_exist(document):
     ours = {name for command in COMMANDS for name in flags_of(command)}
     known = ours | {"no" + name for name in ours} | {"flagfile", "help"}
-    # Of pip, pytest, tensorboard, and our tests.
+    # Of pip, pytest, tensorboard, and our tests; of XLA.
     foreign = {"disable-pip-version-check", "dist", "no-loadscope-reorder", "ignore", "no-deps", "logdir", "base_url"}
+    foreign |= {"tf_xla_persistent_cache_directory", "xla_gpu_enable_llvm_module_compilation_parallelism"}
     used = set(re.findall(r"(?<![\w-])--([a-z][\w-]*)", read(document)))
     assert used - known - foreign == set()
 

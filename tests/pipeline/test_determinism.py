@@ -106,8 +106,7 @@ def operations_of_a_step(config: Config, replicas: int = 1) -> set[str]:
     updates = objectives.updates(config, (IMAGES[:6], LABELS[:6]))
     layout = Layout(updates, config.batch_size, config.accumulate, replicas)
     step = TrainStep(config, strategy, trainee, updates, ResidentFeed(strategy, layout, IMAGES, LABELS, 0))
-    traced = step.__call__.get_concrete_function(tf.constant(1, tf.int64), tf.constant(0.0))
-    graph = traced.graph.as_graph_def()
+    graph = step.trace(tf.constant(1, tf.int64), tf.constant(0.0)).as_graph_def()
     return {node.op for part in (graph.node, *(f.node_def for f in graph.library.function)) for node in part}
 
 

@@ -250,7 +250,7 @@ def reductions(config, trainee, strategy):
     updates = objectives.updates(config)
     feed = ResidentFeed(strategy, Layout(updates, 16, 1, 2), IMAGES, LABELS, 0)
     step = TrainStep(config, strategy, trainee, updates, feed)
-    graph = step.__call__.get_concrete_function(tf.constant(1, tf.int64), tf.constant(0.0)).graph.as_graph_def()
+    graph = step.trace(tf.constant(1, tf.int64), tf.constant(0.0)).as_graph_def()
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     return sum("CollectiveReduce" in node.op for node in nodes), len(updates)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import math
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipeline import checkpoint, recorder, trainer
+from pipeline import checkpoint, jit, recorder, trainer
 from pipeline.checkpoint import load_sampler
 from pipeline.config import Config
 from pipeline.errors import MirageError
@@ -223,9 +224,13 @@ def test_another_number_of_devices_continues_the_trajectory(config, tmp_path):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_the_choice_of_xla_is_measured_recorded_and_kept(config, monkeypatch, capsys):
-    monkeypatch.setattr(trainer, "JIT_WORTHWHILE_STEPS", 1)
-    alone = dataclasses.replace(config, strategy="one_device", virtual_devices=0)
+@pytest.mark.parametrize("device_data_mb", [2048, 0])
+def test_the_choice_of_xla_is_measured_recorded_and_kept(config, monkeypatch, capsys, tmp_path, device_data_mb):
+    for name, value in (("_on_gpus", lambda strategy: True), ("JIT_WORTHWHILE_STEPS", 1), ("_GAIN", math.inf)):
+        monkeypatch.setattr(jit, name, value)
+    alone = dataclasses.replace(
+        config, strategy="one_device", virtual_devices=0, device_data_mb=device_data_mb, data_dir=str(tmp_path / "data")
+    )
     train(dataclasses.replace(alone, steps=3))
     first = re.search(r"XLA: (on|off) \(", capsys.readouterr().out)[1]
     assert read_decided_jit(Path(config.run_dir)) == (first == "on")
