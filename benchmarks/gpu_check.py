@@ -33,7 +33,7 @@ from typing import Any
 
 from absl import app, flags
 
-from benchmarks.gpu_check_report import machine, report, tests_of
+from benchmarks.gpu_check_report import machine, read_tests, report
 
 _ROOT = Path(__file__).parent.parent
 _GRACE_S = 3  # between the request to end and the end
@@ -175,7 +175,7 @@ def check(parts: Sequence[str], out: Path, seconds: float, without_gpu: bool) ->
     Returns:
       (what report.json holds, the exit status).
     """
-    started, ends, status = time.monotonic(), limits(parts, seconds), 0
+    started, ends, status, name = time.monotonic(), limits(parts, seconds), 0, parts[0]
     results = {"machine": machine(_ROOT, without_gpu), "parts": {name: {"verdict": "not run"} for name in parts}}
     try:
         for name in parts:
@@ -185,6 +185,7 @@ def check(parts: Sequence[str], out: Path, seconds: float, without_gpu: bool) ->
             print(f"  {result['verdict']}, {result['seconds']} s", flush=True)
             _write(out, results)
     except _StopError as stopped:
+        results["parts"][name]["verdict"] = "stopped"
         status = 128 + stopped.args[0]
     results["seconds"] = round(time.monotonic() - started, 1)
     _write(out, results)
@@ -202,7 +203,7 @@ def _one(name: str, out: Path, seconds: float, without_gpu: bool) -> dict[str, A
     command = [sys.executable, "-m", part.module, *part.arguments(folder, without_gpu)]
     result = run_part(command, out / f"{name}.log", seconds, environment)
     if part.module == "pytest":
-        result["tests"] = tests_of(folder / "tests.jsonl")
+        result["tests"] = read_tests(folder / "tests.jsonl")
     if part.figures:
         result["figures"] = _read_json(folder / part.figures)
         if result["figures"] is None and result["verdict"] == "passed":

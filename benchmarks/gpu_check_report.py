@@ -48,7 +48,7 @@ def _first_line(*command: str) -> str:
     return ""
 
 
-def tests_of(path: Path) -> dict[str, dict[str, Any]]:
+def read_tests(path: Path) -> dict[str, dict[str, Any]]:
     """Reads what tests/gpu/conftest.py has written of each test.
 
     Args:

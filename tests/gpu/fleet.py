@@ -63,8 +63,8 @@ _ON_A_GPU = Scale(
 )
 _ON_A_CPU = Scale(
     networks={},
-    steps=3000,
-    save_every=50,
+    steps=600,
+    save_every=25,
     user_steps=4,
     user={"batch_size": 4, "log_every": 2},
     timeout_s=300,
