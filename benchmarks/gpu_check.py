@@ -68,7 +68,7 @@ def _pytest(marker: str) -> Callable[[Path, bool], Sequence[str]]:
 
 
 def _doctor(folder: Path, without_gpu: bool) -> Sequence[str]:
-    return [f"--json={folder}/doctor.json"]
+    return [f"--seconds={1 if without_gpu else 5}", f"--json={folder}/doctor.json"]
 
 
 def _first_step(folder: Path, without_gpu: bool) -> Sequence[str]:
@@ -80,10 +80,10 @@ def _speed(folder: Path, without_gpu: bool) -> Sequence[str]:
 
 
 PARTS: Mapping[str, Part] = {
-    "doctor": Part("pipeline.doctor", _doctor, 50, "doctor.json"),
-    "tests": Part("pytest", _pytest("gpu"), 200),
-    "first_step": Part("benchmarks.first_step", _first_step, 100, "first_step.json"),
-    "speed": Part("benchmarks.gpu", _speed, 120, "speed.json"),
+    "doctor": Part("pipeline.doctor", _doctor, 55, "doctor.json"),
+    "tests": Part("pytest", _pytest("gpu"), 210),
+    "first_step": Part("benchmarks.first_step", _first_step, 90, "first_step.json"),
+    "speed": Part("benchmarks.gpu", _speed, 115, "speed.json"),
     "kills": Part("pytest", _pytest("gpu_slow"), 540),
 }
 DEFAULT_PARTS = ("doctor", "tests", "first_step", "speed")

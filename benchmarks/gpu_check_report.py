@@ -13,7 +13,7 @@ from typing import Any
 
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "onnxruntime")
 _QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
-_LAST_LINES = 12  # of a part that failed without saying which of its tests did
+_LAST_LINES = 40  # of a part that failed without saying which of its tests did
 
 
 def machine(root: Path, without_gpu: bool) -> dict[str, Any]:

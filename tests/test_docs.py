@@ -8,6 +8,7 @@ import pytest
 from absl import flags
 
 import benchmarks.edge
+import benchmarks.gpu_check
 import benchmarks.serving
 import benchmarks.train
 import export.__main__
@@ -34,6 +35,7 @@ COMMANDS = (
     benchmarks.train,
     benchmarks.edge,
     benchmarks.serving,
+    benchmarks.gpu_check,
 )
 
 
