@@ -209,9 +209,8 @@ class Fleet:
         return self.run(folder, "pipeline", *self.arguments("float32-plain", folder, steps=2), "--nodeterministic")
 
     def _short_of_memory(self, _: str, folder: Path) -> Run:
-        # Activations of gigabytes on a GPU; on a CPU a layer of more than is left.
-        more = {"batch_size": 1024 if self.gpu else 32768, "checkpoint_every": 2, "steps_per_call": 1}
-        return self.run(folder, "tests.gpu.short_of_memory", *self.arguments("float32-plain", folder, steps=4, **more))
+        own = {"dataset": "mnist5k", "batch_size": 512 if self.gpu else 4, "checkpoint_every": 2, "steps_per_call": 1}
+        return self.run(folder, "tests.gpu.short_of_memory", *self.arguments("float32-plain", folder, steps=4, **own))
 
     def _export(self, network: str, folder: Path, **environment) -> Run:
         run = self.result(f"user:{network}")

@@ -18,7 +18,7 @@ def last_step(folder):
 
 
 def test_killed_at_twenty_random_moments(fleet, tmp_path, repeats):
-    moments, steps = random.Random(0), 12000
+    moments, steps = random.Random(0), repeats(20) * fleet.scale.steps
     killed, straight = ((tmp_path / name, fleet.arguments(_CASE, tmp_path / name, steps=steps)) for name in "ks")
     # Beside the kills, so that the two compile at other moments and with other neighbours.
     process = fleet.start(tmp_path / "s.log", "pipeline", *straight[1])
