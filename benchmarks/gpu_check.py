@@ -36,8 +36,23 @@ from absl import app, flags
 from benchmarks.gpu_check_report import machine, read_tests, report
 
 _ROOT = Path(__file__).parent.parent
+# Beside an environment of TensorFlow's own that is laid over it by these variables.
+_PLAIN_PYTHON = "env -u PYTHONPATH -u LD_LIBRARY_PATH python3"
 _GRACE_S = 3  # between the request to end and the end
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the parts are told.
+
+    Attributes:
+      without_gpu: whether they run on the CPU.
+      peers_python: what starts the interpreter that has PyTorch.
+    """
+
+    without_gpu: bool
+    peers_python: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,44 +61,45 @@ class Part:
 
     Attributes:
       module: what `python -m` runs.
-      arguments: makes its command line from the part's folder and whether there is no GPU.
+      arguments: makes its command line, with the part's folder.
       share_s: seconds that parts before it leave to it.
       figures: its JSON file in that folder, or empty.
     """
 
     module: str
-    arguments: Callable[[Path, bool], Sequence[str]]
+    arguments: Callable[[Path, Options], Sequence[str]]
     share_s: float
     figures: str = ""
 
 
-def _pytest(marker: str) -> Callable[[Path, bool], Sequence[str]]:
-    def arguments(folder: Path, without_gpu: bool) -> Sequence[str]:
+def _pytest(marker: str) -> Callable[[Path, Options], Sequence[str]]:
+    def arguments(folder: Path, options: Options) -> Sequence[str]:
         # Whatever warns there: versions are the machine's, and not those that the tests are kept free of warnings with.
         quiet = ("-W", "default", "-p", "no:cacheprovider")
-        more = ["--without_gpu"] if without_gpu else []
+        more = ["--without_gpu"] if options.without_gpu else []
         return ["tests/gpu", "-m", marker, "-v", "--tb=short", *quiet, f"--gpu_out={folder}", *more]
 
     return arguments
 
 
-def _doctor(folder: Path, without_gpu: bool) -> Sequence[str]:
-    return [f"--seconds={1 if without_gpu else 5}", f"--json={folder}/doctor.json"]
+def _doctor(folder: Path, options: Options) -> Sequence[str]:
+    return [f"--seconds={1 if options.without_gpu else 5}", f"--json={folder}/doctor.json"]
 
 
-def _first_step(folder: Path, without_gpu: bool) -> Sequence[str]:
+def _first_step(folder: Path, options: Options) -> Sequence[str]:
     return [f"--json={folder}/first_step.json"]
 
 
-def _speed(folder: Path, without_gpu: bool) -> Sequence[str]:
-    return ["--quick", f"--json={folder}/speed.json"]
+def _speed(folder: Path, options: Options) -> Sequence[str]:
+    device = "cpu" if options.without_gpu else "gpu"
+    return ["--quick", f"--device={device}", f"--peers_python={options.peers_python}", f"--json={folder}/speed.json"]
 
 
 PARTS: Mapping[str, Part] = {
-    "doctor": Part("pipeline.doctor", _doctor, 55, "doctor.json"),
-    "tests": Part("pytest", _pytest("gpu"), 210),
-    "first_step": Part("benchmarks.first_step", _first_step, 90, "first_step.json"),
-    "speed": Part("benchmarks.gpu", _speed, 115, "speed.json"),
+    "doctor": Part("pipeline.doctor", _doctor, 50, "doctor.json"),
+    "tests": Part("pytest", _pytest("gpu"), 190),
+    "first_step": Part("benchmarks.first_step", _first_step, 75, "first_step.json"),
+    "speed": Part("benchmarks.gpu", _speed, 155, "speed.json"),
     "kills": Part("pytest", _pytest("gpu_slow"), 540),
 }
 DEFAULT_PARTS = ("doctor", "tests", "first_step", "speed")
@@ -96,6 +112,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("out", "", help_text, flag_values=values)
     flags.DEFINE_float("minutes", 8, "time that all parts may take.", lower_bound=0, flag_values=values)
     flags.DEFINE_bool("without_gpu", False, "the same on the CPU, tiny, to try the check itself.", flag_values=values)
+    help_text = "what starts an interpreter that has PyTorch; empty leaves PyTorch out."
+    flags.DEFINE_string("peers_python", _PLAIN_PYTHON, help_text, flag_values=values)
 
 
 class _StopError(Exception):
@@ -163,25 +181,28 @@ def run_part(command: Sequence[str], log: Path, seconds: float, environment: Map
     }
 
 
-def check(parts: Sequence[str], out: Path, seconds: float, without_gpu: bool) -> tuple[dict[str, Any], int]:
+def check(parts: Sequence[str], out: Path, seconds: float, options: Options) -> tuple[dict[str, Any], int]:
     """Runs parts in turn, and keeps the report as far as it is.
 
     Args:
       parts: names in `PARTS`.
       out: folder for all files.
       seconds: time that they may take together.
-      without_gpu: whether to run them on the CPU.
+      options: what they are told.
 
     Returns:
       (what report.json holds, the exit status).
     """
     started, ends, status, name = time.monotonic(), limits(parts, seconds), 0, parts[0]
-    results = {"machine": machine(_ROOT, without_gpu), "parts": {name: {"verdict": "not run"} for name in parts}}
+    results = {
+        "machine": machine(_ROOT, options.without_gpu),
+        "parts": {name: {"verdict": "not run"} for name in parts},
+    }
     try:
         for name in parts:
             left = ends[name] - (time.monotonic() - started)
             print(f"{name} (at most {left:.0f} s) ...", flush=True)
-            results["parts"][name] = result = _one(name, out, left, without_gpu)
+            results["parts"][name] = result = _one(name, out, left, options)
             print(f"  {result['verdict']}, {result['seconds']} s", flush=True)
             _write(out, results)
     except _StopError as stopped:
@@ -193,14 +214,14 @@ def check(parts: Sequence[str], out: Path, seconds: float, without_gpu: bool) ->
     return results, status or (0 if passed else 1)
 
 
-def _one(name: str, out: Path, seconds: float, without_gpu: bool) -> dict[str, Any]:
+def _one(name: str, out: Path, seconds: float, options: Options) -> dict[str, Any]:
     """Runs one part; returns what report.json says of it."""
     part, folder = PARTS[name], out / name
     folder.mkdir()
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    if without_gpu:
+    if options.without_gpu:
         environment["CUDA_VISIBLE_DEVICES"] = "-1"
-    command = [sys.executable, "-m", part.module, *part.arguments(folder, without_gpu)]
+    command = [sys.executable, "-m", part.module, *part.arguments(folder, options)]
     result = run_part(command, out / f"{name}.log", seconds, environment)
     if part.module == "pytest":
         result["tests"] = read_tests(folder / "tests.jsonl")
@@ -241,8 +262,10 @@ def main(argv: Sequence[str]) -> int:
         if any(out.iterdir()):
             return _mistake(f"--out={values.out} holds files; choose another folder, or remove them.")
         for number in _STOPPING:
-            signal.signal(number, _on_signal)
-        results, status = check(values.parts, out, 60 * values.minutes, values.without_gpu)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, _on_signal)
+        options = Options(values.without_gpu, values.peers_python)
+        results, status = check(values.parts, out, 60 * values.minutes, options)
     except OSError as error:
         return _mistake(f"--out={values.out} can't be written ({error.strerror}); choose another folder.")
     print(f"\n{report(results)}\nThe report and all figures are in {out}.", flush=True)

@@ -33,7 +33,7 @@ def machine(root: Path, without_gpu: bool) -> dict[str, Any]:
     return {
         "date": time.strftime("%Y-%m-%d"),
         "commit": _first_line("git", "-C", str(root), "rev-parse", "--short=12", "HEAD") or "unknown",
-        "gpu": "" if without_gpu else _first_line(*_QUERY),
+        "gpu": "" if without_gpu else _first_line(*_QUERY) or "a GPU that nvidia-smi does not name",
         "cores": len(os.sched_getaffinity(0)),
         "versions": versions,
     }

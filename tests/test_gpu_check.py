@@ -16,6 +16,7 @@ from benchmarks import gpu_check
 from benchmarks.gpu_check_report import read_tests, report
 from tests.processes import ROOT, wait_for
 
+ON_GPU, ON_CPU = (gpu_check.Options(without_gpu, "env python3") for without_gpu in (False, True))
 FACTS = {"date": "2026-11-26", "commit": "abc", "gpu": "NVIDIA X, 80 GiB, 1.2", "cores": 16, "versions": {"keras": "3"}}
 
 
@@ -24,11 +25,11 @@ def test_each_part_is_there_and_knows_the_flags_that_it_is_given(name, tmp_path)
     part = gpu_check.PARTS[name]
     module = importlib.import_module(part.module)
     if part.module != "pytest":  # whose arguments are used below
-        for without_gpu in (False, True):
+        for options in (ON_GPU, ON_CPU):
             values = flags.FlagValues()
             module.define_flags(values)
-            assert values([part.module, *part.arguments(tmp_path, without_gpu)]) == [part.module]
-    assert bool(part.figures) == any("--json=" in each for each in part.arguments(tmp_path, False))
+            assert values([part.module, *part.arguments(tmp_path, options)]) == [part.module]
+    assert bool(part.figures) == any("--json=" in each for each in part.arguments(tmp_path, ON_GPU))
 
 
 def test_the_shares_fill_the_time():
@@ -46,7 +47,7 @@ def test_the_shares_fill_the_time():
 def test_pytest_collects_the_tests_and_without_a_gpu_they_fail(tmp_path):
     tests, kills = (
         subprocess.Popen(
-            [sys.executable, "-m", "pytest", *gpu_check.PARTS[name].arguments(tmp_path, False), *more],
+            [sys.executable, "-m", "pytest", *gpu_check.PARTS[name].arguments(tmp_path, ON_GPU), *more],
             cwd=ROOT,
             env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
             stdout=subprocess.PIPE,
@@ -90,7 +91,7 @@ def parts(tmp_path, monkeypatch):
     made = {
         name: gpu_check.Part(
             f"part_{name}",
-            lambda folder, without: [f"{folder}/figures.json"],
+            lambda folder, options: [f"{folder}/figures.json"],
             1,
             "figures.json" if name in ("good", "silent") else "",
         )
@@ -108,7 +109,7 @@ def alive(pid):
 def test_what_fails_or_hangs_is_told_and_the_others_run(parts, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    results, status = gpu_check.check(["failing", "stuck", "silent", "good"], out, 5, without_gpu=True)
+    results, status = gpu_check.check(["failing", "stuck", "silent", "good"], out, 5, ON_CPU)
     assert status == 1
     told = results["parts"]
     verdicts = {name: result["verdict"] for name, result in told.items()}
@@ -130,7 +131,7 @@ def test_what_fails_or_hangs_is_told_and_the_others_run(parts, tmp_path):
 
 
 def test_the_status_is_zero_if_all_is_well(parts, tmp_path):
-    assert gpu_check.check(["good"], tmp_path, 30, without_gpu=True)[1] == 0
+    assert gpu_check.check(["good"], tmp_path, 30, ON_CPU)[1] == 0
 
 
 def test_a_request_to_stop_ends_the_part_and_keeps_the_report(parts, tmp_path):

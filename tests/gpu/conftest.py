@@ -19,6 +19,7 @@ _started = {}
 def _record(config, test, **told):
     """Adds a line to tests.jsonl, so that a session that is ended early has told what it knew."""
     if folder := config.getoption("--gpu_out"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
         with (Path(folder) / "tests.jsonl").open("a") as file:
             file.write(json.dumps({"test": test.removeprefix("tests/gpu/"), **told}) + "\n")
 

@@ -24,7 +24,7 @@ CASES = {
     f"{precision}-{'xla' if jit == 'on' else 'plain'}": {"precision": precision, "jit": jit, "strategy": "one_device"}
     for precision in PRECISIONS
     for jit in ("on", "off")
-} | {f"{count}-replicas": {"virtual_devices": count, "strategy": "mirrored", "jit": "off"} for count in (2, 4)}
+} | {"two-replicas": {"virtual_devices": 2, "strategy": "mirrored", "jit": "off"}}
 
 _GIB_OF_A_PROCESS = 5  # of host and of device
 
@@ -134,7 +134,7 @@ class Fleet:
 
     def arguments(self, case: str, folder: Path, **more) -> list[str]:
         """Flags of a run of one of `CASES`."""
-        own = {"checkpoint_every": self.scale.save_every, "data_dir": f"{folder}-data"}
+        own = {"checkpoint_every": self.scale.save_every, "log_every": 20, "data_dir": f"{folder}-data"}
         steps = more.pop("steps", self.scale.steps)
         return flags(self.images, folder, steps, **{**self.scale.networks, **own, **CASES[case], **more})
 
