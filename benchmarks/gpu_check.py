@@ -193,11 +193,10 @@ def check(parts: Sequence[str], out: Path, seconds: float, options: Options) -> 
     Returns:
       (what report.json holds, the exit status).
     """
-    started, ends, status, name = time.monotonic(), limits(parts, seconds), 0, parts[0]
-    results = {
-        "machine": machine(_ROOT, options.without_gpu),
-        "parts": {name: {"verdict": "not run"} for name in parts},
-    }
+    started, status, name = time.monotonic(), 0, parts[0]
+    ends = limits(parts, max(0.0, seconds - _GRACE_S))
+    results: dict[str, Any] = {"machine": machine(_ROOT, options.without_gpu)}
+    results["parts"] = {each: {"verdict": "not run"} for each in parts}
     try:
         for name in parts:
             left = ends[name] - (time.monotonic() - started)
@@ -206,7 +205,7 @@ def check(parts: Sequence[str], out: Path, seconds: float, options: Options) -> 
             print(f"  {result['verdict']}, {result['seconds']} s", flush=True)
             _write(out, results)
     except _StopError as stopped:
-        results["parts"][name]["verdict"] = "stopped"
+        results["parts"][name] = {"verdict": "stopped", "tests": read_tests(out / name / "tests.jsonl")}
         status = 128 + stopped.args[0]
     results["seconds"] = round(time.monotonic() - started, 1)
     _write(out, results)
