@@ -97,9 +97,9 @@ def _speed(folder: Path, options: Options) -> Sequence[str]:
 
 PARTS: Mapping[str, Part] = {
     "doctor": Part("pipeline.doctor", _doctor, 50, "doctor.json"),
-    "tests": Part("pytest", _pytest("gpu"), 190),
+    "tests": Part("pytest", _pytest("gpu"), 180),
     "first_step": Part("benchmarks.first_step", _first_step, 75, "first_step.json"),
-    "speed": Part("benchmarks.gpu", _speed, 155, "speed.json"),
+    "speed": Part("benchmarks.gpu", _speed, 165, "speed.json"),
     "kills": Part("pytest", _pytest("gpu_slow"), 540),
 }
 DEFAULT_PARTS = ("doctor", "tests", "first_step", "speed")
