@@ -95,7 +95,8 @@ def _in_short(result: Mapping[str, Any]) -> str:
         rest = ", 1 not ended" if "started" in outcomes else ""
         return f"{outcomes.count('passed')} of {len(outcomes)} tests passed{rest}"
     if result["verdict"] == "failed":
-        return f"status {result['status']}: {_cell(result['said'][-1] if result['said'] else 'it said nothing')}"
+        status = f"status {result['status']}: " if result["status"] else ""
+        return status + _cell(result["said"][-1] if result["said"] else "it said nothing")
     return ""
 
 

@@ -32,6 +32,15 @@ def test_each_part_is_there_and_knows_the_flags_that_it_is_given(name, tmp_path)
     assert bool(part.figures) == any("--json=" in each for each in part.arguments(tmp_path, ON_GPU))
 
 
+def test_a_first_step_that_takes_too_long_is_a_failure():
+    def told(cold, warm):
+        return gpu_check._waits({"cold": {"process_s": cold}, "warm": {"process_s": warm}})
+
+    assert told(45, 15) == ""
+    assert told(46.25, 15) == "cold 46.2 s (at most 45)"
+    assert told(46, 16) == "cold 46.0 s (at most 45); warm 16.0 s (at most 15)"
+
+
 def test_the_shares_fill_the_time():
     shares = [gpu_check.PARTS[name].share_s for name in gpu_check.DEFAULT_PARTS]
     assert sum(shares) <= 8 * 60 - 10
@@ -81,6 +90,7 @@ def parts(tmp_path, monkeypatch):
         "print('On this card:\\n\\n| a | b |\\n| --- | --- |\\n| 1 | 2 |')",
         "failing": "import sys; print('so far', flush=True); sys.exit('error: no such thing')",
         "stuck": stuck,
+        "slow": 'import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(\'{"images_per_s": 7, "slow": 1}\')',
         "silent": "",
     }
     for name, program in programs.items():
@@ -93,7 +103,8 @@ def parts(tmp_path, monkeypatch):
             f"part_{name}",
             lambda folder, options: [f"{folder}/figures.json"],
             1,
-            "figures.json" if name in ("good", "silent") else "",
+            "figures.json" if name in ("good", "slow", "silent") else "",
+            lambda figures: "too slow" if figures["images_per_s"] < 9 and "slow" in figures else "",
         )
         for name in programs
     }
@@ -109,11 +120,17 @@ def alive(pid):
 def test_what_fails_or_hangs_is_told_and_the_others_run(parts, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    results, status = gpu_check.check(["failing", "stuck", "silent", "good"], out, 5, ON_CPU)
+    results, status = gpu_check.check(["failing", "stuck", "silent", "slow", "good"], out, 8, ON_CPU)
     assert status == 1
     told = results["parts"]
     verdicts = {name: result["verdict"] for name, result in told.items()}
-    assert verdicts == {"failing": "failed", "stuck": "timed out", "silent": "failed", "good": "passed"}
+    assert verdicts == {
+        "failing": "failed",
+        "stuck": "timed out",
+        "silent": "failed",
+        "slow": "failed",
+        "good": "passed",
+    }
     assert told["good"]["figures"] == {"images_per_s": 7}
     assert told["failing"]["said"] == ["so far", "error: no such thing"]
     assert not alive(told["stuck"]["said"][0])
@@ -123,9 +140,10 @@ def test_what_fails_or_hangs_is_told_and_the_others_run(parts, tmp_path):
     for line in (
         "| failing | failed |",
         "status 1: error: no such thing",
+        "| too slow |",
         "| stuck | timed out |",
         "On this card:\n\n| a | b |\n| --- | --- |\n| 1 | 2 |",
-        "has written no figures into figures.json",
+        "it has written no figures into figures.json",
     ):
         assert line in text
 
