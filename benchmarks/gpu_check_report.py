@@ -13,7 +13,7 @@ from typing import Any
 
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "onnxruntime")
 _QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
-_LAST_LINES = 40  # of a part that failed without saying which of its tests did
+_LAST_LINES = 40  # of a part that has printed no table, or that failed without saying which of its tests did
 
 
 def machine(root: Path, without_gpu: bool) -> dict[str, Any]:
@@ -110,11 +110,15 @@ def _details(name: str, result: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {_cell(test)} | {told['outcome']}{message} | {took} |"
     said = result.get("said", ())
     tables = list(_tables(said)) if not tests else []
+    if said and not tests:
+        yield from ("", f"### {name}")
     if tables:
-        yield from ("", f"### {name}", "", *tables)
+        yield from ("", *tables)
     told_enough = any(test["outcome"] != "passed" for test in tests.values())
     if result["verdict"] in ("failed", "timed out") and not told_enough:
         yield from ("", f"The end of {name}.log:", "", "```", *said[-_LAST_LINES:], "```")
+    elif said and not tests and not tables:
+        yield from ("", "```", *said[-_LAST_LINES:], "```")
 
 
 def _tables(said: Sequence[str]) -> Iterator[str]:

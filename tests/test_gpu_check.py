@@ -194,6 +194,9 @@ def test_the_report_tells_of_each_test():
     ):
         assert line in text
     assert "| no | table |" not in text
+    said = {"verdict": "passed", "seconds": 30.0, "status": 0, "said": ["cold: 41 s", "warm: 12 s"]}
+    text = report({"machine": FACTS, "parts": {"first_step": said}})
+    assert text.endswith("| first_step | passed | 30 |  |\n\n### first_step\n\n```\ncold: 41 s\nwarm: 12 s\n```\n")
 
 
 def test_a_record_that_was_cut_off_is_left_out(tmp_path):
