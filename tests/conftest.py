@@ -21,6 +21,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--base_url", help="server that test_conformance.py tests, instead of starting one")
     parser.addoption("--model", help="model of that server; by default generator and sampler")
     parser.addoption("--brief", action="store_true", help="endurance tests repeat a fifth as often")
+    parser.addoption("--without_gpu", action="store_true", help="tests/gpu runs on the CPU, tiny, to test the tests")
+    parser.addoption("--gpu_out", help="folder for what tests/gpu has found, such as runs and bundles to compare")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hides GPUs from this process and those that it starts, if they are not wanted, before anything looks for them."""
+    if config.getoption("--without_gpu"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 
 @pytest.fixture

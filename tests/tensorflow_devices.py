@@ -1,4 +1,6 @@
-"""Four logical CPU devices, so that replicas can be tested without GPUs: imported before TensorFlow is used."""
+"""Four logical devices of the CPU, so that replicas can be tested without GPUs, and of a GPU: imported before
+TensorFlow is used.
+"""
 
 from pipeline.quiet_tensorflow import quiet_tensorflow
 
@@ -6,7 +8,7 @@ quiet_tensorflow()
 
 import tensorflow as tf  # noqa: E402
 
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
-)
+for kind, memory_limit in (("CPU", None), ("GPU", 2048)):
+    for device in tf.config.list_physical_devices(kind)[:1]:
+        tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration(memory_limit)] * 4)
 tf.config.list_logical_devices()  # from now on they stay, whatever a test asks for

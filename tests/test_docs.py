@@ -10,6 +10,7 @@ from absl import flags
 import benchmarks.edge
 import benchmarks.first_step
 import benchmarks.gpu
+import benchmarks.gpu_check
 import benchmarks.scaling
 import benchmarks.serving
 import benchmarks.train
@@ -42,6 +43,7 @@ COMMANDS = (
     benchmarks.edge,
     benchmarks.first_step,
     benchmarks.serving,
+    benchmarks.gpu_check,
 )
 DOCUMENTED = [command for command in COMMANDS if command not in (benchmarks.edge, benchmarks.serving)]
 

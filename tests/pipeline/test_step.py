@@ -94,13 +94,13 @@ TRAJECTORIES = {
 }
 
 
-def assert_same_trajectory(actual, expected, start):
-    """Compares (metrics of each call, weights) within rounding.
+def assert_same_trajectory(actual, expected, start, slack=1):
+    """Compares (metrics of each call, weights) within rounding, or so many times as far apart.
 
     Adam makes a whole step of any gradient, however small; so a network's difference is measured as a
     whole, against how far it moved from `start`.
     """
-    np.testing.assert_allclose(actual[0], expected[0], rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(actual[0], expected[0], rtol=2e-5 * slack, atol=1e-6 * slack)
     assert actual[1].keys() == expected[1].keys()
     for network in {name.partition("/")[0] for name in start}:
         names = [name for name in start if name.startswith(network + "/")]
@@ -108,7 +108,7 @@ def assert_same_trajectory(actual, expected, start):
             np.linalg.norm(np.concatenate([(actual[1][name] - other[name]).ravel() for name in names]))
             for other in (expected[1], start)
         )
-        assert apart <= 1e-3 * moved, f"network {network}: {apart} apart after moving by {moved}"
+        assert apart <= 1e-3 * slack * moved, f"network {network}: {apart} apart after moving by {moved}"
 
 
 @pytest.fixture
