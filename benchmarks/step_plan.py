@@ -117,7 +117,7 @@ def plan_step(config: Config, data: DataSpec, replicas: int = TRACED_REPLICAS, w
     step = TrainStep(
         config, strategy, trainee, updates, ResidentFeed(strategy, layout, images, np.zeros(2, np.int32), 0)
     )
-    graph = tf.function(step._step).get_concrete_function(tf.TensorSpec([])).graph
+    graph = tf.function(step._step).get_concrete_function(tf.TensorSpec([], tf.int64), tf.TensorSpec([])).graph
     operations = [op for op in _needed(graph) if not op.device or op.device.endswith("CPU:0")]
     position = {op: index for index, op in enumerate(operations)}
     return StepPlan(

@@ -144,7 +144,8 @@ class ResidentFeed:
 
     def _gather(self, step: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        indices = randomness.data_order(self.layout.positions(step, replica), self._num_examples, self._seed)
+        with tf.device("CPU:0"):  # where the shuffle's only kernel is
+            indices = randomness.data_order(self.layout.positions(step, replica), self._num_examples, self._seed)
         return tf.gather(images, indices), tf.gather(labels, indices)
 
 

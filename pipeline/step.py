@@ -100,8 +100,13 @@ class TrainStep:
         width = len(self.metric_names)
         totals, counts = tf.zeros([width]), tf.zeros([width])
         stops = tf.constant(0.0)
-        for _ in tf.range(num_steps):
-            values = self._strategy.experimental_local_results(self._step(stop))[0]
+        # Steps are counted on the host: before each, it would wait for the device, to see which one comes and whether.
+        with tf.device("CPU:0"):
+            first, count = tf.identity(self._trainee.step), tf.cast(num_steps, tf.int32)
+        for index in tf.range(count):
+            with tf.device("CPU:0"):
+                step = first + tf.cast(index, tf.int64)
+            values = self._strategy.experimental_local_results(self._step(step, stop))[0]
             stops += values[width]
             # Under loss scaling a step may overflow, which is no reason to stop: its update was left out.
             counted = tf.math.is_finite(values[:width]) | (self._config.precision != "mixed_float16")
@@ -109,8 +114,7 @@ class TrainStep:
             counts += tf.cast(counted, tf.float32)
         return totals / counts, stops > 0
 
-    def _step(self, stop: tf.Tensor) -> tf.Tensor:
-        step = tf.identity(self._trainee.step)
+    def _step(self, step: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
         images, labels = self._feed.next(step)
         noise = self._strategy.run(self._draw, args=(step,))
         values = self._strategy.run(self._compute, args=(step, images, labels, noise, stop))
@@ -223,7 +227,11 @@ class TrainStep:
             tape.watch(optimizer.variables)
             loss, metrics = update.loss(networks, batch)
             scaled = optimizer.scale_loss(tf.reduce_sum(loss) / count)
-        gradients = tape.gradient(scaled, optimizer.variables)
+        gradients = [
+            # Out of a branch they may come without their shapes.
+            tf.reshape(gradient, variable.shape)
+            for gradient, variable in zip(tape.gradient(scaled, optimizer.variables), optimizer.variables, strict=True)
+        ]
         return gradients, tf.stack([tf.reduce_sum(metrics[name]) / count for name in update.metrics])
 
     def _reduce(self, gradients: Sequence[tf.Tensor], figures: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:

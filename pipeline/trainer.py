@@ -242,7 +242,8 @@ def _steps_until_next_event(config: Config, step: int) -> int:
     every = (config.log_every, config.preview_every, config.checkpoint_every, config.eval_every)
     intervals = [each for each in every if each]
     ahead = [boundary - step for boundary in (config.steps, *(config.profile_range() or ())) if boundary > step]
-    return min(config.steps_per_call, *ahead, *(each - step % each for each in intervals))
+    most = config.steps_per_call - step % config.steps_per_call
+    return min(most, *ahead, *(each - step % each for each in intervals))
 
 
 def _together(what: str, peers: Peers | None, watchdog: Watchdog, facts: Mapping[str, str] | None = None) -> None:

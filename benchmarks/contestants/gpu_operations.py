@@ -48,7 +48,7 @@ def operations(networks: str, batch_size: int, image_shape: tuple[int, int, int]
     with strategy.scope():
         trainee = build_trainee(config, DataSpec("none", "", image_shape, (), 1))
     step = TrainStep(config, strategy, trainee, updates, feed)
-    graph = tf.function(step._step).get_concrete_function(tf.TensorSpec([])).graph
+    graph = tf.function(step._step).get_concrete_function(tf.TensorSpec([], tf.int64), tf.TensorSpec([])).graph
     return sum(_cost(operation) for operation in _needed(graph))
 
 

@@ -20,8 +20,8 @@ class SpectralNormalization(layers.Wrapper):
             shape=[1, self.layer.kernel.shape[-1]],
             initializer=keras.initializers.RandomNormal(stddev=1.0),
             trainable=False,
-            # All replicas compute the same from the same kernel.
-            aggregation="only_first_replica",
+            # All replicas compute the same from the same kernel, so that each may assign it to its own copy.
+            aggregation="none",
             name="u",
         )
 

@@ -88,6 +88,16 @@ TRAJECTORIES = {
     "mlp-infogan-spectral": Config(
         model="mlp", objective="nsgan", categories=3, codes=2, spectral_norm=True, batch_size=16
     ),
+    "mlp-nsgan-projection-spectral-lazy": Config(
+        model="mlp",
+        objective="nsgan",
+        conditional=True,
+        conditioning="projection",
+        spectral_norm=True,
+        r1=1.0,
+        penalty_every=2,
+        batch_size=16,
+    ),
     "resnet-r3gan": Config(model="resnet", objective="r3gan", batch_size=16),
     "mlp-vae": Config(model="mlp", objective="vae", batch_size=16, lr_warmup_images=100),
     "mlp-autoencoder": Config(model="mlp", objective="autoencoder", batch_size=16),

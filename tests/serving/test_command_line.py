@@ -11,6 +11,7 @@ from tests.processes import ROOT
 WORK = """
 import signal, sys, time
 from serving import command_line
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 if "ignored" in sys.argv:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 with command_line.told_to_stop():
