@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds options, which pytest finds early enough only in this file; test_conformance.py takes the first two."""
     parser.addoption("--base_url", help="server that test_conformance.py tests, instead of starting one")
     parser.addoption("--model", help="model of that server; by default generator and sampler")
-    parser.addoption("--brief", action="store_true", help="endurance tests repeat a fifth as often")
+    parser.addoption("--brief", action="store_true", help="endurance tests repeat, and large tables try, a fifth")
     parser.addoption("--without_gpu", action="store_true", help="tests/gpu runs on the CPU, tiny, to test the tests")
     parser.addoption("--gpu_out", help="folder for what tests/gpu has found, such as runs and bundles to compare")
 
@@ -29,6 +29,19 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hides GPUs from this process and those that it starts, if they are not wanted, before anything looks for them."""
     if config.getoption("--without_gpu"):
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out most cases of slow tests that have many, if that is wanted."""
+    if not config.getoption("--brief"):
+        return
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("slow"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out = {item for each in cases.values() if len(each) > 5 for place, item in enumerate(each) if place % 5}
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture
