@@ -99,7 +99,14 @@ def test_what_takes_longer_to_compile_than_it_can_win_is_not_compiled(race):
     assert race(0.01, 0.005, steps_left=50_000, convolutions=200)[1]
 
 
-@pytest.mark.parametrize("error", [tf.errors.UnimplementedError(None, None, "no such kernel"), ValueError("no")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        tf.errors.UnimplementedError(None, None, "no such kernel"),
+        tf.errors.ResourceExhaustedError(None, None, "no memory"),
+        ValueError("no"),
+    ],
+)
 def test_what_xla_cannot_compile_runs_without_it(race, error):
     step, with_xla, sentence, built = race(0.1, 0.05, error=error)
     assert step is built[0]

@@ -11,7 +11,6 @@ from pipeline import compare, evaluate, trainer
 from pipeline.config import Config
 from pipeline.errors import MISTAKE, MirageError
 from pipeline.evaluation import Evaluation
-from pipeline.jit import measure_jit
 from pipeline.out_of_memory import out_of_memory, ran_out
 from pipeline.preview import Preview
 from pipeline.recorder import writing
@@ -134,19 +133,6 @@ def test_evaluations_name_their_own_remedies(module, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert error.startswith("error: out of memory while evaluating (Unable to allocate 9 GiB): lower --num_samples")
     assert error.count("\n") == 1
-
-
-def test_of_the_two_sides_that_are_timed_xla_may_run_out():
-    class Trainee:
-        def state(self):
-            return {}
-
-    def build(jit):
-        return raising(exhausted()) if jit else lambda count, stop: (tf.zeros([1]),)
-
-    faster, sentence = measure_jit(Trainee(), build, lambda count: count)
-    assert not faster
-    assert "OOM" in sentence
 
 
 def test_tensorflow_really_runs_out(image_folder, tmp_path):
