@@ -210,7 +210,7 @@ class Fleet:
         return self.run(folder, "pipeline", *self.arguments("float32-plain", folder, steps=2), "--nodeterministic")
 
     def _short_of_memory(self, _: str, folder: Path) -> Run:
-        own = {"dataset": "mnist5k", "batch_size": 512 if self.gpu else 4, "checkpoint_every": 2, "steps_per_call": 1}
+        own = {"dataset": "mnist5k", "batch_size": 2048 if self.gpu else 4, "checkpoint_every": 2, "steps_per_call": 1}
         return self.run(folder, "tests.gpu.short_of_memory", *self.arguments("float32-plain", folder, steps=4, **own))
 
     def _export(self, network: str, folder: Path, **environment) -> Run:
