@@ -183,8 +183,7 @@ class _Runner:
         try:
             yield
         except WorkerError as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            self.row["error"] = (lines[0] if "no answer" in lines[0] else lines[-1])[:300]
+            self.row["error"] = error.reason
             say(f"{self._name} failed:\n{error}")
             self.close()  # so that it leaves its memory to the others
 

@@ -234,6 +234,26 @@ def test_unknown_cards_have_no_peak():
         assert gpu_card.peak(unknown, "float32") is None
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("gpu_ours gave no answer within 120 s:\nValueError: x", "gpu_ours gave no answer within 120 s:"),
+        ("gpu_ours failed:\nTensorFlow sees no GPU.\n", "TensorFlow sees no GPU."),
+        (
+            "a failed:\nTraceback:\n  x()\nKeyError: 'a'\nDuring it:\nRuntimeError: no C compiler\n\nSet X=1\n",
+            "RuntimeError: no C compiler",
+        ),
+        (
+            "a failed:\ntf.errors.InternalError: Graph execution error:\n\n  OOM at 7\nat b.py",
+            "tf.errors.InternalError: Graph execution error: OOM at 7",
+        ),
+        ("a failed:", "a failed:"),
+    ],
+)
+def test_why_a_side_failed_is_one_line(said, reason):
+    assert WorkerError(said).reason == reason
+
+
 def test_the_steps_of_a_round_are_found_when_nobody_compiles_any_more(monkeypatch):
     calls = []
 
