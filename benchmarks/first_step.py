@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +42,8 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def measure(
     model: str, size: int, channels: int, batch_size: int, precision: str = "float32", timeout_s: int = 600
-) -> dict[str, dict[str, float]]:
-    """Trains one step with XLA, twice.
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Trains one step with XLA, twice; each time is known when it has been measured, should the rest be stopped.
 
     Args:
       model: network pair.
@@ -53,8 +53,8 @@ def measure(
       precision: what the networks compute in.
       timeout_s: longest time that a process may take.
 
-    Returns:
-      For "cold" and "warm": `process_s` from the start of the process, `first_step_s` and `compiling_s` as the run
+    Yields:
+      "cold", then "warm", with `process_s` from the start of the process, `first_step_s` and `compiling_s` as the run
       told them.
 
     Raises:
@@ -70,10 +70,8 @@ def measure(
         command = [sys.executable, "-m", "pipeline", f"--dataset=folder:{images}", f"--data_dir={folder}/data"]
         command += [f"--model={model}", f"--batch_size={batch_size}", f"--precision={precision}", "--jit=on"]
         command += ["--steps=1", "--strategy=one_device"]
-        return {
-            name: _time([*command, f"--run_dir={folder}/{name}"], Path(folder, "data"), timeout_s)
-            for name in ("cold", "warm")
-        }
+        for name in ("cold", "warm"):
+            yield name, _time([*command, f"--run_dir={folder}/{name}"], Path(folder, "data"), timeout_s)
 
 
 def _time(command: list[str], data_dir: Path, timeout_s: int) -> dict[str, float]:
@@ -105,16 +103,17 @@ def main(argv: Sequence[str]) -> int:
         return 1
     names = ("model", "image_size", "channels", "batch_size", "precision")
     what = {name: values[name].value for name in names}
+    figures = {}
+    title = f"{values.model} {values.image_size} px, batch {values.batch_size}, {values.precision}"
     try:
-        figures = measure(*what.values(), values.timeout_s)
+        for name, each in measure(*what.values(), values.timeout_s):
+            figures[name] = each
+            compiling = f"{each['compiling_s']:.1f} s of it compiling"
+            seconds = f"first step {each['process_s']:.1f} s after the start of the process"
+            print(f"{title}, {name}: {seconds}, {compiling}", flush=True)
     except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for name, each in figures.items():
-        print(
-            f"{values.model} {values.image_size} px, batch {values.batch_size}, {values.precision}, {name}: first step "
-            f"{each['process_s']:.1f} s after the start of the process, {each['compiling_s']:.1f} s of it compiling"
-        )
     if values.json:
         write_file(Path(values.json), (json.dumps({**what, **figures}, indent=2) + "\n").encode())
     return 0

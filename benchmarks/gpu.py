@@ -149,7 +149,7 @@ def compare(networks: Sequence[str], peers_python: str, timeout_s: float) -> lis
                 rows[-1]["differences"] = facts
                 say(f"{name}: differs from PyTorch by at most {max(facts.values()):.1e}")
             except WorkerError as error:
-                rows[-1]["error"] = str(error).strip().splitlines()[-1][:300]
+                rows[-1]["error"] = error.reason
                 say(f"{name} can't be compared: {error}")
     return rows
 
@@ -192,7 +192,7 @@ def _counted(cases: Sequence[Case], timeout_s: float) -> tuple[dict[tuple[str, t
         return count_operations(cases, timeout_s), ""
     except WorkerError as error:
         say(f"the operations can't be counted: {error}")
-        return {}, str(error).strip().splitlines()[-1][:300]
+        return {}, error.reason
 
 
 def _rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -140,18 +140,23 @@ class _Runner:
         self._start_worker = functools.partial(Worker, contestant, work, python, settings.timeout_s)
 
     def prepare(self) -> None:
-        """Starts the process, has it compile, and finds out how many steps make a round."""
+        """Starts the process, and has it compile."""
         start = time.perf_counter()
         with self._failing():
             self.worker = self._stack.enter_context(self._start_worker())
             self.worker.parameters()
             self.worker.seconds(_STEPS)
             self.row["start_s"] = round(time.perf_counter() - start, 1)
-            per_call = min(self.worker.seconds(_STEPS) for _ in range(2))
-            self._steps = _STEPS * max(1, round(self._settings.round_s / per_call))
             self.row |= self.worker.facts()  # from now on it watches the memory of training alone
             compiled = f"compiled in {self.row['compile_s']:.1f} s, "
             say(f"{self._name}: {compiled}ready after {self.row['start_s']:.0f} s")
+
+    def settle(self) -> None:
+        """Finds out how many steps make a round; while others compile, it would seem too slow."""
+        if not self.row["error"]:
+            with self._failing():
+                per_call = min(self.worker.seconds(_STEPS) for _ in range(2))
+                self._steps = _STEPS * max(1, round(self._settings.round_s / per_call))
 
     def round(self) -> None:
         """Trains a round."""
@@ -178,8 +183,7 @@ class _Runner:
         try:
             yield
         except WorkerError as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            self.row["error"] = (lines[0] if "no answer" in lines[0] else lines[-1])[:300]
+            self.row["error"] = error.reason
             say(f"{self._name} failed:\n{error}")
             self.close()  # so that it leaves its memory to the others
 
@@ -216,6 +220,8 @@ def race(entries: Iterable[Entry], settings: Settings) -> list[dict[str, Any]]:
             stack.callback(runners[-1].close)
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         list(pool.map(_Runner.prepare, runners))
+        for runner in runners:
+            runner.settle()
         for _ in range(settings.rounds):
             for runner in runners:
                 runner.round()

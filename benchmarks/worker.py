@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import json
 import os
+import re
 import select
 import shlex
 import subprocess
@@ -84,6 +85,16 @@ class _PipedRounds:
 
 class WorkerError(Exception):
     """A contestant that failed; the message holds what it printed last."""
+
+    @property
+    def reason(self) -> str:
+        """One line of the message: the last exception, without the advice that libraries print behind it."""
+        lines = [line.strip() for line in str(self).splitlines() if line.strip()]
+        if "no answer" in lines[0]:
+            return lines[0][:300]
+        told = [index for index, line in enumerate(lines) if re.match(r"[\w.]+(Error|Exception)\b.*: ?", line)]
+        found = lines[told[-1] :] if told else lines[-1:]
+        return " ".join(found[: 2 if found[0].endswith(":") else 1])[:300]
 
 
 def command_of(python: str) -> list[str]:

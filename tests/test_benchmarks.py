@@ -234,6 +234,62 @@ def test_unknown_cards_have_no_peak():
         assert gpu_card.peak(unknown, "float32") is None
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("gpu_ours gave no answer within 120 s:\nValueError: x", "gpu_ours gave no answer within 120 s:"),
+        ("gpu_ours failed:\nTensorFlow sees no GPU.\n", "TensorFlow sees no GPU."),
+        (
+            "a failed:\nTraceback:\n  x()\nKeyError: 'a'\nDuring it:\nRuntimeError: no C compiler\n\nSet X=1\n",
+            "RuntimeError: no C compiler",
+        ),
+        (
+            "a failed:\ntf.errors.InternalError: Graph execution error:\n\n  OOM at 7\nat b.py",
+            "tf.errors.InternalError: Graph execution error: OOM at 7",
+        ),
+        ("a failed:", "a failed:"),
+    ],
+)
+def test_why_a_side_failed_is_one_line(said, reason):
+    assert WorkerError(said).reason == reason
+
+
+def test_the_steps_of_a_round_are_found_when_nobody_compiles_any_more(monkeypatch):
+    calls = []
+
+    class Alone:
+        """Says when it is asked to train."""
+
+        def __init__(self, contestant, work, python, timeout_s):
+            self.name, self.pid = contestant, 1
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            pass
+
+        def parameters(self):
+            return {}
+
+        def facts(self):
+            return {"compile_s": 1.0}
+
+        def seconds(self, steps):
+            calls.append((self.name, steps))
+            return 4.0 if len(calls) <= 2 else 0.1
+
+    monkeypatch.setattr(gpu_race, "Worker", Alone)
+    monkeypatch.setattr(gpu_race, "process_mib", lambda pid: None)
+    case = gpu_race.Case("dcgan", 16, 3, 4)
+    sides = [side for side in gpu_race.SIDES if side.name in ("Mirage", "PyTorch eager")]
+    settings = gpu_race.Settings("cpu", "", 1, 1.0, 1, 120, {case.image_shape: ""})
+    rows = gpu_race.race([gpu_race.Entry(case, "tf32", side) for side in sides], settings)
+    assert [name for name, _ in calls[:2]] == ["gpu_ours", "gpu_pytorch"]
+    assert [steps for _, steps in calls] == [20] * 6 + [200] * 2
+    assert [row["images_per_s"] for row in rows] == [8000.0] * 2
+
+
 def test_the_gpu_report_shows_every_figure():
     row = {"networks": "dcgan", "image_size": 64, "channels": 3, "batch_size": 256, "devices": 0, "precision": "tf32"}
     row |= {"card": "NVIDIA H200", "compile_s": 12.3, "start_s": 23.4, "memory_mib": 3456.0, "process_mib": 4567.0}

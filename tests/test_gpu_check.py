@@ -14,6 +14,7 @@ from absl import flags
 
 from benchmarks import gpu_check
 from benchmarks.gpu_check_report import read_tests, report
+from tests.gpu import fleet
 from tests.processes import ROOT, wait_for
 
 ON_GPU, ON_CPU = (gpu_check.Options(without_gpu, "env python3") for without_gpu in (False, True))
@@ -78,6 +79,24 @@ def test_pytest_collects_the_tests_and_without_a_gpu_they_fail(tmp_path):
     assert "skipped" not in refusal
     (name,) = read_tests(tmp_path / "tests.jsonl")
     assert "twenty" in name
+
+
+def test_another_package_of_this_name_hides_no_tests(tmp_path):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "__init__.py").touch()
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    command = [sys.executable, "-P", "-c", "import tests.gpu.fleet, tests; print(*tests.__path__)"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == f"{ROOT / 'tests'}\n", done.stderr
+
+
+def test_no_more_processes_are_started_than_control_groups_grant(monkeypatch):
+    monkeypatch.setattr(fleet.os, "sched_getaffinity", lambda _: range(64))
+    monkeypatch.setattr(fleet.os, "sysconf", lambda _: 2**20)  # 2^40 bytes
+    for quota, limit, number in ((None, None, 64), (2.5, None, 2), (0.5, None, 1), (None, 17 * 2**30, 3)):
+        monkeypatch.setattr(fleet, "cpu_quota", lambda quota=quota: quota)
+        monkeypatch.setattr(fleet, "memory_limit", lambda limit=limit: limit)
+        assert fleet.at_once(gpu=False) == number
 
 
 @pytest.fixture

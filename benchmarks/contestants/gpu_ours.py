@@ -43,6 +43,10 @@ def run(work: Work, rounds: Rounds) -> None:
     device = work.options["device"]
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    from pipeline import compilation
+
+    config = _config(work, device)
+    compilation.prepare(config)  # as `python -m pipeline` does, before TensorFlow is imported
     import tensorflow as tf
 
     from benchmarks.contestants.ours import Gate, train_gated
@@ -52,7 +56,6 @@ def run(work: Work, rounds: Rounds) -> None:
 
     if device == "gpu" and not tf.config.list_physical_devices("GPU"):
         raise SystemExit("TensorFlow sees no GPU; python -m pipeline.doctor says why.")
-    config = _config(work, device)
     images = np.load(work.images)
     spec = DataSpec("random", "", images.shape[1:], (), len(images))
     trainer.load = lambda config: Dataset(spec, images, np.zeros(len(images), np.int32))

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipeline.diagnosis.machine import cpu_quota, memory_limit
 from tests.pipeline.test_endurance import flags
 from tests.processes import ENVIRONMENT, ROOT, last_checkpoint, saved
 
@@ -209,7 +210,7 @@ class Fleet:
         return self.run(folder, "pipeline", *self.arguments("float32-plain", folder, steps=2), "--nodeterministic")
 
     def _short_of_memory(self, _: str, folder: Path) -> Run:
-        own = {"dataset": "mnist5k", "batch_size": 512 if self.gpu else 4, "checkpoint_every": 2, "steps_per_call": 1}
+        own = {"dataset": "mnist5k", "batch_size": 2048 if self.gpu else 4, "checkpoint_every": 2, "steps_per_call": 1}
         return self.run(folder, "tests.gpu.short_of_memory", *self.arguments("float32-plain", folder, steps=4, **own))
 
     def _export(self, network: str, folder: Path, **environment) -> Run:
@@ -229,13 +230,13 @@ class Fleet:
 
 def at_once(gpu: bool) -> int:
     """Number of processes that find room on this machine."""
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    room = [host]
+    room = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *filter(None, [memory_limit()])]
+    cores = [len(os.sched_getaffinity(0)), *filter(None, [cpu_quota()])]
     if gpu:
         from pipeline.gpu_memory import gpu_memory
 
         room += [each.free for each in gpu_memory()[:1]]
-    return max(1, min(len(os.sched_getaffinity(0)), min(room) // (_GIB_OF_A_PROCESS * 2**30)))
+    return max(1, min(int(min(cores)), min(room) // (_GIB_OF_A_PROCESS * 2**30)))
 
 
 def difference(a: Path, b: Path) -> str:

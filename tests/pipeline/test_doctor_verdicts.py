@@ -96,6 +96,12 @@ def test_an_import_that_fails_for_want_of_avx_says_so():
     assert trials(facts) == []
 
 
+def test_an_import_that_fails_for_want_of_a_module_says_which_to_install():
+    failure = "it ended with status 1: ModuleNotFoundError: No module named 'requests'"
+    facts = change(PLAIN, tensorflow=dataclasses.asdict(TensorFlow(failure=failure)))
+    assert verdicts(facts)["tensorflow"].do.endswith("-m pip install requests")
+
+
 @pytest.mark.parametrize(
     ("says", "parts"),
     [

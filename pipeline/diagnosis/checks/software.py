@@ -103,6 +103,8 @@ def _tensorflow(facts: Facts) -> list[Finding]:
 
 
 def _import_remedy(facts: Facts) -> str:
+    if module := re.search(r"No module named '(?!tensorflow')(\w+)'", facts.tensorflow.failure):
+        return f"install what it lacks, such as: {pip(facts.software, f'install {module[1]}')}"
     machine = facts.machine
     if machine.architecture == "x86_64" and machine.instructions and "avx" not in machine.instructions:
         return "use another machine: this processor has no AVX, which TensorFlow's builds need"
