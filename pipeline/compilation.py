@@ -112,9 +112,11 @@ def _set_up(config: Config) -> KeptCode:
         if re.search(r'["\\\n]|\s\s', str(folder)):
             return KeptCode(None, f"not kept, as XLA takes no folder with such a name: {printable(str(folder))}")
         writable = _make_ready(folder)
+        if gpus and writable:
+            folder.mkdir(parents=True, exist_ok=True)  # XLA makes no folder whose parent is missing
     except (OSError, MirageError) as error:
         return KeptCode(None, f"not kept ({str(error).rstrip('.')})")
-    if gpus:
+    if gpus and writable:  # what XLA can't write fails a compilation
         # Of use where XLA times kernels to choose among them, which it does with --nodeterministic.
         add_xla_flags(f'--xla_gpu_per_fusion_autotune_cache_dir="{folder}"')
     add_xla_flags(f'{_DIRECTORY}="{folder}"', f"{_READ_ONLY}={str(not writable).lower()}", variable="TF_XLA_FLAGS")

@@ -68,6 +68,15 @@ def test_on_gpus_all_cores_compile_and_what_was_timed_is_kept(tmp_path, monkeypa
         "--xla_gpu_enable_llvm_module_compilation_parallelism=true "
         f'--xla_gpu_per_fusion_autotune_cache_dir="{kept.folder}"'
     )
+    assert list(kept.folder.iterdir()) == []  # XLA makes no folder whose parent is missing
+
+
+def test_what_gpus_timed_is_not_kept_where_nothing_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(compilation, "_gpus", lambda: ["NVIDIA H200, driver 13000"])
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1 << 40, 1 << 40, 1 << 20))
+    prepare(Config(data_dir=str(tmp_path)))
+    assert "autotune" not in os.environ["XLA_FLAGS"]
 
 
 def test_what_the_user_has_set_stays(tmp_path, monkeypatch):
