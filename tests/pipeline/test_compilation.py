@@ -167,6 +167,25 @@ def test_code_that_may_be_why_a_compilation_failed_is_forgotten(tmp_path):
     kept.forget()
     assert programs(kept) == []
     KeptCode(None).forget()
+    assert again(Config(data_dir=str(tmp_path))).folder == kept.folder  # this process had compiled it
+
+
+def test_what_an_earlier_process_kept_fails_once_only(tmp_path):
+    config = Config(data_dir=str(tmp_path))
+    kept = made(prepare(config))
+    (kept.folder / "a.pb").write_bytes(b"a")
+    kept.seal()
+    again(config).forget(for_good=False)  # the disk is full
+    assert again(config).folder == kept.folder
+    (kept.folder / "a.pb").write_bytes(b"a")
+    kept.seal()
+    again(config).forget()
+    assert not (kept.folder / "a.pb").exists()
+    refused = again(config)
+    assert (refused.folder, os.environ["TF_XLA_FLAGS"]) == (None, "")
+    assert refused.described() == f"not kept, as TensorFlow failed with what was; to try again, remove {kept.folder}"
+    shutil.rmtree(kept.folder)
+    assert again(config).folder == kept.folder
 
 
 @pytest.mark.parametrize("name", ['with "quotes"', "two  blanks", "back\\slash"])
