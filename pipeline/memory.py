@@ -108,7 +108,7 @@ def estimate(config: Config, data: DataSpec, replicas: int) -> tuple[dict[str, i
     gradients = max(_bytes(optimizer.variables) for optimizer in trainee.optimizers.values())
     weights = _bytes(variable.value for network in trainee.networks.values() for variable in network.variables)
     resident = data.num_bytes <= config.device_data_mb * _MIB
-    images = data.num_bytes + 4 * data.num_examples if resident else _STREAMED_BATCHES * inputs * config.accumulate // 5
+    images = data.num_bytes + 8 * data.num_examples if resident else _STREAMED_BATCHES * inputs * config.accumulate // 5
     how = "resident" if resident else "streamed"
     return {
         "weights": weights,

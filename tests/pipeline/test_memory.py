@@ -114,7 +114,7 @@ def test_state_and_data_are_exact(changes):
         for part in {name.split(".")[1] for name in sizes if name.startswith("optimizer.")}
     )
     assert rows["gradients"] == largest
-    assert rows["data set, resident"] == np.zeros((1000, 16, 16, 1), np.uint8).nbytes + np.zeros(1000, np.int32).nbytes
+    assert rows["data set, resident"] == np.zeros((1000, 16, 16, 1), np.uint8).nbytes + np.zeros(1000, np.int64).nbytes
     assert rows["activations"] >= 0  # none where gradients are applied, and freed, as they come
 
 
