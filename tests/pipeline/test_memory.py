@@ -133,6 +133,8 @@ def test_streamed_data_need_a_few_batches_only():
     assert rows["data set, streamed"] == 3 * 16 * 16 * 16
     unknown, _ = memory.estimate(SMALL, dataclasses.replace(DIGITS, num_examples=0), 1)
     assert unknown["data set, not prepared yet"] == 0
+    text = memory.table(unknown, SMALL, memory.Devices("GPU", 1, 1, 6000 * MIB))
+    assert text.endswith("\nWithout the data set it fits: 6,000 MiB of a GPU are free.")
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
