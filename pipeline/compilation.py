@@ -31,6 +31,7 @@ from pipeline.xla_flags import add_xla_flags
 _FOLDER = "compiled"
 _SUFFIXES = (".pb", ".textproto")  # programs, and what XLA found in timing kernels
 _SUM = ".sha256"
+_UNUSABLE = "unusable"  # a file that stands where TensorFlow couldn't use what an earlier process had kept
 _DIRECTORY, _READ_ONLY = "--tf_xla_persistent_cache_directory", "--tf_xla_persistent_cache_read_only"
 # A program takes a few MB. What one process compiles shall fit for sure, as TensorFlow fails where it doesn't.
 _LEAST_FREE_BYTES, _MOST_BYTES = 1 << 28, 1 << 29
@@ -67,10 +68,20 @@ class KeptCode:
                 if not _sum_of(path).exists():
                     write_file(_sum_of(path), _digest(path))
 
-    def forget(self) -> None:
-        """Removes what is kept for this version and machine, which may be why a compilation has failed."""
+    def forget(self, *, for_good: bool = True) -> None:
+        """Removes what is kept for this version and machine, which may be why a compilation has failed.
+
+        Args:
+          for_good: whether nothing is kept there any more, if an earlier process had kept something: it would fail
+            each time that it is found.
+        """
+        if self.folder is None or not self.writable:
+            return
         with contextlib.suppress(OSError):
-            for path in _programs(self.folder) if self.folder is not None and self.writable else ():
+            programs = _programs(self.folder)
+            if for_good and any(_sum_of(path).exists() for path in programs):
+                (self.folder / _UNUSABLE).touch()
+            for path in programs:
                 path.unlink(missing_ok=True)
 
 
@@ -111,10 +122,14 @@ def _set_up(config: Config) -> KeptCode:
         folder = cache_folder(config.data_dir).absolute() / _FOLDER / _key(config, gpus)
         if re.search(r'["\\\n]|\s\s', str(folder)):
             return KeptCode(None, f"not kept, as XLA takes no folder with such a name: {printable(str(folder))}")
+        if (folder / _UNUSABLE).exists():
+            return KeptCode(None, f"not kept, as TensorFlow failed with what was; to try again, remove {folder}")
         writable = _make_ready(folder)
+        if gpus and writable:
+            folder.mkdir(parents=True, exist_ok=True)  # XLA makes no folder whose parent is missing
     except (OSError, MirageError) as error:
         return KeptCode(None, f"not kept ({str(error).rstrip('.')})")
-    if gpus:
+    if gpus and writable:  # what XLA can't write fails a compilation
         # Of use where XLA times kernels to choose among them, which it does with --nodeterministic.
         add_xla_flags(f'--xla_gpu_per_fusion_autotune_cache_dir="{folder}"')
     add_xla_flags(f'{_DIRECTORY}="{folder}"', f"{_READ_ONLY}={str(not writable).lower()}", variable="TF_XLA_FLAGS")
@@ -205,7 +220,8 @@ def _prune(compiled: Path) -> None:
     files = [(path.stat(), path) for path in compiled.glob("*/*") if path.is_file()]
     total = sum(status.st_size for status, _ in files)
     for status, path in sorted(files, key=lambda each: each[0].st_mtime):
-        unfinished = path.suffix not in (*_SUFFIXES, _SUM) and time.time() - status.st_mtime > _DAY_S
+        lasting = path.suffix in (*_SUFFIXES, _SUM) or path.name == _UNUSABLE
+        unfinished = not lasting and time.time() - status.st_mtime > _DAY_S
         if total > _MOST_BYTES or unfinished:
             path.unlink(missing_ok=True)
             total -= status.st_size

@@ -132,7 +132,8 @@ class ResidentFeed:
         self._seed = seed
         self._num_examples = len(images)
         self._images = _on_each_device(strategy, images)
-        self._labels = _on_each_device(strategy, labels)
+        # TensorFlow keeps int32 on the host, also for a GPU, which would be sent all labels in each step.
+        self._labels = _on_each_device(strategy, labels.astype(np.int64))
 
     def next(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Feed`."""
@@ -146,7 +147,7 @@ class ResidentFeed:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         with tf.device("CPU:0"):  # where the shuffle's only kernel is
             indices = randomness.data_order(self.layout.positions(step, replica), self._num_examples, self._seed)
-        return tf.gather(images, indices), tf.gather(labels, indices)
+        return tf.gather(images, indices), tf.cast(tf.gather(labels, indices), tf.int32)
 
 
 def _on_each_device(strategy: tf.distribute.Strategy, values: np.ndarray) -> tf.Tensor:

@@ -11,6 +11,7 @@ from tensorflow.python.framework import ops
 
 from pipeline.compilation import KeptCode
 from pipeline.errors import MirageError
+from pipeline.out_of_memory import ran_out
 from pipeline.step import TrainStep
 
 # Functions that TensorFlow traces are numbered through. From a round number on, the same program has the same names in
@@ -68,7 +69,8 @@ class FirstStep:
                 means, stopping = step(num_steps, stop)
                 stopping.numpy()
             except tf.errors.OpError as error:
-                self._failed(error)
+                if compiles and not ran_out(error):
+                    self._failed(error)
                 raise
         if compiles:
             self._compiled = True
@@ -77,8 +79,9 @@ class FirstStep:
         return means, stopping
 
     def _failed(self, error: tf.errors.OpError) -> None:
-        self._kept.forget()
-        if self._kept.folder is not None and str(self._kept.folder) in error.message:
+        unwritten = self._kept.folder is not None and str(self._kept.folder) in error.message
+        self._kept.forget(for_good=not unwritten)
+        if unwritten:
             reason = next(line for line in error.message.splitlines() if str(self._kept.folder) in line)
             reason = reason.rpartition(";")[2].strip()[:200]  # behind the file's name
             raise MirageError(

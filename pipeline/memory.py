@@ -25,6 +25,7 @@ _MIB = 2**20
 # on the CPU the process itself. Allowances, as that depends on versions and cards.
 _LIBRARIES = {"GPU": 1024 * _MIB, "CPU": 768 * _MIB}
 _STREAMED_BATCHES = 3  # one that is used, two that are read ahead
+_UNKNOWN_DATA = "data set, not prepared yet"
 # Of micro-batches that are traced one by one.
 _MOST_PARTS = 2
 
@@ -108,7 +109,7 @@ def estimate(config: Config, data: DataSpec, replicas: int) -> tuple[dict[str, i
     gradients = max(_bytes(optimizer.variables) for optimizer in trainee.optimizers.values())
     weights = _bytes(variable.value for network in trainee.networks.values() for variable in network.variables)
     resident = data.num_bytes <= config.device_data_mb * _MIB
-    images = data.num_bytes + 4 * data.num_examples if resident else _STREAMED_BATCHES * inputs * config.accumulate // 5
+    images = data.num_bytes + 8 * data.num_examples if resident else _STREAMED_BATCHES * inputs * config.accumulate // 5
     how = "resident" if resident else "streamed"
     return {
         "weights": weights,
@@ -116,7 +117,7 @@ def estimate(config: Config, data: DataSpec, replicas: int) -> tuple[dict[str, i
         **({"moving average": _bytes(v.value for v in trainee.ema.variables)} if trainee.ema is not None else {}),
         "gradients": gradients,
         "activations": max(working - gradients, 0),
-        f"data set, {how if data.num_examples else 'not prepared yet'}": images,
+        f"data set, {how}" if data.num_examples else _UNKNOWN_DATA: images,
     }, trainee
 
 
@@ -144,7 +145,8 @@ def table(rows: dict[str, int], config: Config, devices: Devices) -> str:
         return "\n".join([*lines, f"How much of {where} is free isn't known."])
     free = f"{devices.free / _MIB:,.0f} MiB of {where} are free"
     if total <= devices.free:
-        return "\n".join([*lines, f"It fits: {free}."])
+        fits = "Without the data set it fits" if _UNKNOWN_DATA in rows else "It fits"
+        return "\n".join([*lines, f"{fits}: {free}."])
     return "\n".join([*lines, f"It does not fit: {free}. {_advice(rows, config, devices)}"])
 
 

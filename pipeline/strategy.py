@@ -93,7 +93,10 @@ def from_chief(strategy: tf.distribute.Strategy, values: tf.Tensor) -> tf.Tensor
         def replica() -> tf.Tensor:
             context = tf.distribute.get_replica_context()
             first = tf.equal(context.replica_id_in_sync_group, 0)
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.where(first, values, tf.zeros_like(values)))
+            # On GPUs TensorFlow's kernels add int32 on the host, where a ring over their memory would not find it.
+            wide = tf.cast(values, tf.int64)
+            total = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.where(first, wide, tf.zeros_like(wide)))
+            return tf.cast(total, values.dtype)
 
         return strategy.run(replica)
 

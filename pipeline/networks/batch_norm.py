@@ -49,18 +49,24 @@ def _normalise(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns (normalised x, mean [C], variance [C]), the latter two over all replicas."""
     rows = tf.reshape(x, [-1, x.shape[-1]])
-    count = rows.shape[0] or tf.shape(rows)[0]
-    # As products of matrices, because reductions over all but the last axis are slow on CPUs.
-    average = tf.fill([1, count], 1.0 / tf.cast(count, tf.float32))
-    mean = tf.matmul(average, rows)
+    mean = _mean(rows)
     centred = rows - mean
-    variance = tf.matmul(average, tf.square(centred))
+    variance = _mean(tf.square(centred))
     if context.num_replicas_in_sync > 1:
         shared, variance = _over_replicas(mean, variance, context)
         centred += mean - shared
         mean = shared
     outputs = centred * (tf.math.rsqrt(variance + epsilon) * scale) + offset
     return tf.reshape(outputs, tf.shape(x)), mean[0], variance[0]
+
+
+def _mean(rows: tf.Tensor) -> tf.Tensor:
+    """Returns the mean over rows, [1, C]."""
+    if tf.config.get_visible_devices("GPU"):  # whose products of matrices round to TF32
+        return tf.reduce_mean(rows, 0, keepdims=True)
+    # As a product of matrices, because reductions over all but the last axis are slow on CPUs.
+    count = rows.shape[0] or tf.shape(rows)[0]
+    return tf.matmul(tf.fill([1, count], 1.0 / tf.cast(count, tf.float32)), rows)
 
 
 def _over_replicas(

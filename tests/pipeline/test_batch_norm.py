@@ -9,6 +9,13 @@ from pipeline.strategy import make_strategy
 RNG = np.random.default_rng(0)
 
 
+@pytest.fixture(params=[False, True], ids=["cpu", "gpu"], autouse=True)
+def _sees_gpus(request, monkeypatch):
+    """What this machine is taken for, while all is computed on the CPU."""
+    if request.param:
+        monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [f"{kind}:0"])
+
+
 def trained(layer, x, target):
     """Returns output, gradients and moved averages of one training step on one device."""
     x = tf.convert_to_tensor(x)
@@ -102,3 +109,11 @@ def test_mixed_precision_keeps_statistics_in_float32(dtype, shape):
     assert y.dtype == layer.compute_dtype
     assert layer.moving_variance.dtype == "float32"
     np.testing.assert_allclose(np.asarray(layer.moving_mean), 0.1 * x.mean(axis=tuple(range(x.ndim - 1))), atol=2e-3)
+
+
+def test_nothing_is_averaged_in_tf32():
+    """As GPUs multiply matrices: with ten bits of each factor, also of one third."""
+    layer = BatchNormalization(momentum=0.0)
+    graph = tf.function(lambda x: layer(x, training=True)).get_concrete_function(tf.TensorSpec([3, 2])).graph
+    kinds = {operation.type for operation in graph.get_operations()}
+    assert ("MatMul" in kinds) != bool(tf.config.get_visible_devices("GPU"))

@@ -68,6 +68,15 @@ def test_on_gpus_all_cores_compile_and_what_was_timed_is_kept(tmp_path, monkeypa
         "--xla_gpu_enable_llvm_module_compilation_parallelism=true "
         f'--xla_gpu_per_fusion_autotune_cache_dir="{kept.folder}"'
     )
+    assert list(kept.folder.iterdir()) == []  # XLA makes no folder whose parent is missing
+
+
+def test_what_gpus_timed_is_not_kept_where_nothing_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(compilation, "_gpus", lambda: ["NVIDIA H200, driver 13000"])
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1 << 40, 1 << 40, 1 << 20))
+    prepare(Config(data_dir=str(tmp_path)))
+    assert "autotune" not in os.environ["XLA_FLAGS"]
 
 
 def test_what_the_user_has_set_stays(tmp_path, monkeypatch):
@@ -158,6 +167,25 @@ def test_code_that_may_be_why_a_compilation_failed_is_forgotten(tmp_path):
     kept.forget()
     assert programs(kept) == []
     KeptCode(None).forget()
+    assert again(Config(data_dir=str(tmp_path))).folder == kept.folder  # this process had compiled it
+
+
+def test_what_an_earlier_process_kept_fails_once_only(tmp_path):
+    config = Config(data_dir=str(tmp_path))
+    kept = made(prepare(config))
+    (kept.folder / "a.pb").write_bytes(b"a")
+    kept.seal()
+    again(config).forget(for_good=False)  # the disk is full
+    assert again(config).folder == kept.folder
+    (kept.folder / "a.pb").write_bytes(b"a")
+    kept.seal()
+    again(config).forget()
+    assert not (kept.folder / "a.pb").exists()
+    refused = again(config)
+    assert (refused.folder, os.environ["TF_XLA_FLAGS"]) == (None, "")
+    assert refused.described() == f"not kept, as TensorFlow failed with what was; to try again, remove {kept.folder}"
+    shutil.rmtree(kept.folder)
+    assert again(config).folder == kept.folder
 
 
 @pytest.mark.parametrize("name", ['with "quotes"', "two  blanks", "back\\slash"])

@@ -19,11 +19,14 @@ def test_each_device_holds_one_copy_of_the_data_set(replicas):
     assert [copy.device for copy in copies] == list(strategy.extended.worker_devices)
     for copy in copies:
         np.testing.assert_array_equal(copy, images)
+    # TensorFlow keeps no int32 in a GPU's memory, which would be sent it in each step.
+    assert {copy.dtype for copy in strategy.experimental_local_results(feed._labels)} == {tf.int64}
 
     @tf.function
     def step(number):
         return feed.next(number)
 
     pixels, marks = (strategy.experimental_local_results(part) for part in step(tf.constant(0, tf.int64)))
+    assert {part.dtype for part in marks} == {tf.int32}
     np.testing.assert_array_equal(np.concatenate(pixels), images[np.concatenate(marks)])
     assert len({*np.concatenate(marks).tolist()}) == 6

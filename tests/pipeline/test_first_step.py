@@ -51,6 +51,28 @@ def test_without_xla_it_says_how_long_it_took():
     assert re.fullmatch(r"First step done after \d+\.\d s", first.sentence())
 
 
+@pytest.mark.parametrize(
+    ("jit", "error", "left"),
+    [
+        (True, tf.errors.InternalError(None, None, "no such kernel"), False),
+        (True, tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"), True),
+        (False, tf.errors.InternalError(None, None, "no such kernel"), True),
+    ],
+    ids=["compiled", "memory", "plain"],
+)
+def test_kept_code_goes_where_it_may_be_why_the_first_step_fails(tmp_path, monkeypatch, jit, error, left):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(Step, "__call__", fail)
+    step = Step()
+    step.jit = jit
+    (tmp_path / "a.pb").write_bytes(b"a")
+    with pytest.raises(type(error)):
+        call(FirstStep(KeptCode(tmp_path)), step)
+    assert (tmp_path / "a.pb").exists() == left
+
+
 def test_functions_are_named_alike_in_all_processes():
     names = []
     for _ in range(3):

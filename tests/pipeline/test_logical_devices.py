@@ -236,3 +236,20 @@ def test_tensorflow_reduces_without_nccl_over_parts_of_a_gpu(monkeypatch, gpus, 
         types.SimpleNamespace(_collective_key_base=0, _devices=names, _communication_options=options)
     )
     assert chosen.implementation.value == hint
+
+
+@pytest.mark.parametrize("dtype", [tf.int32, tf.int64])
+def test_what_the_chief_sends_is_reduced_as_gpus_can(monkeypatch, dtype):
+    """Rings over parts of a GPU can't add int32: TensorFlow's kernel for that reads the host's memory."""
+    reduced = []
+    all_reduce = tf.distribute.ReplicaContext.all_reduce
+
+    def recorded(self, how, value, options=None):
+        reduced.append(value.dtype)
+        return all_reduce(self, how, value, options)
+
+    monkeypatch.setattr(tf.distribute.ReplicaContext, "all_reduce", recorded)
+    values = [dtype.min, -1, 0, dtype.max]
+    sent = strategy.from_chief(strategy.make_strategy("mirrored", 2), tf.constant(values, dtype))
+    assert (sent.dtype, sent.numpy().tolist()) == (dtype, values)
+    assert {*reduced} == {tf.int64}

@@ -114,7 +114,7 @@ def test_state_and_data_are_exact(changes):
         for part in {name.split(".")[1] for name in sizes if name.startswith("optimizer.")}
     )
     assert rows["gradients"] == largest
-    assert rows["data set, resident"] == np.zeros((1000, 16, 16, 1), np.uint8).nbytes + np.zeros(1000, np.int32).nbytes
+    assert rows["data set, resident"] == np.zeros((1000, 16, 16, 1), np.uint8).nbytes + np.zeros(1000, np.int64).nbytes
     assert rows["activations"] >= 0  # none where gradients are applied, and freed, as they come
 
 
@@ -133,6 +133,8 @@ def test_streamed_data_need_a_few_batches_only():
     assert rows["data set, streamed"] == 3 * 16 * 16 * 16
     unknown, _ = memory.estimate(SMALL, dataclasses.replace(DIGITS, num_examples=0), 1)
     assert unknown["data set, not prepared yet"] == 0
+    text = memory.table(unknown, SMALL, memory.Devices("GPU", 1, 1, 6000 * MIB))
+    assert text.endswith("\nWithout the data set it fits: 6,000 MiB of a GPU are free.")
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
