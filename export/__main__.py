@@ -7,6 +7,7 @@ and a sheet of samples. It appears only if Keras and all exported formats make t
 """
 
 import functools
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -81,6 +82,7 @@ def main(values: flags.FlagValues, argv: Sequence[str], *, own_process: bool = F
         out = Path(values.out)
         print(f"Exporting {values.run_dir} to {out}", flush=True)
         if own_process:
+            os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # before TensorFlow is there
             from pipeline import numerics
 
             numerics.cpu_only()

@@ -27,6 +27,15 @@ _LONGEST_ROUND_S = 0.3
 _ROUNDS_SHARE, _GAIN = 0.01, 0.35
 # Rough, and rather too long: nothing compiled is kept yet, and each convolution wants kernels of its own.
 _COMPILE_S, _COMPILE_S_PER_CONVOLUTION = 5.0, 0.25
+# What says nothing of the step itself: memory or a disk is full, another worker is lost.
+_OF_ONE_WORKER = (
+    MirageError,
+    tf.errors.ResourceExhaustedError,
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
 
 
 def choose_step(
@@ -34,7 +43,7 @@ def choose_step(
     strategy: tf.distribute.Strategy,
     cluster: Cluster | None,
     build: Callable[..., TrainStep],
-    measure: Callable[[], tuple[TrainStep, bool, str]],
+    measure: Callable[[], tuple[TrainStep, bool | None, str]],
 ) -> tuple[TrainStep, bool | None]:
     """Builds the step, compiled by XLA or not.
 
@@ -66,13 +75,13 @@ def choose_step(
     if not possible or config.steps < JIT_WORTHWHILE_STEPS:
         return build(jit=False), None
     if _on_gpus(strategy):
-        step, jit, sentence = measure()
+        step, decided, sentence = measure()
     else:
-        jit = config.model == "mlp"
+        decided = jit = config.model == "mlp"
         step, sentence = build(jit=jit), f"XLA: {'on' if jit else 'off'} (on CPUs it is slower with convolutions)"
     if cluster is None or cluster.is_chief:
         print(sentence, flush=True)
-    return step, jit
+    return step, decided
 
 
 def measure_jit(
@@ -81,7 +90,9 @@ def measure_jit(
     build: Callable[..., TrainStep],
     agree: Callable[[int], int],
     first_step: FirstStep,
-) -> tuple[TrainStep, bool, str]:
+    *,
+    alone: bool = True,
+) -> tuple[TrainStep, bool | None, str]:
     """Times steps without XLA, and with it if compiling them can pay; leaves the state as it was.
 
     A compilation can't be broken off, so one that would take longer than it can win is not begun. All workers of a
@@ -93,9 +104,14 @@ def measure_jit(
       build: makes a step, with `jit` or without.
       agree: gives all workers of a cluster the chief's number.
       first_step: tells what goes on.
+      alone: whether there is no other worker.
 
     Returns:
-      (the faster step, ready to train; whether that is the one with XLA; a sentence with both figures).
+      (the faster step, ready to train; whether that is the one with XLA, or None if that may be otherwise next time; a
+      sentence with both figures).
+
+    Raises:
+      MirageError, tf.errors.OpError: for what has gone wrong on one worker, while the others may go on.
     """
     variables = trainee.state().values()
     before = [np.array(variable.numpy()) for variable in variables]
@@ -111,8 +127,10 @@ def measure_jit(
             compiled = build(jit=True)
             first_step.call(compiled, *_arguments(2))
         except (tf.errors.OpError, ValueError, TypeError, MirageError) as error:
+            if isinstance(error, _OF_ONE_WORKER) and not alone:
+                raise
             sentence = f"XLA: off, as it can't compile this step ({str(error).splitlines()[0][:100]})"
-            return plain.rewound(), False, sentence
+            return plain.rewound(), None if isinstance(error, _OF_ONE_WORKER) else False, sentence
         round_s = min(_LONGEST_ROUND_S, _ROUNDS_SHARE * left_s / (2 * _ROUNDS))
         plain_rate, compiled_rate = _race([plain, compiled], max(1, round(round_s / step_s)))
         jit = bool(agree(int(compiled_rate > plain_rate)))

@@ -22,8 +22,8 @@ EVALUATION = (
 # library, a constant or a tensor that was to be copied to a GPU got no memory.
 _SIGNS = re.compile(
     r"\bOOM\b|[Oo]ut of memory|OUT_OF_MEMORY|[Ff]ailed to allocate|[Cc]ould not allocate|[Uu]nable to allocate"
-    r"|bad_alloc|STATUS_ALLOC_FAILED|create cu(blas|dnn) handle|Dst tensor is not initialized"
-    r"|Cannot parse tensor from proto"
+    r"|bad_alloc|STATUS_ALLOC_FAILED|create cu(blas|dnn) handle|No BLAS (for|support in) stream"
+    r"|Dst tensor is not initialized|Cannot parse tensor from proto"
 )
 
 

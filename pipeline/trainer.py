@@ -150,7 +150,6 @@ def _train(
     with out_of_memory("copying the data set to each device"):
         feed = make_feed(strategy, layout, dataset, config, start)
     build = functools.partial(TrainStep, config, strategy, trainee, updates, feed, ema_counts_batches=by_batches)
-    # It may train its classifier first, or find that it has nothing to judge by, which is no part of the training.
     evaluation = _evaluation(config, dataset, trainee) if chief and config.eval_every else None
     _together("the chief to prepare its evaluations", peers, watchdog)
 
@@ -158,7 +157,8 @@ def _train(
         return count if cluster is None else int(from_chief(strategy, tf.constant(count)))
 
     with watchdog.waiting("the other workers to compile", working=True):
-        measure = functools.partial(measure_jit, trainee, config.steps - start, build, chiefs, first_step)
+        sides = (trainee, config.steps - start, build, chiefs, first_step)
+        measure = functools.partial(measure_jit, *sides, alone=cluster is None)
         step_function, decided = choose_step(config, strategy, cluster, build, measure)
     with contextlib.ExitStack() as stack:
         recorder = None
@@ -179,6 +179,7 @@ def _train(
 
 @out_of_memory("preparing evaluations")
 def _evaluation(config: Config, dataset: Dataset, trainee: Trainee) -> Evaluation:
+    # It may train its classifier first, or find that it has nothing to judge by, which is no part of the training.
     return Evaluation(config, dataset, trainee.sampler)
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 from pipeline import jit
 from pipeline.compilation import KeptCode
 from pipeline.config import Config
+from pipeline.errors import MirageError
 from pipeline.first_step import FirstStep
 from pipeline.jit import choose_step, measure_jit
 
@@ -51,7 +52,7 @@ class Step:
 def race(monkeypatch):
     """Returns a function that measures two sides on a clock that their steps move, and what both did."""
 
-    def run(plain_s, compiled_s, steps_left=100_000, agree=lambda count: count, **compiled):
+    def run(plain_s, compiled_s, steps_left=100_000, agree=lambda count: count, alone=True, **compiled):
         trainee, built = Trainee(), []
         convolutions = compiled.pop("convolutions", 0)
 
@@ -65,7 +66,7 @@ def race(monkeypatch):
             return side.seconds * count
 
         monkeypatch.setattr(jit, "_run", timed)
-        chosen = measure_jit(trainee, steps_left, build, agree, FirstStep(KeptCode(None), speaks=False))
+        chosen = measure_jit(trainee, steps_left, build, agree, FirstStep(KeptCode(None), speaks=False), alone=alone)
         np.testing.assert_array_equal(trainee.weight, 1.0)  # the measurement has left no trace
         return *chosen, built
 
@@ -99,19 +100,33 @@ def test_what_takes_longer_to_compile_than_it_can_win_is_not_compiled(race):
     assert race(0.01, 0.005, steps_left=50_000, convolutions=200)[1]
 
 
+def failing(kind, text):
+    return kind(None, None, text)
+
+
 @pytest.mark.parametrize(
-    "error",
+    ("error", "decided"),
     [
-        tf.errors.UnimplementedError(None, None, "no such kernel"),
-        tf.errors.ResourceExhaustedError(None, None, "no memory"),
-        ValueError("no"),
+        (failing(tf.errors.UnimplementedError, "no such kernel"), False),
+        (ValueError("no"), False),
+        (failing(tf.errors.ResourceExhaustedError, "no memory"), None),
+        (MirageError("no disk"), None),
     ],
+    ids=lambda each: type(each).__name__,
 )
-def test_what_xla_cannot_compile_runs_without_it(race, error):
+def test_what_xla_cannot_compile_runs_without_it(race, error, decided):
     step, with_xla, sentence, built = race(0.1, 0.05, error=error)
     assert step is built[0]
-    assert not with_xla
+    assert with_xla is decided
     assert re.fullmatch(r"XLA: off, as it can't compile this step \(no.*\)", sentence)
+
+
+@pytest.mark.parametrize(
+    "error", [failing(tf.errors.ResourceExhaustedError, "no memory"), failing(tf.errors.UnavailableError, "gone")]
+)
+def test_a_worker_that_alone_fails_to_compile_leaves_the_others(race, error):
+    with pytest.raises(type(error)):
+        race(0.1, 0.05, error=error, alone=False)
 
 
 def test_all_workers_of_a_cluster_go_by_the_chiefs_figures(race):
