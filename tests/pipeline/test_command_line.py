@@ -121,7 +121,13 @@ def last_checkpoint(run_dir):
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL], ids=lambda number: number.name
+    "number",
+    [
+        signal.SIGTERM,
+        signal.SIGKILL,
+        *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGHUP)),
+    ],
+    ids=lambda number: number.name,
 )
 def test_a_stopped_run_goes_on_to_the_same_end(uninterrupted, tmp_path, number):
     images, expected = uninterrupted

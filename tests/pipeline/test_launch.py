@@ -285,6 +285,7 @@ Recorder.write_due = lambda *given, **more: (print("writing", flush=True), time.
 """
 
 
+@pytest.mark.slow
 def test_own_work_longer_than_the_timeout_is_neither_ended_nor_blamed_on_others(images, tmp_path):
     # Each waits for the other one's work. Each has its copy of the data at a place of its own.
     shutil.copytree(images, tmp_path / "images")
