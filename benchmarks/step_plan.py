@@ -118,7 +118,9 @@ def plan_step(config: Config, data: DataSpec, replicas: int = TRACED_REPLICAS, w
         config, strategy, trainee, updates, ResidentFeed(strategy, layout, images, np.zeros(2, np.int32), 0)
     )
     graph = tf.function(step._step).get_concrete_function(tf.TensorSpec([], tf.int64), tf.TensorSpec([])).graph
-    operations = [op for op in _needed(graph) if not op.device or op.device.endswith("CPU:0")]
+    # On the first device the host also finds the places of the other replicas' images.
+    own = (op for op in _needed(graph) if not op.device or op.device.endswith("CPU:0"))
+    operations = [op for op in own if not op.name.startswith("replica_")]
     position = {op: index for index, op in enumerate(operations)}
     return StepPlan(
         local_batch=config.batch_size // replicas,
