@@ -1,8 +1,9 @@
 """What is known of a GPU: how fast it could compute at best, and what nvidia-smi says of it."""
 
-import ctypes
 import subprocess
 from collections.abc import Mapping
+
+from pipeline.gpu_memory import open_driver
 
 # Peak of matrix arithmetic without sparsity, in 10^12 operations per second: float32 (outside of matrix units), TF32,
 # bfloat16. From NVIDIA's data sheets and architecture white papers, which often print twice as much, "with sparsity".
@@ -52,12 +53,8 @@ def peak(card: str, precision: str) -> float | None:
 
 def visible_gpus() -> int:
     """How many GPUs the driver offers to this process; 0 where there is no driver."""
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    return count.value if cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
+    opened = open_driver()
+    return opened[1] if opened is not None else 0
 
 
 def driver() -> str:

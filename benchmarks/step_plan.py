@@ -119,7 +119,7 @@ def plan_step(config: Config, data: DataSpec, replicas: int = TRACED_REPLICAS, w
     )
     graph = tf.function(step._step).get_concrete_function(tf.TensorSpec([], tf.int64), tf.TensorSpec([])).graph
     # On the first device the host also finds the places of the other replicas' images.
-    own = (op for op in _needed(graph) if not op.device or op.device.endswith("CPU:0"))
+    own = (op for op in needed(graph) if not op.device or op.device.endswith("CPU:0"))
     operations = [op for op in own if not op.name.startswith("replica_")]
     position = {op: index for index, op in enumerate(operations)}
     return StepPlan(
@@ -146,7 +146,7 @@ def _planes(width: int) -> Iterator[None]:
         yield
 
 
-def _needed(graph: tf.Graph) -> list[tf.Operation]:
+def needed(graph: tf.Graph) -> list[tf.Operation]:
     """What a traced function computes of what was traced: TensorFlow drops gradients that nobody asks for."""
     found: set[tf.Operation] = set()
     left = [*(output.op for output in graph.outputs), *graph.control_outputs]

@@ -17,6 +17,17 @@ class GpuMemory:
     free: int
 
 
+def open_driver() -> tuple[ctypes.CDLL, int] | None:
+    """Returns NVIDIA's driver, ready to be asked, and how many GPUs it offers to this process; None without one."""
+    try:
+        driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+        if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+            return None
+    except (OSError, AttributeError):  # no library, or one that is too old
+        return None
+    return driver, count.value
+
+
 def gpu_memory() -> list[GpuMemory]:
     """Asks the driver.
 
@@ -26,13 +37,13 @@ def gpu_memory() -> list[GpuMemory]:
       The GPUs' memory in CUDA's order, which is TensorFlow's: those that CUDA_VISIBLE_DEVICES leaves. Empty
       without a driver, or where one GPU doesn't answer.
     """
+    opened = open_driver()
+    if opened is None:
+        return []
+    driver, count = opened
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
-        count = ctypes.c_int()
-        if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
-            return []
-        found = [_of_device(driver, index) for index in range(count.value)]
-    except (OSError, AttributeError):  # no library, or one that is too old
+        found = [_of_device(driver, index) for index in range(count)]
+    except AttributeError:  # a library that is too old
         return []
     return [each for each in found if each is not None] if None not in found else []
 

@@ -1,16 +1,13 @@
 """Counts the operations of one of Mirage's training steps, on the CPU, without running it."""
 
-import math
 import os
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from benchmarks.worker import Rounds, Work
 
-# The work of matrix units, and what else there could be of it.
-_COUNTED = ("Conv2D", "Conv2DBackpropFilter", "Conv2DBackpropInput", "MatMul")
+# Work of matrix units that `benchmarks.step_plan.macs_of` doesn't count.
 _NOT_COUNTED = ("BatchMatMulV2", "BatchMatMulV3", "Conv3D", "DepthwiseConv2dNative", "Einsum")
 
 
@@ -33,6 +30,7 @@ def operations(networks: str, batch_size: int, image_shape: tuple[int, int, int]
     """
     import tensorflow as tf
 
+    from benchmarks.step_plan import macs_of, needed
     from pipeline import objectives
     from pipeline.config import Config
     from pipeline.data_spec import DataSpec
@@ -49,35 +47,15 @@ def operations(networks: str, batch_size: int, image_shape: tuple[int, int, int]
         trainee = build_trainee(config, DataSpec("none", "", image_shape, (), 1))
     step = TrainStep(config, strategy, trainee, updates, feed)
     graph = tf.function(step._step).get_concrete_function(tf.TensorSpec([], tf.int64), tf.TensorSpec([])).graph
-    return sum(_cost(operation) for operation in _needed(graph))
+    counted = needed(graph)
+    for operation in counted:
+        _check(operation)
+    return sum(2 * macs_of(operation) for operation in counted)
 
 
-def _needed(graph: Any) -> Iterable[Any]:
-    """Operations that outputs or effects depend on."""
-    pending = [*(output.op for output in graph.outputs), *graph.control_outputs]
-    found = set()
-    while pending:
-        operation = pending.pop()
-        if operation not in found:
-            found.add(operation)
-            pending += [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
-    return found
-
-
-def _cost(operation: Any) -> int:
+def _check(operation: Any) -> None:
     if operation.type in _NOT_COUNTED or any(attribute.type == "func" for attribute in operation.op_def.attr):
         raise ValueError(f"{operation.name} is a {operation.type}, whose operations can't be counted.")
-    return 2 * _multiply_adds(operation) if operation.type in _COUNTED else 0
-
-
-def _multiply_adds(operation: Any) -> int:
-    output = operation.outputs[0].shape
-    if operation.type == "MatMul":
-        return output[0] * output[1] * operation.inputs[0].shape[0 if operation.get_attr("transpose_a") else 1]
-    kernel = output if operation.type == "Conv2DBackpropFilter" else operation.inputs[1].shape
-    # Of the side that strides make smaller, [N, H, W, C].
-    batch, height, width, _ = output if operation.type == "Conv2D" else operation.inputs[2].shape
-    return math.prod((batch, height, width, *kernel))
 
 
 def run(work: Work, rounds: Rounds) -> None:
