@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
+from benchmarks.results import publish
 from benchmarks.train import machine
 from benchmarks.worker import Work, Worker, WorkerError
 from export.timing import in_turn, timed
@@ -205,9 +206,7 @@ def main(argv: Sequence[str]) -> int:
     except (BundleError, OSError, WorkerError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(report(results))
-    if values.json:
-        Path(values.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    publish(results, report(results), values.json)
     return 0
 
 

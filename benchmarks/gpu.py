@@ -37,6 +37,7 @@ from absl import app, flags
 from benchmarks.gpu_card import driver, visible_gpus
 from benchmarks.gpu_race import PRECISIONS, SIDES, Case, Entry, Settings, count_operations, race, say
 from benchmarks.gpu_report import TOLERANCE, ratios, report, with_shares
+from benchmarks.results import save
 from benchmarks.train import machine
 from benchmarks.worker import Work, Worker, WorkerError, command_of
 
@@ -177,12 +178,12 @@ def run(parts: Sequence[str], values: Any) -> dict[str, Any]:
                 rows = race(group, settings)
                 counts, results["uncounted"] = counting.result()
                 results[part] += with_shares(rows, counts)
-                _save(results, values.json)  # what is there, should the rest be stopped
+                save(results, values.json)  # what is there, should the rest be stopped
     for row in _rows(results):
         results["machine"]["card"] = row.get("card", "none")
         results["versions"]["Mirage" if row["family"] == "Mirage" else "PyTorch"] = row["versions"]
     results["ratios"] = ratios(results.get("peers", ()))
-    _save(results, values.json)
+    save(results, values.json)
     return results
 
 
@@ -197,11 +198,6 @@ def _counted(cases: Sequence[Case], timeout_s: float) -> tuple[dict[tuple[str, t
 
 def _rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [row for part in _TRAINED for row in results.get(part, ()) if not row["error"]]
-
-
-def _save(results: Mapping[str, Any], path: str) -> None:
-    if path:
-        Path(path).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 def failures(results: Mapping[str, Any]) -> list[str]:

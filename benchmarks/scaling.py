@@ -17,7 +17,6 @@ gives `resnet` the size of the networks of arXiv 2501.05441 for 32 pixels: 21 mi
 """
 
 import dataclasses
-import json
 import shutil
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from benchmarks.results import publish
 from benchmarks.scaling_model import Device, Wire, step_seconds
 from pipeline import __main__ as training
 from pipeline.config import Config
@@ -248,9 +248,7 @@ def main(argv: Sequence[str]) -> int:
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(report(results))
-    if values.json:
-        Path(values.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    publish(results, report(results), values.json)
     return 0
 
 

@@ -20,7 +20,6 @@ The peers live in environments of their own (make bench-serving). Linux only.
 import contextlib
 import dataclasses
 import itertools
-import json
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from typing import Any
 
 from absl import app, flags
 
+from benchmarks.results import publish
 from benchmarks.serving_load import Plan, open_loop
 from benchmarks.serving_report import CLIENTS, report
 from benchmarks.serving_requests import (
@@ -337,9 +337,7 @@ def main(argv: Sequence[str]) -> int:
     except (BenchmarkError, BundleError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(report(results))
-    if values.json:
-        Path(values.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    publish(results, report(results), values.json)
     return 0
 
 

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags, logging
 
+from benchmarks.results import publish
 from benchmarks.worker import Work, Worker, WorkerError
 from pipeline.quiet_tensorflow import quiet_tensorflow
 
@@ -239,9 +240,7 @@ def main(argv: Sequence[str]) -> int:
     except WorkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(report(results))
-    if values.json:
-        Path(values.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    publish(results, report(results), values.json)
     return 0
 
 
