@@ -33,9 +33,9 @@ from benchmarks.results import publish
 from benchmarks.train import machine
 from benchmarks.worker import Work, Worker, WorkerError
 from export.timing import in_turn, timed
-from pipeline.quiet_tensorflow import quiet_tensorflow
+from pipeline.base.quiet_tensorflow import quiet_tensorflow
+from serving.contract.manifest import SAMPLER_FILE, BundleError
 from serving.generator import Generator, open_session
-from serving.manifest import SAMPLER_FILE, BundleError
 
 PARTS = ("speed", "start", "call")
 _NETWORKS = ("mlp", "dcgan", "dcgan64", "resnet")

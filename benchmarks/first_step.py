@@ -21,7 +21,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-from pipeline.files import write_file
+from pipeline.base.files import write_file
 
 ROOT = Path(__file__).parent.parent
 _SENTENCE = re.compile(

@@ -3,7 +3,7 @@
 import subprocess
 from collections.abc import Mapping
 
-from pipeline.gpu_memory import open_driver
+from pipeline.devices.gpu_memory import open_driver
 
 # Peak of matrix arithmetic without sparsity, in 10^12 operations per second: float32 (outside of matrix units), TF32,
 # bfloat16. From NVIDIA's data sheets and architecture white papers, which often print twice as much, "with sparsity".

@@ -18,13 +18,13 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import objectives
+from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
-from pipeline.data_spec import DataSpec
-from pipeline.feed import Feed, Layout, ResidentFeed
+from pipeline.data.spec import DataSpec
 from pipeline.networks import batch_norm
-from pipeline.step import TrainStep
-from pipeline.strategy import make_strategy
-from pipeline.trainee import build_trainee
+from pipeline.training.feed import Feed, Layout, ResidentFeed
+from pipeline.training.step import TrainStep
+from pipeline.training.trainee import build_trainee
 
 _NUM_EXAMPLES = 1024
 _STEPS_PER_CALL = 20

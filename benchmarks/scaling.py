@@ -30,10 +30,10 @@ from absl import app, flags, logging
 from benchmarks.results import publish
 from benchmarks.scaling_model import Device, Wire, step_seconds
 from pipeline import __main__ as training
+from pipeline.base.errors import MirageError
+from pipeline.base.quiet_tensorflow import quiet_tensorflow
 from pipeline.config import Config
-from pipeline.data_spec import DataSpec
-from pipeline.errors import MirageError
-from pipeline.quiet_tensorflow import quiet_tensorflow
+from pipeline.data.spec import DataSpec
 
 PARTS = ("count", "model", "check")
 MACHINES = {

@@ -27,14 +27,14 @@ import tensorflow as tf
 from benchmarks.scaling_model import Planned, scheduled
 from benchmarks.step_plan import StepPlan, plan_step
 from pipeline import objectives
+from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
-from pipeline.data_spec import DataSpec
-from pipeline.feed import Layout, ResidentFeed
+from pipeline.data.spec import DataSpec
 from pipeline.launch import worker_environments
 from pipeline.networks import batch_norm
-from pipeline.step import TrainStep
-from pipeline.strategy import make_strategy
-from pipeline.trainee import build_trainee
+from pipeline.training.feed import Layout, ResidentFeed
+from pipeline.training.step import TrainStep
+from pipeline.training.trainee import build_trainee
 
 REPLICAS = (1, 2, 4)
 DELAYS_MS = (0, 50, 100)

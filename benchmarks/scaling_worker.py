@@ -10,11 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.scaling_check import COLLECTIVES, build_step, clock_seconds, collectives, train
-from pipeline.cluster import find_cluster
+from pipeline.cluster.find import find_cluster
+from pipeline.cluster.meet import meet
+from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
-from pipeline.data_spec import DataSpec
-from pipeline.rendezvous import meet
-from pipeline.strategy import make_strategy
+from pipeline.data.spec import DataSpec
 
 _TIMEOUT_S = 120
 _ROUNDS = 5

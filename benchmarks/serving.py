@@ -50,8 +50,8 @@ from benchmarks.serving_requests import (
 )
 from benchmarks.serving_servers import Memory, Server, litserve, litserve_settings, mirage, mlserver, mlserver_settings
 from benchmarks.train import machine
+from serving.contract.manifest import BundleError
 from serving.generator import Generator, available_cpus
-from serving.manifest import BundleError
 from serving.server.settings import Settings
 
 PARTS = ("peers", "limit", "overload", "start")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from serving.contract.latents import latents
+from serving.contract.manifest import GENERATOR_FILE
 from serving.generator import Generator, open_session
-from serving.latents import latents
-from serving.manifest import GENERATOR_FILE
 
 
 def images_per_second(bundle: str, threads: int, batch: int, seconds: float) -> float:

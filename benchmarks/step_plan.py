@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import objectives
+from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
-from pipeline.data_spec import DataSpec
-from pipeline.feed import Layout, ResidentFeed
+from pipeline.data.spec import DataSpec
 from pipeline.networks import resnet
-from pipeline.step import REDUCTION, TrainStep
-from pipeline.strategy import make_strategy
-from pipeline.trainee import build_trainee
+from pipeline.training.feed import Layout, ResidentFeed
+from pipeline.training.step import REDUCTION, TrainStep
+from pipeline.training.trainee import build_trainee
 
 TRACED_REPLICAS = 2
 # Operations that start nothing on a device.

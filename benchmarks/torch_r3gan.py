@@ -1,4 +1,4 @@
-"""R3GAN's losses and a training step in PyTorch, as `pipeline/objectives/r3gan.py` and `pipeline/step.py` have them.
+"""R3GAN's losses and a training step in PyTorch, as `pipeline.objectives.r3gan` and `pipeline.training.step` have them.
 
 What differs from ours, none of it arithmetic that takes time: batch norm averages the unbiased variance, Adam's epsilon
 stands where PyTorch puts it, the average generator has a constant half life, and images are drawn with replacement.

@@ -32,7 +32,7 @@ from absl import app, flags, logging
 
 from benchmarks.results import publish
 from benchmarks.worker import Work, Worker, WorkerError
-from pipeline.quiet_tensorflow import quiet_tensorflow
+from pipeline.base.quiet_tensorflow import quiet_tensorflow
 
 PARTS = ("peers", "checkpoints", "growth")
 _ENOUGH = 10**9

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from absl import flags
 
-from pipeline import command_line
-from pipeline.errors import MirageError
-from serving.manifest import read_manifest
+from pipeline.base import command_line
+from pipeline.base.errors import MirageError
+from serving.contract.manifest import read_manifest
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -83,7 +83,7 @@ def main(values: flags.FlagValues, argv: Sequence[str], *, own_process: bool = F
         print(f"Exporting {values.run_dir} to {out}", flush=True)
         if own_process:
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # before TensorFlow is there
-            from pipeline import numerics
+            from pipeline.devices import numerics
 
             numerics.cpu_only()
         from export.bundle import export_bundle

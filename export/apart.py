@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.errors import MirageError
+from pipeline.base.errors import MirageError
 
 _ERROR = "error: "
 

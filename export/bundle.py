@@ -25,11 +25,10 @@ from export.saved_model import write_saved_model
 from export.source import Source, producer
 from export.triton import write_triton
 from export.web_page import write_web
-from pipeline.errors import MirageError
-from serving import png
-from serving.generator import Generator, to_pixels
-from serving.latents import latents
-from serving.manifest import (
+from pipeline.base.errors import MirageError
+from serving.contract import png
+from serving.contract.latents import latents
+from serving.contract.manifest import (
     FORMAT,
     FORMAT_VERSION,
     GENERATOR_FILE,
@@ -37,6 +36,7 @@ from serving.manifest import (
     ModelInfo,
     sha256,
 )
+from serving.generator import Generator, to_pixels
 
 FORMATS = ("saved_model", "onnx", "int8", "litert", "web", "triton")
 _OF_ONNX = ("int8", "web", "triton")  # which need the ONNX files

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from serving.files import read_file
+from serving.contract.files import read_file
+from serving.contract.latents import latents
+from serving.contract.manifest import GOLDEN_FILE, BundleError, ModelInfo
 from serving.generator import to_pixels
-from serving.latents import latents
-from serving.manifest import GOLDEN_FILE, BundleError, ModelInfo
 
 if TYPE_CHECKING:
     from export.readers import Generate  # which brings TensorFlow

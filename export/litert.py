@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from export.saved_model import generator_function, module_of
 from export.source import Source
-from pipeline.errors import MirageError
-from pipeline.quiet_tensorflow import without_noise
+from pipeline.base.errors import MirageError
+from pipeline.base.quiet_tensorflow import without_noise
 
 LITERT_FILE = "generator.tflite"
 

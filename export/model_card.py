@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from export.source import Source
-from serving.manifest import GENERATOR_FILE, INT8_FILE, SAMPLER_FILE
+from serving.contract.manifest import GENERATOR_FILE, INT8_FILE, SAMPLER_FILE
 
 # The head is what Hugging Face reads of a model card.
 _TEMPLATE = """\
@@ -176,7 +176,7 @@ def _elsewhere(conditional: bool, sections: Mapping[str, Any]) -> str:
         parts.append(
             "In `sampler.onnx` the same seed and label give the same picture in every runtime that computes integers "
             "of 64 bits, as onnxruntime does on CPUs, in Node.js and in browsers. OpenVINO cuts them to 32: there all "
-            "pictures of `sampler.onnx` are black; use `generator.onnx`, with latents from `serving.latents`."
+            "pictures of `sampler.onnx` are black; use `generator.onnx`, with latents from `serving.contract.latents`."
         )
     if "saved_model" in sections["parity"]:
         arguments = "seed, label" if conditional else "seed"

@@ -15,9 +15,9 @@ from export.layouts import choose, forms_of
 from export.sampler import sampler_of
 from export.saved_model import generator_function
 from export.source import Source
-from serving.latents import latents
-from serving.manifest import CHUNK_KEY, GENERATOR_FILE, METADATA_KEY, SAMPLER_FILE, ModelInfo
-from serving.onnx_file import seal
+from serving.contract.latents import latents
+from serving.contract.manifest import CHUNK_KEY, GENERATOR_FILE, METADATA_KEY, SAMPLER_FILE, ModelInfo
+from serving.contract.onnx_file import seal
 
 OPSET = 18  # the highest that tf2onnx 1.17 writes
 BATCH_AXIS = "N"

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from export.closeness import closeness
 from export.readers import Generate, Reader, Sample
-from pipeline.errors import MirageError
+from pipeline.base.errors import MirageError
+from serving.contract.latents import latents
+from serving.contract.manifest import ModelInfo
 from serving.generator import to_pixels
-from serving.latents import latents
-from serving.manifest import ModelInfo
 
 BATCH_SIZES = (1, 3, 64)
 MAX_DIFFERENCE = 1e-5  # of images in [-1, 1]

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
 
-from pipeline.errors import MirageError
-from serving.manifest import MANIFEST_FILE, BundleError, read_manifest
+from pipeline.base.errors import MirageError
+from serving.contract.manifest import MANIFEST_FILE, BundleError, read_manifest
 
 _LOCK = "mirage-export.lock"  # in every folder that an export builds in, held as long as it lives
 _WORKSHOP = ".mirage-export-"  # how their names begin

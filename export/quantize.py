@@ -16,11 +16,11 @@ from export.graph_rewrites import canonical
 from export.layouts import BYTE_FORMS, Feeds, fastest_first, session_of
 from export.onnx_export import example_feeds, explained, write_onnx
 from export.source import Source
-from pipeline.evaluation import load_known, make_judge
-from pipeline.metrics.judge import Judge
+from pipeline.evaluation.judge import Judge
+from pipeline.evaluation.scoring import load_known, make_judge
+from serving.contract.latents import latents
+from serving.contract.manifest import INT8_FILE
 from serving.generator import to_pixels
-from serving.latents import latents
-from serving.manifest import INT8_FILE
 
 _CALIBRATION_IMAGES = 512
 _CALIBRATION_BATCH = 16
@@ -102,7 +102,7 @@ def failed_gates(
     """Says which of the conditions for shipping an int8 file do not hold, and by how much.
 
     Args:
-      before: scores of the float32 generator, see `pipeline.metrics.judge`.
+      before: scores of the float32 generator, see `pipeline.evaluation.judge`.
       after: those of the int8 generator, with the same latents.
       milliseconds: for "float32" and "int8", by batch size.
 

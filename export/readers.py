@@ -16,8 +16,8 @@ from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from export.layouts import session_of
 from export.source import version
-from pipeline.quiet_tensorflow import without_noise
-from serving.manifest import GENERATOR_FILE, SAMPLER_FILE, ModelInfo
+from pipeline.base.quiet_tensorflow import without_noise
+from serving.contract.manifest import GENERATOR_FILE, SAMPLER_FILE, ModelInfo
 from serving.runtime import ort
 
 _SLOW_BATCH = 2  # of the reference implementation, which takes up to a second for a picture

@@ -1,4 +1,4 @@
-"""Seeds inside the model: `serving.latents` as an ONNX graph, and as TensorFlow operations.
+"""Seeds inside the model: `serving.contract.latents` as an ONNX graph, and as TensorFlow operations.
 
 Integers and float64 as there, so that a seed gives the same latent, and the same picture, wherever the model runs.
 
@@ -14,7 +14,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.latents import PARITY, ROTATIONS, ROUNDS
+from serving.contract.latents import PARITY, ROTATIONS, ROUNDS
 
 _HIGH = 2**60
 
@@ -50,7 +50,7 @@ def _high_bit(op: _Nodes, bits: str) -> str:
 
 
 def _threefry(op: _Nodes, key: tuple[str, str], pairs: int) -> tuple[str, str]:
-    """Threefry-2x32-20 of counters (0 .. pairs - 1, 0); see `serving.latents.threefry2x32`."""
+    """Threefry-2x32-20 of counters (0 .. pairs - 1, 0); see `serving.contract.latents.threefry2x32`."""
     keys = [*key, op("BitwiseXor", op("BitwiseXor", *key), op.constant(PARITY, np.uint32))]
     x0 = op("Add", op.constant(np.arange(pairs)[None, :], np.uint32), keys[0])
     x1 = keys[1]
@@ -129,7 +129,7 @@ def sampler_of(generator: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def tensorflow_latents(seeds: tf.Tensor, latent_dim: int) -> tf.Tensor:
-    """Latents of seeds, as `serving.latents.latents`.
+    """Latents of seeds, as `serving.contract.latents.latents`.
 
     Args:
       seeds: int64 [N].

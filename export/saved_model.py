@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import fingerprint_pb2
 
 from export.sampler import tensorflow_latents
-from serving.manifest import ModelInfo
+from serving.contract.manifest import ModelInfo
 
 
 def generator_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, list[tf.TensorSpec]]:

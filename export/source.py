@@ -11,11 +11,11 @@ from typing import Any
 
 import keras
 
-from pipeline.checkpoint import load_sampler
 from pipeline.config import Config
-from pipeline.data_spec import DataSpec, is_folder
-from pipeline.run_log import EVALUATIONS_FILE, read_records
-from serving.manifest import ModelInfo
+from pipeline.data.spec import DataSpec, is_folder
+from pipeline.runs.checkpoint import load_sampler
+from pipeline.runs.run_log import EVALUATIONS_FILE, read_records
+from serving.contract.manifest import ModelInfo
 
 _PRIVATE = ("data_dir", "inception_weights", "manual_dir", "run_dir")
 _PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serving.manifest import GENERATOR_FILE, SAMPLER_FILE
+from serving.contract.manifest import GENERATOR_FILE, SAMPLER_FILE
 
 FOLDER = "triton"
 _MAX_BATCH = 64

@@ -16,10 +16,9 @@ import numpy as np
 from export.closeness import closeness
 from export.golden import read_golden
 from export.timing import in_turn, timed
-from pipeline import command_line
-from serving.generator import Generator, open_session
-from serving.latents import latents
-from serving.manifest import (
+from pipeline.base import command_line
+from serving.contract.latents import latents
+from serving.contract.manifest import (
     GENERATOR_FILE,
     GOLDEN_FILE,
     INT8_FILE,
@@ -31,6 +30,7 @@ from serving.manifest import (
     shown,
     verify_file,
 )
+from serving.generator import Generator, open_session
 from serving.runtime import ort
 
 _BATCH_SIZES = (1, 16, 64)

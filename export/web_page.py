@@ -10,10 +10,10 @@ from importlib import resources
 from pathlib import Path
 
 from export.source import Source
-from pipeline.errors import MirageError
-from pipeline.files import write_file
-from pipeline.folders import local_folder
-from serving.manifest import GENERATOR_FILE, SAMPLER_FILE
+from pipeline.base.errors import MirageError
+from pipeline.base.files import write_file
+from pipeline.base.folders import local_folder
+from serving.contract.manifest import GENERATOR_FILE, SAMPLER_FILE
 
 FOLDER = "web"
 ORT_WEB_VERSION = "1.30.0"

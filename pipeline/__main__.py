@@ -28,9 +28,10 @@ from pathlib import Path
 
 from absl import flags
 
-from pipeline import command_line, compilation
+from pipeline.base import command_line
+from pipeline.base.errors import INTERRUPTED, MISTAKE, PREEMPTED, WORKER_LOST, MirageError, WorkerLostError
 from pipeline.config import Config
-from pipeline.errors import INTERRUPTED, MISTAKE, PREEMPTED, WORKER_LOST, MirageError, WorkerLostError
+from pipeline.devices import compilation
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -59,9 +60,9 @@ def config_from_flags(values: flags.FlagValues) -> Config:
 def _dry_run(config: Config) -> None:
     import tensorflow as tf
 
-    from pipeline import memory
-    from pipeline.cluster import find_cluster
+    from pipeline.cluster.find import find_cluster
     from pipeline.data import describe
+    from pipeline.training import memory
 
     data = describe(config)
     print(json.dumps({"config": config.to_dict(), "data": data.to_dict()}, indent=2))
@@ -100,7 +101,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
             _dry_run(config)
             return 0
         compilation.prepare(config)  # before TensorFlow is imported
-        from pipeline.trainer import train
+        from pipeline.training.trainer import train
 
         outcome = train(config)
     except MirageError as error:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pipeline import command_line, evaluate
-from pipeline.errors import MISTAKE, MirageError
-from pipeline.names import printable
-from pipeline.run_file import read_run
+from pipeline import evaluate
+from pipeline.base import command_line
+from pipeline.base.errors import MISTAKE, MirageError
+from pipeline.base.names import printable
+from pipeline.runs.run_file import read_run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,7 +88,7 @@ def _strips(name: str, run_dir: Path, checkpoint: str, reference: Any) -> list[t
     """Pictures of a run, each with its title: uint8 [n, H, W, C]."""
     import numpy as np
 
-    from serving.latents import latents
+    from serving.contract.latents import latents
 
     config, data = read_run(run_dir)
     count = _ROWS * _COLUMNS
@@ -106,7 +107,7 @@ def picture(strips: Sequence[tuple[str, "np.ndarray"]]) -> "np.ndarray":
     import numpy as np
     from PIL import Image, ImageDraw
 
-    from pipeline.preview import grid
+    from pipeline.runs.preview import grid
 
     parts = []
     for title, images in strips:
@@ -121,8 +122,8 @@ def draw_curves(run_dirs: Sequence[Path], path: Path) -> bool:
     """Draws Fréchet distances over images and over training time; returns whether any run has them."""
     import matplotlib as mpl
 
-    from pipeline.evaluation import chosen_extractor
-    from pipeline.run_log import EVALUATIONS_FILE, read_records
+    from pipeline.evaluation.scoring import chosen_extractor
+    from pipeline.runs.run_log import EVALUATIONS_FILE, read_records
 
     mpl.use("Agg")
     from matplotlib import pyplot
@@ -183,7 +184,7 @@ def compare(run_dirs: Sequence[Path], out: Path, values: flags.FlagValues) -> st
         scores, judge = evaluate.evaluate(values, run_dir, "")
         rows.append(scores)
         strips += _strips(name, run_dir, values.checkpoint, judge.reference)
-    from pipeline.preview import write_png
+    from pipeline.runs.preview import write_png
 
     text = table(rows)
     try:
@@ -209,7 +210,7 @@ def _check_same_data(run_dirs: Sequence[Path]) -> None:
 
 
 def _check_same_judge(values: flags.FlagValues, run_dirs: Sequence[Path]) -> None:
-    from pipeline.evaluation import chosen_extractor
+    from pipeline.evaluation.scoring import chosen_extractor
 
     judges: dict[str, Path] = {}
     for run_dir in run_dirs:
@@ -230,7 +231,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
             raise MirageError(
                 "no run was given; name run directories, such as: python -m pipeline.compare runs/a runs/b."
             )
-        from pipeline.out_of_memory import EVALUATION, out_of_memory
+        from pipeline.devices.out_of_memory import EVALUATION, out_of_memory
 
         out = Path(values.out)
         with out_of_memory("evaluating", EVALUATION):

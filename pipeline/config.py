@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline import contradictions
-from pipeline.errors import MirageError
-from pipeline.flag_field import check_range
-from pipeline.flag_field import flag as _flag
+from pipeline.base.errors import MirageError
+from pipeline.base.parameters import check_range
+from pipeline.base.parameters import flag as _flag
 
 AUGMENTATIONS = ("translation", "cutout", "color")
 CONDITIONINGS = ("acgan", "concat", "projection")

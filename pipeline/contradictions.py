@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pipeline.errors import MirageError
+from pipeline.base.errors import MirageError
 
 if TYPE_CHECKING:
     from pipeline.config import Config

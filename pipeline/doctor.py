@@ -18,7 +18,9 @@ from typing import Any
 
 from absl import flags
 
-from pipeline import command_line
+from pipeline.base import command_line
+from pipeline.base.errors import MISTAKE, MirageError
+from pipeline.base.files import write_file
 from pipeline.diagnosis.checks.cluster import check_cluster
 from pipeline.diagnosis.checks.driver import check_driver, check_sight
 from pipeline.diagnosis.checks.gpu import check_gpus
@@ -34,8 +36,6 @@ from pipeline.diagnosis.machine import read_machine
 from pipeline.diagnosis.network import read_network
 from pipeline.diagnosis.software import read_software
 from pipeline.diagnosis.tensorflow_facts import read_libraries, read_tensorflow, try_step
-from pipeline.errors import MISTAKE, MirageError
-from pipeline.files import write_file
 
 _FORMAT = 1
 

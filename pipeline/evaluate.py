@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pipeline import command_line
+from pipeline.base import command_line
+from pipeline.base.errors import MISTAKE, MirageError
+from pipeline.base.names import printable
 from pipeline.config import Config
-from pipeline.data_spec import DataSpec, is_folder
-from pipeline.errors import MISTAKE, MirageError
-from pipeline.names import printable
-from pipeline.run_file import read_run
+from pipeline.data.spec import DataSpec, is_folder
+from pipeline.runs.run_file import read_run
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from pipeline.metrics.judge import Images, Judge
+    from pipeline.evaluation.judge import Images, Judge
 
 _BATCH = 100
 
@@ -101,9 +101,9 @@ def sample_run(run_dir: Path, checkpoint: str = "newest") -> Sampler:
     import numpy as np
     import tensorflow as tf
 
-    from pipeline.checkpoint import load_sampler
-    from pipeline.numerics import full_float32
-    from pipeline.preview import to_pixels
+    from pipeline.devices.numerics import full_float32
+    from pipeline.runs.checkpoint import load_sampler
+    from pipeline.runs.preview import to_pixels
 
     config, _, model, step = load_sampler(run_dir, checkpoint)
     generate = tf.function(lambda *inputs: model(list(inputs) if config.conditional else inputs[0], training=False))
@@ -121,8 +121,8 @@ def reconstruct(run_dir: Path, images: "Images", checkpoint: str = "newest") -> 
     import numpy as np
     import tensorflow as tf
 
-    from pipeline.checkpoint import load_network
-    from pipeline.numerics import full_float32
+    from pipeline.devices.numerics import full_float32
+    from pipeline.runs.checkpoint import load_network
 
     config, _ = read_run(run_dir)
     encoder, decode = load_network(run_dir, "encoder", checkpoint), sample_run(run_dir, checkpoint).make
@@ -141,9 +141,9 @@ def classification_error(run_dir: Path, images: "Images", checkpoint: str = "new
     import numpy as np
     import tensorflow as tf
 
-    from pipeline.checkpoint import load_network
+    from pipeline.devices.numerics import full_float32
     from pipeline.networks import noise_size
-    from pipeline.numerics import full_float32
+    from pipeline.runs.checkpoint import load_network
 
     discriminator = load_network(run_dir, "discriminator", checkpoint)
     wrong = []
@@ -170,8 +170,8 @@ def sample_bundle(bundle: Path, config: Config, data: DataSpec) -> Sampler:
     Raises:
       MirageError: if the bundle can't be used, or was trained on other data.
     """
+    from serving.contract.manifest import BundleError, read_manifest
     from serving.generator import Generator
-    from serving.manifest import BundleError, read_manifest
 
     try:
         generator = Generator.load(bundle)
@@ -277,10 +277,10 @@ def evaluate(values: flags.FlagValues, run_dir: Path, bundle: str) -> tuple[dict
     """
     import numpy as np
 
-    from pipeline import numerics
-    from pipeline.evaluation import load_known, make_judge
+    from pipeline.devices import numerics
+    from pipeline.evaluation.scoring import load_known, make_judge
     from pipeline.metrics.reconstruction import reconstruction_error
-    from serving.latents import latents
+    from serving.contract.latents import latents
 
     config, data = settings(values, run_dir)
     numerics.prepare(config)
@@ -322,7 +322,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
     try:
         if len(argv) > 1:
             raise MirageError(f"{argv[1]!r} is not a flag; expected only --name=value, see --help.")
-        from pipeline.out_of_memory import EVALUATION, out_of_memory
+        from pipeline.devices.out_of_memory import EVALUATION, out_of_memory
 
         with out_of_memory("evaluating", EVALUATION):
             scores, _ = evaluate(values, Path(values.run_dir), values.bundle)

@@ -22,10 +22,10 @@ from typing import IO
 
 from absl import flags
 
-from pipeline import command_line
-from pipeline.cluster import Cluster
-from pipeline.errors import INTERRUPTED, MISTAKE, PREEMPTED, TERMINATED, WORKER_LOST, MirageError
-from pipeline.interrupt import delayed_signals, end_with_parent, stop_signals
+from pipeline.base import command_line
+from pipeline.base.errors import INTERRUPTED, MISTAKE, PREEMPTED, TERMINATED, WORKER_LOST, MirageError
+from pipeline.base.interrupt import delayed_signals, end_with_parent, stop_signals
+from pipeline.cluster.find import Cluster
 
 _GRACE_S = 2.0  # for the other workers to say what they know when one has failed
 _POLL_S = 0.05

@@ -1,6 +1,6 @@
 """Embedding: a bundle, or its ONNX file alone, makes images with numpy and onnxruntime only."""
 
+from serving.contract.manifest import BundleError
 from serving.generator import Generator
-from serving.manifest import BundleError
 
 __all__ = ["BundleError", "Generator"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from serving.manifest import shown
+from serving.contract.manifest import shown
 
 INT64 = (-(2**63), 2**63 - 1)
 # Latents are less than 6 in size: longer by this factor they are still float32.

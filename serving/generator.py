@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from serving.arguments import INT64, described, factor, matrix, whole
-from serving.labels import Classes, Labels
-from serving.latents import latents
-from serving.manifest import (
+from serving.contract.latents import latents
+from serving.contract.manifest import (
     CHUNK_KEY,
     GENERATOR_FILE,
     INT8_FILE,
@@ -28,6 +27,7 @@ from serving.manifest import (
     read_manifest,
     verify_file,
 )
+from serving.labels import Classes, Labels
 from serving.runtime import ort
 from serving.session import available_cpus, check_signature, first_line, open_session, read_model, session_of
 

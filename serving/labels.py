@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.arguments import described, integer, is_masked
-from serving.manifest import shown
+from serving.contract.manifest import shown
 
 Labels = int | str | Iterable[int] | Iterable[str] | NDArray[np.integer] | None
 

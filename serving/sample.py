@@ -16,9 +16,10 @@ from pathlib import Path
 
 from absl import flags
 
-from serving import command_line, png
+from serving import command_line
+from serving.contract import png
+from serving.contract.manifest import BundleError
 from serving.generator import Generator
-from serving.manifest import BundleError
 
 
 def define_flags(values: flags.FlagValues) -> None:

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from serving.files import read_file
-from serving.manifest import GENERATOR_FILE, BundleError, ModelInfo, shown
-from serving.onnx_file import MAX_BYTES, check_onnx_file
+from serving.contract.files import read_file
+from serving.contract.manifest import GENERATOR_FILE, BundleError, ModelInfo, shown
+from serving.contract.onnx_file import MAX_BYTES, check_onnx_file
 from serving.runtime import ort
 
 

@@ -16,14 +16,14 @@ def children(process):
 
 def saved(run_dir):
     """Names of the checkpoints, in their order."""
-    from pipeline.checkpoint_files import list_checkpoints
+    from pipeline.runs.checkpoint_files import list_checkpoints
 
     return [path.name for path in list_checkpoints(run_dir / "checkpoints")]
 
 
 def last_checkpoint(run_dir):
     """Its arrays by name."""
-    from pipeline.checkpoint_files import list_checkpoints, read_checkpoint
+    from pipeline.runs.checkpoint_files import list_checkpoints, read_checkpoint
 
     return read_checkpoint(list_checkpoints(run_dir / "checkpoints")[-1])
 

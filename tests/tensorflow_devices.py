@@ -2,7 +2,7 @@
 TensorFlow is used.
 """
 
-from pipeline.quiet_tensorflow import quiet_tensorflow
+from pipeline.base.quiet_tensorflow import quiet_tensorflow
 
 quiet_tensorflow()
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 import pipeline.__main__
 import tests.tensorflow_devices  # noqa: F401
+from pipeline.base.errors import PREEMPTED, WORKER_LOST
 from pipeline.config import Config
-from pipeline.errors import PREEMPTED, WORKER_LOST
 from tests.serving.conftest import UNCONDITIONAL, build, write
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

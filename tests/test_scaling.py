@@ -5,8 +5,8 @@ import pytest
 import tests.tensorflow_devices  # noqa: F401
 from benchmarks import scaling, scaling_check, scaling_model, step_plan
 from pipeline.config import Config
-from pipeline.data_spec import DataSpec
-from pipeline.trainee import Trainee
+from pipeline.data.spec import DataSpec
+from pipeline.training.trainee import Trainee
 
 SMALL = DataSpec("small", "", (8, 8, 1), (), 21)
 

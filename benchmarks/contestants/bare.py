@@ -12,7 +12,7 @@ from benchmarks.contestants.ours import config_of
 from benchmarks.worker import Rounds, Work
 from pipeline import networks
 from pipeline.data import describe
-from pipeline.optimizer import Adam
+from pipeline.training.optimizer import Adam
 
 _LATENT_DIM = 100
 

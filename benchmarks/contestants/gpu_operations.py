@@ -33,10 +33,10 @@ def operations(networks: str, batch_size: int, image_shape: tuple[int, int, int]
     from benchmarks.step_plan import macs_of, needed
     from pipeline import objectives
     from pipeline.config import Config
-    from pipeline.data_spec import DataSpec
-    from pipeline.feed import Layout, ResidentFeed
-    from pipeline.step import TrainStep
-    from pipeline.trainee import build_trainee
+    from pipeline.data.spec import DataSpec
+    from pipeline.training.feed import Layout, ResidentFeed
+    from pipeline.training.step import TrainStep
+    from pipeline.training.trainee import build_trainee
 
     config = Config(model=networks, objective="r3gan", batch_size=batch_size)
     updates = objectives.updates(config)

@@ -43,16 +43,16 @@ def run(work: Work, rounds: Rounds) -> None:
     device = work.options["device"]
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    from pipeline import compilation
+    from pipeline.devices import compilation
 
     config = _config(work, device)
     compilation.prepare(config)  # as `python -m pipeline` does, before TensorFlow is imported
     import tensorflow as tf
 
     from benchmarks.contestants.ours import Gate, train_gated
-    from pipeline import trainer
     from pipeline.data import Dataset
-    from pipeline.data_spec import DataSpec
+    from pipeline.data.spec import DataSpec
+    from pipeline.training import trainer
 
     if device == "gpu" and not tf.config.list_physical_devices("GPU"):
         raise SystemExit("TensorFlow sees no GPU; python -m pipeline.doctor says why.")

@@ -14,11 +14,11 @@ def run(work: Work, rounds: Rounds) -> None:
 
     from pipeline import objectives
     from pipeline.config import Config
-    from pipeline.data_spec import DataSpec
-    from pipeline.feed import Layout, ResidentFeed
+    from pipeline.data.spec import DataSpec
     from pipeline.objectives import Batch
-    from pipeline.step import TrainStep
-    from pipeline.trainee import build_trainee
+    from pipeline.training.feed import Layout, ResidentFeed
+    from pipeline.training.step import TrainStep
+    from pipeline.training.trainee import build_trainee
 
     count, shape = work.batch_size, tuple(work.options["image_shape"])
     rng = np.random.default_rng(0)

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from benchmarks.worker import Rounds, Work
-from pipeline import networks, trainer
+from pipeline import networks
 from pipeline.config import Config
 from pipeline.data import describe
-from pipeline.step import TrainStep
+from pipeline.training import trainer
+from pipeline.training.step import TrainStep
 
 _ENOUGH = 10**9
 

@@ -13,8 +13,9 @@ import litserve
 import numpy as np
 from fastapi import Response
 
-from serving import Generator, png
-from serving.latents import latents
+from serving import Generator
+from serving.contract import png
+from serving.contract.latents import latents
 
 # One image's seed, label and format; then its pixels and format.
 _Wanted = tuple[int, int | None, str]

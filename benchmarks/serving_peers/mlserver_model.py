@@ -7,7 +7,7 @@ from mlserver.codecs import NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 
 from serving import Generator
-from serving.latents import latents
+from serving.contract.latents import latents
 
 
 class MirageModel(MLModel):

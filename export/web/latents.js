@@ -1,4 +1,4 @@
-// From image seeds to latents; the law is stated in Mirage's serving/latents.py. Depends on nothing.
+// From image seeds to latents; the law is stated in Mirage's serving/contract/latents.py. Depends on nothing.
 
 const ROTATIONS = [13, 15, 26, 6, 17, 29, 16, 24];
 

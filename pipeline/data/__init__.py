@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.base.errors import MirageError
+from pipeline.base.folders import local_folder
 from pipeline.config import Config
 from pipeline.data import stacked
 from pipeline.data.folder import PREFIX, open_folder
 from pipeline.data.source import Source
-from pipeline.data_spec import DataSpec
-from pipeline.errors import MirageError
-from pipeline.folders import local_folder
+from pipeline.data.spec import DataSpec
 
 __all__ = ["Dataset", "base_config", "describe", "few_labelled", "folder_of", "load", "load_test", "numbering"]
 

@@ -10,12 +10,12 @@ import filelock
 import numpy as np
 import tqdm
 
+from pipeline.base.errors import MirageError
+from pipeline.base.folders import cache_folder
+from pipeline.base.kept_files import DamagedFileError, unsealed, write_sealed
 from pipeline.config import Config
 from pipeline.data.fingerprint import file_checksums
 from pipeline.data.source import Source
-from pipeline.errors import MirageError
-from pipeline.folders import cache_folder
-from pipeline.kept_files import DamagedFileError, unsealed, write_sealed
 
 _IMAGES, _LABELS = "images.npy", "labels.npy"
 _CHECKSUMS = "checksums.json"

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import tqdm
 
-from pipeline.errors import MirageError
-from pipeline.folders import cache_folder
-from pipeline.kept_files import DamagedFileError, unsealed, write_sealed
+from pipeline.base.errors import MirageError
+from pipeline.base.folders import cache_folder
+from pipeline.base.kept_files import DamagedFileError, unsealed, write_sealed
 
 # Two writes within the clock's grain leave the same stamp, so fresh ones are not relied on.
 _SETTLED_NS = 2 * 10**9

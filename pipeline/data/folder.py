@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.base.errors import MirageError
+from pipeline.base.folders import local_folder
+from pipeline.base.names import printable
 from pipeline.config import Config
 from pipeline.data.fingerprint import folder_fingerprint
 from pipeline.data.folder_images import Head, Images
@@ -15,10 +18,7 @@ from pipeline.data.image_file import ENDINGS
 from pipeline.data.notices import say_once
 from pipeline.data.scan import Scan, scan
 from pipeline.data.source import Source
-from pipeline.data_spec import DataSpec
-from pipeline.errors import MirageError
-from pipeline.folders import local_folder
-from pipeline.names import printable
+from pipeline.data.spec import DataSpec
 
 PREFIX = "folder:"
 _USUAL_ENDINGS = ".jpg, .png, .webp, .gif, .bmp, .tif"

@@ -8,13 +8,13 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from pipeline.base.errors import MirageError
+from pipeline.base.names import printable
 from pipeline.config import Config
 from pipeline.data.deep import Depths
 from pipeline.data.image_file import BadImageError, read, several_pictures
 from pipeline.data.notices import say_once
 from pipeline.data.pixels import fit, in_mode, is_grey, to_grey_or_rgb, upright_size
-from pipeline.errors import MirageError
-from pipeline.names import printable
 
 _NAMED = 10
 _T = TypeVar("_T")

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
-from pipeline.names import printable
+from pipeline.base.names import printable
 
 _T = TypeVar("_T")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipeline.errors import MirageError
+from pipeline.base.errors import MirageError
 
 
 class Mnist5k(tfds.core.GeneratorBasedBuilder):

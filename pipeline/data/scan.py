@@ -7,8 +7,8 @@ import os
 from collections.abc import Container
 from pathlib import Path
 
-from pipeline.errors import MirageError
-from pipeline.names import printable
+from pipeline.base.errors import MirageError
+from pipeline.base.names import printable
 
 # What systems put into folders of pictures: archives of macOS, thumbnails of NAS servers, bins.
 _HIDDEN = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__pycache__"})

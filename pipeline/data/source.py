@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from pipeline.data_spec import DataSpec
-from pipeline.errors import MirageError
+from pipeline.base.errors import MirageError
+from pipeline.data.spec import DataSpec
 
 
 @dataclasses.dataclass(frozen=True)

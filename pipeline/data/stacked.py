@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from pipeline.base.errors import MirageError
+from pipeline.base.names import printable
 from pipeline.config import Config
 from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.source import Source
-from pipeline.data_spec import DataSpec
-from pipeline.errors import MirageError
-from pipeline.names import printable
+from pipeline.data.spec import DataSpec
 
 PREFIX = "stacked:"
 _CHANNELS = 3

@@ -15,15 +15,15 @@ import filelock
 import numpy as np
 import tensorflow_datasets as tfds
 
+from pipeline.base.errors import MirageError
+from pipeline.base.folders import local_folder
+from pipeline.base.names import printable
 from pipeline.config import Config
 from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.mnist5k import Mnist5k, table_path
 from pipeline.data.pixels import fit_array
 from pipeline.data.source import Source
-from pipeline.data_spec import DataSpec
-from pipeline.errors import MirageError
-from pipeline.folders import local_folder
-from pipeline.names import printable
+from pipeline.data.spec import DataSpec
 
 
 def describe_tfds(config: Config) -> DataSpec:

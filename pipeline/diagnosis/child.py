@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline.interrupt import end_with_parent
-from pipeline.quiet_tensorflow import is_noise
+from pipeline.base.interrupt import end_with_parent
+from pipeline.base.quiet_tensorflow import is_noise
 
 # From this package's own place, whatever other package of this name the working directory holds.
 _START = (

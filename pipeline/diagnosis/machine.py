@@ -9,9 +9,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from pipeline.base.errors import MirageError
+from pipeline.base.folders import cache_folder
 from pipeline.diagnosis.facts import Folder, Machine
-from pipeline.errors import MirageError
-from pipeline.folders import cache_folder
 
 _TRIAL_BYTES = 32 * 2**20
 _CGROUPS, _OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")

@@ -6,9 +6,9 @@ import socket
 import threading
 from collections.abc import Mapping
 
-from pipeline.cluster import Cluster, find_cluster
+from pipeline.base.errors import MirageError
+from pipeline.cluster.find import Cluster, find_cluster
 from pipeline.diagnosis.facts import Network, Peer
-from pipeline.errors import MirageError
 
 _CONNECT_S = 3.0
 _RESOLVE_S = 6.0
@@ -81,7 +81,7 @@ def _own(index: int, address: str) -> Peer:
     except (OSError, UnicodeError) as error:
         return Peer(index, address, True, result="unknown", reason=_reason(error))
     try:
-        socket.create_server(("", port)).close()  # as `pipeline.rendezvous` listens
+        socket.create_server(("", port)).close()  # as `pipeline.cluster.meet` listens
     except OSError as error:
         reason = "" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
         return Peer(index, address, True, addresses, "used", reason)

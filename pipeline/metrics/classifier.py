@@ -17,12 +17,12 @@ import tensorflow as tf
 import tqdm
 from keras import layers
 
-from pipeline.data_spec import DataSpec
-from pipeline.errors import MirageError
-from pipeline.folders import cache_folder
-from pipeline.kept_files import is_sealed, unsealed, write_sealed
+from pipeline.base.errors import MirageError
+from pipeline.base.folders import cache_folder
+from pipeline.base.kept_files import is_sealed, unsealed, write_sealed
+from pipeline.data.spec import DataSpec
+from pipeline.devices.numerics import full_float32
 from pipeline.metrics.extractor import Features
-from pipeline.numerics import full_float32
 
 _FORMAT = 2  # part of the cache's key: to be raised whenever training changes
 _FEATURES = 128

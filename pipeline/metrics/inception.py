@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.errors import MirageError
+from pipeline.base.errors import MirageError
+from pipeline.devices.numerics import full_float32
 from pipeline.metrics.extractor import Features
-from pipeline.numerics import full_float32
 
 _SIZE = 299
 _BATCH = 32

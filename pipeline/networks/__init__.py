@@ -7,9 +7,9 @@ as `mlp.py`, and enter it in `_ARCHITECTURES`.
 import keras
 from keras import layers
 
+from pipeline.base.errors import MirageError
 from pipeline.config import Config
-from pipeline.data_spec import DataSpec
-from pipeline.errors import MirageError
+from pipeline.data.spec import DataSpec
 from pipeline.networks import dcgan, mlp, noisy_mlp, resnet
 from pipeline.networks.batch_norm import BatchNormalization
 from pipeline.networks.conditioning import Projection, model_of

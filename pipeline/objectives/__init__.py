@@ -8,8 +8,8 @@ step's business.
 
 from collections.abc import Callable, Mapping
 
+from pipeline.base.errors import MirageError
 from pipeline.config import Config
-from pipeline.errors import MirageError
 from pipeline.objectives import acgan, augment, hinge, infogan, lsgan, minimax, nsgan, r3gan, sgan, vae, wgan_gp
 from pipeline.objectives.penalties import Penalties
 from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.contract.latents import latents
 from serving.generator import Generator, to_pixels
-from serving.latents import latents
 
 # Weight of the newest batch in the running estimate of the seconds that an image takes.
 _NEWEST = 0.1

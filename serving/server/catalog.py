@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from serving.contract.manifest import MANIFEST_FILE, BundleError
 from serving.generator import Generator
-from serving.manifest import MANIFEST_FILE, BundleError
 from serving.server.protocol import TensorSpec
 from serving.session import first_line
 

@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from serving import png
+from serving.contract import png
+from serving.contract.latents import latents
 from serving.generator import slerp
-from serving.latents import latents
 from serving.server.batching import Job
 from serving.server.catalog import MAX_TRUNCATION, Bundle
 from serving.server.protocol import ProtocolError

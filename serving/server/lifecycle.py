@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Sequence
 
 import uvicorn
 
-from serving.manifest import BundleError
+from serving.contract.manifest import BundleError
 from serving.server.app import build
 from serving.server.batching import Batcher
 from serving.server.catalog import Catalog, load

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from export.bundle import export_bundle
-from pipeline.errors import MirageError
+from pipeline.base.errors import MirageError
 from tests.export.tiny_runs import make_run
 from tests.processes import ENVIRONMENT, ROOT
 
@@ -17,7 +17,7 @@ ENVIRONMENT = {**ENVIRONMENT, "SOURCE_DATE_EPOCH": "0"}
 # TensorFlow lists a GPU; what a bundle is built with says what it sees of it, then all goes on.
 PROGRAM = """
 import os, sys
-from pipeline.quiet_tensorflow import quiet_tensorflow
+from pipeline.base.quiet_tensorflow import quiet_tensorflow
 quiet_tensorflow()
 import tensorflow as tf
 from tensorflow.python.eager import context

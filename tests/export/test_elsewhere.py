@@ -22,10 +22,10 @@ from PIL import Image
 from export import web_page
 from export.bundle import export_bundle
 from export.readers import litert_reader
-from pipeline.errors import MirageError
+from pipeline.base.errors import MirageError
 from serving import Generator
-from serving.latents import latents
-from serving.manifest import read_manifest
+from serving.contract.latents import latents
+from serving.contract.manifest import read_manifest
 from tests.export.tiny_runs import SPECS, make_run
 from tests.no_network import SILENCING, UNDER_THE_FILTER
 

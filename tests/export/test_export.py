@@ -19,12 +19,12 @@ from export.bundle import export_bundle
 from export.onnx_export import OPSET
 from export.parity import check_parity
 from export.readers import keras_generator, onnx_readers
-from pipeline.checkpoint import load_sampler
-from pipeline.errors import MirageError
-from pipeline.run_file import write_run
+from pipeline.base.errors import MirageError
+from pipeline.runs.checkpoint import load_sampler
+from pipeline.runs.run_file import write_run
 from serving import Generator
-from serving.latents import latents
-from serving.manifest import METADATA_KEY, ModelInfo, parse_model_info, read_manifest, sha256
+from serving.contract.latents import latents
+from serving.contract.manifest import METADATA_KEY, ModelInfo, parse_model_info, read_manifest, sha256
 from serving.runtime import ort
 from tests.export.tiny_runs import SPECS, make_run
 

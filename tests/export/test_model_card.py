@@ -9,7 +9,7 @@ import pytest
 from export.model_card import model_card
 from export.source import Source
 from pipeline.config import Config
-from pipeline.data_spec import DataSpec
+from pipeline.data.spec import DataSpec
 
 
 @pytest.mark.parametrize("name", ["zero", 'a "b"', "a|b", "back\\slash", "ünï", "`tick`"])

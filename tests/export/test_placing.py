@@ -12,8 +12,8 @@ from filelock import FileLock
 
 from export import source
 from export.placing import placed, target_of
-from pipeline.errors import MirageError
-from serving.manifest import ModelInfo
+from pipeline.base.errors import MirageError
+from serving.contract.manifest import ModelInfo
 
 INFO = ModelInfo(3, (4, 4, 1), False, ())
 

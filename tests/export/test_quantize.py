@@ -13,9 +13,9 @@ from export.onnx_export import convert, example_feeds
 from export.quantize import failed_gates, quantize
 from export.source import Source
 from export.verify import verify
-from pipeline.errors import MirageError
+from pipeline.base.errors import MirageError
 from serving import BundleError, Generator
-from serving.manifest import read_manifest
+from serving.contract.manifest import read_manifest
 from tests.export.tiny_runs import SPECS, make_run
 
 GOOD = {"frechet_distance": 2.0, "label_accuracy": 0.99}

@@ -15,8 +15,8 @@ from export.layouts import forms_of, session_of
 from export.onnx_export import convert
 from export.readers import litert_reader, onnx_readers, openvino_function, saved_model_readers
 from export.source import Source
-from serving.latents import latents
-from serving.manifest import read_manifest
+from serving.contract.latents import latents
+from serving.contract.manifest import read_manifest
 from tests.export.tiny_runs import SPECS, make_run
 
 WRONG_LABELS = [-1, 2, -2, -3, 2**31, 2**32, -(2**63), 2**63 - 1]

@@ -1,4 +1,4 @@
-"""Seeds inside the model give the latents of `serving.latents`, to the last bit."""
+"""Seeds inside the model give the latents of `serving.contract.latents`, to the last bit."""
 
 import numpy as np
 import onnx
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from export.sampler import sampler_of, tensorflow_latents
+from serving.contract.latents import latents
 from serving.generator import to_pixels
-from serving.latents import latents
 from serving.runtime import ort
 
 SEEDS = st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20)

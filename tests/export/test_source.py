@@ -4,7 +4,7 @@ import pytest
 
 from export.source import Source
 from pipeline.config import Config
-from pipeline.data_spec import DataSpec
+from pipeline.data.spec import DataSpec
 
 DATA = DataSpec("folder:/secret/pets", "", (8, 8, 1), (), 20, "f" * 64)
 

@@ -14,7 +14,7 @@ import pytest
 
 from export.bundle import export_bundle
 from export.verify import main, verify
-from serving.manifest import BundleError, read_manifest, sha256
+from serving.contract.manifest import BundleError, read_manifest, sha256
 from tests.export.tiny_runs import make_run
 from tests.no_network import SILENCING, UNDER_THE_FILTER
 from tests.processes import ROOT

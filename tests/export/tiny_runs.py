@@ -1,11 +1,11 @@
 """Runs of tiny untrained networks with the statistics of trained ones."""
 
 from benchmarks.edge_sides import with_statistics
-from pipeline.checkpoint import Checkpoints
 from pipeline.config import Config
-from pipeline.data_spec import DataSpec
-from pipeline.run_file import write_run
-from pipeline.trainee import build_trainee
+from pipeline.data.spec import DataSpec
+from pipeline.runs.checkpoint import Checkpoints
+from pipeline.runs.run_file import write_run
+from pipeline.training.trainee import build_trainee
 
 SPECS = {
     "mlp": (

@@ -55,8 +55,8 @@ def gpu(request):
             "TensorFlow sees no GPU: python -m pipeline.doctor says why; --without_gpu runs the tests on the CPU."
         )
         pytest.exit(f"error: {sentence}", returncode=1)
-    from pipeline import numerics
     from pipeline.config import Config
+    from pipeline.devices import numerics
 
     numerics.prepare(Config())
     import tests.tensorflow_devices  # noqa: F401

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.diagnosis.machine import cpu_quota, memory_limit
-from tests.pipeline.test_endurance import flags
+from tests.pipeline.training.test_endurance import flags
 from tests.processes import ENVIRONMENT, ROOT, last_checkpoint, saved
 
 NETWORKS = ("dcgan", "resnet")
@@ -233,7 +233,7 @@ def at_once(gpu: bool) -> int:
     room = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *filter(None, [memory_limit()])]
     cores = [len(os.sched_getaffinity(0)), *filter(None, [cpu_quota()])]
     if gpu:
-        from pipeline.gpu_memory import gpu_memory
+        from pipeline.devices.gpu_memory import gpu_memory
 
         room += [each.free for each in gpu_memory()[:1]]
     return max(1, min(int(min(cores)), min(room) // (_GIB_OF_A_PROCESS * 2**30)))

@@ -11,7 +11,7 @@ import sys
 from absl import flags
 
 import pipeline.__main__ as command
-from pipeline.quiet_tensorflow import quiet_tensorflow
+from pipeline.base.quiet_tensorflow import quiet_tensorflow
 
 _LIMIT_MB = 8192  # of the part of the GPU
 _SPARE_MB = 128  # of it; weights and small things must still find room
@@ -43,7 +43,7 @@ def greedy():
     """Lets the next steps ask for more memory than a process can address."""
     import tensorflow as tf
 
-    from pipeline import trainer
+    from pipeline.training import trainer
 
     call = trainer.TrainStep.__call__
     trainer.TrainStep.__call__ = lambda *_: tf.zeros([2**46])

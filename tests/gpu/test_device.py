@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled
 
+from pipeline.cluster.strategy import make_strategy
 from pipeline.metrics.classifier import Classifier, build
-from pipeline.strategy import make_strategy
-from tests.pipeline.test_step import (
+from tests.pipeline.training.test_step import (
     TRAJECTORIES,
     assert_same_trajectory,
     make,
@@ -25,7 +25,7 @@ _SLACK = 10
 
 @pytest.fixture
 def full_float32():
-    from pipeline import numerics
+    from pipeline.devices import numerics
 
     with numerics.full_float32():
         yield

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from export import verify
-from serving.manifest import sha256
+from serving.contract.manifest import sha256
 from tests.gpu.fleet import CASES, NETWORKS, PRECISIONS, difference
 
 pytestmark = pytest.mark.gpu

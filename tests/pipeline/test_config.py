@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.base.errors import MirageError
 from pipeline.config import Config
-from pipeline.data_spec import DataSpec
-from pipeline.errors import MirageError
-from pipeline.run_file import ema_counts_batches, read_decided_jit, read_run, write_run
+from pipeline.data.spec import DataSpec
+from pipeline.runs.run_file import ema_counts_batches, read_decided_jit, read_run, write_run
 
 DATA = DataSpec("shapes", "1.0.0", (16, 16, 1), ("round", "square"), 20)
 

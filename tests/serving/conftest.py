@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.manifest import METADATA_KEY, ModelInfo, sha256
-from serving.onnx_file import seal
+from serving.contract.manifest import METADATA_KEY, ModelInfo, sha256
+from serving.contract.onnx_file import seal
 
 UNCONDITIONAL = ModelInfo(5, (8, 8, 3), False, ())
 CONDITIONAL = ModelInfo(6, (8, 8, 1), True, ("cat", "dog", "owl"))

@@ -8,8 +8,8 @@ import onnx
 import pytest
 
 from serving import BundleError, Generator
+from serving.contract.latents import latents
 from serving.generator import slerp, to_pixels
-from serving.latents import latents
 
 
 @pytest.fixture

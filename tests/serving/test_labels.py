@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving import Generator
+from serving.contract.manifest import ModelInfo
 from serving.labels import Classes
-from serving.manifest import ModelInfo
 
 DIGITS = tuple(str(digit) for digit in range(11))
 NAMES = st.lists(

@@ -9,8 +9,9 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from serving import Generator, png, sample
-from serving.manifest import ModelInfo
+from serving import Generator, sample
+from serving.contract import png
+from serving.contract.manifest import ModelInfo
 from tests.processes import ROOT
 
 

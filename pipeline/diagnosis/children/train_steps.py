@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipeline import numerics, objectives
+from pipeline import objectives
+from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data import Dataset
-from pipeline.data_spec import DataSpec
+from pipeline.data.spec import DataSpec
+from pipeline.devices import numerics
 from pipeline.diagnosis.children.telling import argument, tell
-from pipeline.feed import Layout, make_feed
-from pipeline.step import TrainStep
-from pipeline.strategy import make_strategy
-from pipeline.trainee import Trainee, build_trainee
+from pipeline.training.feed import Layout, make_feed
+from pipeline.training.step import TrainStep
+from pipeline.training.trainee import Trainee, build_trainee
 
 _CALL_S = 0.5
 _IMAGES = 1024

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serving import Generator
-from serving.latents import latents
+from serving.contract.latents import latents
 from serving.server.batching import Batcher, Expired, Job, Overloaded
 
 

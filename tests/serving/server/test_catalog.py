@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
+from serving.contract.manifest import BundleError
 from serving.generator import Generator
-from serving.manifest import BundleError
 from serving.server.catalog import load
 
 

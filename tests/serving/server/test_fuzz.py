@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from serving import Generator
+from serving.contract.latents import latents
 from serving.generator import to_pixels
-from serving.latents import latents
 
 HEADER = "Inference-Header-Content-Length"
 DTYPES = {"z": "<f4", "seed": "<i8", "label": "<i8", "truncation": "<f4"}

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving import Generator, png
+from serving import Generator
+from serving.contract import png
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving import Generator, png
+from serving import Generator
+from serving.contract import png
 
 pytestmark = pytest.mark.browser
 LANGUAGES = ["python", "curl"] if shutil.which("curl") else ["python"]

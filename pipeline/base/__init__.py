@@ -1,0 +1,1 @@
+"""What every room stands on: errors, files, names, signals, output. Needs neither TensorFlow nor NumPy."""

@@ -1,0 +1,67 @@
+"""What the command lines of training and export share."""
+
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+from pipeline.base.errors import MISTAKE
+from pipeline.base.interrupt import Interrupt, Stopped, Watch, leave
+from pipeline.base.output import lost_output, outlive_readers
+from pipeline.base.quiet_tensorflow import quiet_tensorflow
+
+
+def run(
+    doc: str | None,
+    define_flags: Callable[[flags.FlagValues], None],
+    main: Callable[[flags.FlagValues, Sequence[str]], int],
+    *,
+    prints_result: bool = False,
+) -> None:
+    """Runs a command and exits with its status.
+
+    A request to stop (Ctrl-C, SIGTERM, SIGHUP) ends it with one line, unless `main` hears signals itself.
+
+    Args:
+      doc: text of `--help` above the flags.
+      define_flags: adds the command's flags to those of absl.
+      main: takes the parsed flags and what they leave over; returns the exit status.
+      prints_result: whether the command has failed where its output can't be written.
+    """
+    outlive_readers()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # while Python itself ends, Ctrl-C shall print no traceback
+    quiet_tensorflow()
+    # absl's --help shows the main module's text and flags; a console script is a main module of its own.
+    sys.modules["__main__"].__doc__ = doc
+    if os.path.expanduser("~") == "~":  # no home directory: Keras would write its settings into a folder named ~
+        os.environ.setdefault("KERAS_HOME", os.path.join(tempfile.gettempdir(), ".keras"))
+    own = flags.FlagValues()
+    define_flags(own)
+    for name in own:
+        flags.FLAGS[name] = own[name]
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], own[name])
+
+    def quiet_main(argv: Sequence[str]) -> int:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.ERROR)  # tensorflow-datasets and checkpoints tell much that helps nobody
+        status = main(flags.FLAGS, argv)
+        if prints_result and status == 0 and (failure := lost_output()):
+            print(f"error: standard output can't be written ({failure.strerror}).", file=sys.stderr)
+            return MISTAKE
+        return status
+
+    watch, interrupt = Watch(), Interrupt()
+    try:
+        with watch, interrupt:
+            app.run(quiet_main)
+    except Stopped as stopped:
+        leave(stopped)
+    except Exception:
+        heard = interrupt.signal or watch.heard
+        if heard is None or Watch.patient:
+            raise
+        leave(Stopped(heard))  # libraries make other exceptions of what is raised amid their import

@@ -1,0 +1,1 @@
+"""What a machine computes on: numerics, memory, compiled code."""

@@ -1,0 +1,1 @@
+"""Judging generators: what is compared with what, and what the figures say."""

@@ -1,0 +1,1 @@
+"""The training engine: the step, where its images come from, and the loop around it."""

@@ -1,0 +1,1 @@
+"""What export and the edge share: manifest, latents, pixels, files. Needs NumPy only."""

@@ -1,0 +1,135 @@
+"""Decoded data are used only as they were written, and decoded again otherwise."""
+
+import dataclasses
+import itertools
+import os
+
+import filelock
+import numpy as np
+import pytest
+
+from pipeline import data
+from pipeline.base.errors import MirageError
+from pipeline.base.folders import cache_folder
+from pipeline.config import Config
+from pipeline.data import fingerprint, load
+
+
+@pytest.fixture
+def config(image_folder, tmp_path):
+    return Config(dataset=f"folder:{image_folder()}", device_data_mb=0, data_dir=str(tmp_path / "kept"), batch_size=1)
+
+
+def decoded_folder(config):
+    (folder,) = (path for path in (cache_folder(config.data_dir) / "decoded").iterdir() if path.is_dir())
+    return folder
+
+
+def expected(config):
+    resident = load(Config(dataset=config.dataset, batch_size=1))
+    return resident.images, resident.labels
+
+
+def same(dataset, images, labels):
+    assert isinstance(dataset.images, np.memmap)
+    np.testing.assert_array_equal(dataset.images, images)
+    np.testing.assert_array_equal(dataset.labels, labels)
+
+
+def test_what_was_decoded_is_used_again(config, capsys):
+    same(load(config), *expected(config))
+    folder = decoded_folder(config)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert set(before) == {"images.npy", "labels.npy", "checksums.json"}
+    same(load(config), *expected(config))
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_that_has_moved_is_not_decoded_again(config, tmp_path):
+    arrays = expected(config)
+    load(config)
+    stamp = (decoded_folder(config) / "images.npy").stat().st_mtime_ns
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
+    moved = Config(dataset=f"folder:{tmp_path / 'elsewhere'}", device_data_mb=0, data_dir=config.data_dir, batch_size=1)
+    same(load(moved), *arrays)
+    assert (decoded_folder(config) / "images.npy").stat().st_mtime_ns == stamp
+
+
+def zeroed(path):
+    size = path.stat().st_size
+    path.write_bytes(bytes(size))
+
+
+def zeroed_behind_its_head(path):
+    content = path.read_bytes()
+    path.write_bytes(content[:128] + bytes(len(content) - 128))
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = [zeroed, zeroed_behind_its_head, flipped, lambda path: os.truncate(path, 150), lambda path: path.unlink()]
+
+
+@pytest.mark.parametrize("remembered", [False, True], ids=["fresh", "remembered"])
+@pytest.mark.parametrize("damage", DAMAGES, ids=["zeroed", "zeroed behind its head", "flipped", "truncated", "missing"])
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "checksums.json"])
+def test_damaged_files_are_named_and_decoded_again(config, capsys, monkeypatch, name, damage, remembered):
+    if remembered:  # as if the files had been checked before, long after they were written
+        monkeypatch.setattr(fingerprint, "_WORTHWHILE_S", 0.0)
+        monkeypatch.setattr(fingerprint, "_SETTLED_NS", 0)
+    arrays = expected(config)
+    for _ in range(2):
+        load(config)
+    path = decoded_folder(config) / name
+    status = path.stat()
+    damage(path)
+    if path.exists():
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    same(load(config), *arrays)
+    assert capsys.readouterr().err == f"warning: {path} is damaged; it is decoded again.\n"
+    same(load(config), *arrays)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_picture_that_was_swapped_is_decoded(config, image_folder):
+    load(config)
+    root = image_folder(per_class=7)
+    (root / "cat" / "6.png").rename(root / "cat" / "0.png")
+    same(load(config), *expected(config))
+
+
+@pytest.mark.parametrize("device_data_mb", [0, 1])
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda examples: itertools.islice(examples, 5), "ends after 5 of its 12 images"),
+        (lambda examples: itertools.chain(examples, [(np.zeros((16, 16, 1), np.uint8), 0)]), "more than its 12 images"),
+    ],
+    ids=["fewer", "more"],
+)
+def test_data_of_another_number_leave_nothing(config, monkeypatch, device_data_mb, change, named):
+    open_folder = data.open_folder
+
+    def changed(config):
+        source = open_folder(config)
+        return dataclasses.replace(source, examples=change(source.examples))
+
+    monkeypatch.setattr(data, "open_folder", changed)
+    with pytest.raises(MirageError, match=named):
+        load(dataclasses.replace(config, device_data_mb=device_data_mb))
+    decoded = cache_folder(config.data_dir) / "decoded"
+    assert not decoded.exists() or not [path for path in decoded.iterdir() if path.is_dir()]
+
+
+def test_a_file_system_without_locks_is_told_in_one_sentence(config, monkeypatch):
+    def unlocked(*_, **__):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", unlocked)
+    with pytest.raises(MirageError, match=r"can't be decoded into .* \(FileSystem does not .*pass --data_dir="):
+        load(config)

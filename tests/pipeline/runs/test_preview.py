@@ -1,0 +1,68 @@
+import io
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.config import Config
+from pipeline.data.spec import DataSpec
+from pipeline.runs.preview import Preview, grid, grid_labels, to_pixels, write_png
+
+
+def spec(classes):
+    return DataSpec("shapes", "", (2, 2, 1), tuple(map(str, range(classes))), 9)
+
+
+def brightness_by_class(num_classes):
+    """A generator whose image is the label, scaled to [-1, 1]."""
+    z, label = keras.Input([4]), keras.Input([], dtype="int32")
+    level = keras.ops.cast(label, "float32") / (num_classes - 1) * 2 - 1
+    return keras.Model([z, label], keras.ops.reshape(level, [-1, 1, 1, 1]) * keras.ops.ones([1, 2, 2, 1]))
+
+
+def test_to_pixels():
+    images = np.array([-1.5, -1, -0.996, 0, 0.5, 1, 2], np.float32)
+    # 0 is 127.5, halfway; to even is 128.
+    np.testing.assert_array_equal(to_pixels(images), [0, 0, 1, 128, 191, 255, 255])
+
+
+def test_grid_places_images_row_by_row():
+    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, 1), np.uint8)
+    picture = grid(images, columns=3)
+    assert picture.shape == (2 * 4 + 2, 3 * 5 + 2, 1)
+    for index in range(5):
+        top, left = 2 + index // 3 * 4, 2 + index % 3 * 5
+        assert (picture[top : top + 2, left : left + 3] == index).all()
+    assert (picture[6:, 12:] == 255).all()
+    assert (picture[:2] == 255).all()
+
+
+@pytest.mark.parametrize("num_classes", [0, 2, 10, 20, 21, 100])
+def test_every_class_is_shown(num_classes):
+    labels, columns = grid_labels(num_classes)
+    assert set(labels.tolist()) == set(range(max(1, num_classes)))
+    if 0 < num_classes <= 20:
+        assert (labels.reshape(-1, columns) == np.arange(num_classes)[:, None]).all()
+
+
+def test_conditional_preview_has_a_row_per_class():
+    picture = Preview(Config(conditional=True, latent_dim=4), spec(4), brightness_by_class(4)).draw()
+    assert [picture[2 + 4 * row, 2, 0] for row in range(4)] == [0, 85, 170, 255]
+
+
+def test_preview_is_the_same_every_time():
+    z = keras.Input([4])
+    model = keras.Model(z, keras.layers.Reshape([2, 2, 1])(keras.ops.tanh(z)))
+    config = Config(latent_dim=4)
+    first = Preview(config, spec(0), model).draw()
+    np.testing.assert_array_equal(Preview(config, spec(0), model).draw(), first)
+    assert len(np.unique(first)) > 50  # 25 different latents
+
+
+def test_write_png(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    write_png(tmp_path / "a.png", picture)
+    decoded = np.asarray(Image.open(io.BytesIO((tmp_path / "a.png").read_bytes())))
+    np.testing.assert_array_equal(decoded, picture)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
