@@ -17,7 +17,7 @@ from export.saved_model import write_saved_model
 from export.source import Source
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
-from pipeline.networks import build_generator
+from pipeline.networks.build import build_generator
 from serving.generator import Generator, to_pixels
 from serving.runtime import ort
 

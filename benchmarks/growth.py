@@ -17,11 +17,11 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 
-from pipeline import objectives
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.networks import batch_norm
+from pipeline.objectives import compose as objectives
 from pipeline.training.feed import Feed, Layout, ResidentFeed
 from pipeline.training.step import TrainStep
 from pipeline.training.trainee import build_trainee

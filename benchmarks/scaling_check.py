@@ -26,12 +26,12 @@ import tensorflow as tf
 
 from benchmarks.scaling_model import Planned, scheduled
 from benchmarks.step_plan import StepPlan, plan_step
-from pipeline import objectives
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.launch import worker_environments
 from pipeline.networks import batch_norm
+from pipeline.objectives import compose as objectives
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.step import TrainStep
 from pipeline.training.trainee import build_trainee

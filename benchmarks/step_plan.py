@@ -9,11 +9,11 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 
-from pipeline import objectives
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.networks import resnet
+from pipeline.objectives import compose as objectives
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.step import REDUCTION, TrainStep
 from pipeline.training.trainee import build_trainee

@@ -172,7 +172,7 @@ def machine() -> dict[str, Any]:
 
 def _save_images(path: str) -> None:
     from pipeline.config import Config
-    from pipeline.data import load
+    from pipeline.data.dataset import load
 
     np.save(path, load(Config()).images)
 

@@ -16,7 +16,7 @@ def generator_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, l
     """Makes the function that all exports share.
 
     Args:
-      model: a generator, see `pipeline.networks.build_generator`.
+      model: a generator, see `pipeline.networks.build.build_generator`.
       info: its description.
 
     Returns:

@@ -61,7 +61,7 @@ def _dry_run(config: Config) -> None:
     import tensorflow as tf
 
     from pipeline.cluster.find import find_cluster
-    from pipeline.data import describe
+    from pipeline.data.dataset import describe
     from pipeline.training import memory
 
     data = describe(config)

@@ -142,7 +142,7 @@ def classification_error(run_dir: Path, images: "Images", checkpoint: str = "new
     import tensorflow as tf
 
     from pipeline.devices.numerics import full_float32
-    from pipeline.networks import noise_size
+    from pipeline.networks.build import noise_size
     from pipeline.runs.checkpoint import load_network
 
     discriminator = load_network(run_dir, "discriminator", checkpoint)

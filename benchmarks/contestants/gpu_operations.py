@@ -31,9 +31,9 @@ def operations(networks: str, batch_size: int, image_shape: tuple[int, int, int]
     import tensorflow as tf
 
     from benchmarks.step_plan import macs_of, needed
-    from pipeline import objectives
     from pipeline.config import Config
     from pipeline.data.spec import DataSpec
+    from pipeline.objectives import compose as objectives
     from pipeline.training.feed import Layout, ResidentFeed
     from pipeline.training.step import TrainStep
     from pipeline.training.trainee import build_trainee

@@ -50,7 +50,7 @@ def run(work: Work, rounds: Rounds) -> None:
     import tensorflow as tf
 
     from benchmarks.contestants.ours import Gate, train_gated
-    from pipeline.data import Dataset
+    from pipeline.data.dataset import Dataset
     from pipeline.data.spec import DataSpec
     from pipeline.training import trainer
 

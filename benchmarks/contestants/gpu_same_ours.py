@@ -12,10 +12,10 @@ def run(work: Work, rounds: Rounds) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     import tensorflow as tf
 
-    from pipeline import objectives
     from pipeline.config import Config
     from pipeline.data.spec import DataSpec
-    from pipeline.objectives import Batch
+    from pipeline.objectives import compose as objectives
+    from pipeline.objectives.compose import Batch
     from pipeline.training.feed import Layout, ResidentFeed
     from pipeline.training.step import TrainStep
     from pipeline.training.trainee import build_trainee

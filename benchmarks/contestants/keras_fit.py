@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from benchmarks.contestants.ours import config_of
 from benchmarks.worker import Rounds, Work
-from pipeline import networks
-from pipeline.data import describe
+from pipeline.data.dataset import describe
+from pipeline.networks import build as networks
 
 _LATENT_DIM = 100
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from benchmarks.worker import Rounds, Work
-from pipeline import networks
 from pipeline.config import Config
-from pipeline.data import describe
+from pipeline.data.dataset import describe
+from pipeline.networks import build as networks
 from pipeline.training import trainer
 from pipeline.training.step import TrainStep
 

@@ -1,12 +1,17 @@
-"""A field of a configuration that is a flag as well. Needs only the standard library."""
+"""Parameters that are flags as well: each with its name, type, default, range and help text in one place.
+
+Every room has a dataclass of its own parameters, and so has everything that a flag chooses by name; `Config` is their
+sum. Needs only the standard library, so that flags can be checked before TensorFlow is loaded.
+"""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 from pipeline.base.errors import MirageError
 
 
-def flag(
+def parameter(
     default: Any,
     help: str,  # noqa: A002 - the standard term for a flag's text
     *,
@@ -14,8 +19,9 @@ def flag(
     minimum: float | None = None,
     below: float | None = None,
     may_change: bool = False,
+    may_differ: bool = False,
 ) -> Any:
-    """Declares a `Config` field together with everything its absl flag needs.
+    """Declares a field of a `Parameters` together with everything its absl flag needs.
 
     Args:
       default: default value; its type is the flag's type.
@@ -24,6 +30,9 @@ def flag(
       minimum: the least permitted number.
       below: numbers must be smaller than this.
       may_change: whether a resumed run may have another value than the run it continues.
+      may_differ: whether each worker of a cluster may have another, because its machine needs it or only the chief
+        looks at it. The intervals of logs and checkpoints are not such: they decide how many steps run in one call,
+        and all must make the same calls.
     """
     metadata = {
         "help": help,
@@ -31,6 +40,7 @@ def flag(
         "minimum": minimum,
         "below": below,
         "may_change": may_change,
+        "may_differ": may_differ,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -39,7 +49,7 @@ def check_range(field: dataclasses.Field, value: Any) -> None:
     """Refuses a value that the flag may not have.
 
     Args:
-      field: made by `flag`.
+      field: made by `parameter`.
       value: of the field's type.
 
     Raises:
@@ -53,3 +63,70 @@ def check_range(field: dataclasses.Field, value: Any) -> None:
         raise MirageError(f"--{field.name}={value} is too small; expected at least {minimum}.")
     if below is not None and not value < below:
         raise MirageError(f"--{field.name}={value} is too large; expected less than {below}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameters:
+    """A part of a configuration: a frozen dataclass whose fields are declared by `parameter`."""
+
+    def check_ranges(self) -> None:
+        """Refuses values that no flag may have; raises MirageError."""
+        for field in dataclasses.fields(self):
+            check_range(field, getattr(self, field.name))
+
+    def check(self, values: Mapping[str, Any]) -> None:
+        """Refuses what does not go together, as far as this part knows why.
+
+        Args:
+          values: all parameters of the run by name, each in its range.
+
+        Raises:
+          MirageError: naming the flags and what to do.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as JSON types."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`.
+
+        Raises:
+          MirageError: for an unknown field or a value of the wrong type, as after a hand edit.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        for name, value in values.items():
+            if name not in fields:
+                raise MirageError(f"the configuration has an unknown field {name!r}; this Mirage knows no such flag.")
+            expected = type(fields[name].default)
+            if type(value) is not expected and not (expected is float and type(value) is int):
+                raise MirageError(
+                    f"the configuration's field {name!r} is {value!r:.200}; expected {expected.__name__}."
+                )
+        return cls(**values)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Takes its own fields out of those of a whole configuration; raises MirageError as `from_dict` does."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls.from_dict({name: value for name, value in values.items() if name in names})
+
+    def changes_from(self, earlier: Self) -> list[tuple[str, Any, Any]]:
+        """Lists the flags that keep this run from continuing `earlier`.
+
+        Returns:
+          (flag name, value of the earlier run, value now) of every flag that differs and matters.
+        """
+        return [
+            (field.name, getattr(earlier, field.name), getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if not field.metadata["may_change"] and getattr(earlier, field.name) != getattr(self, field.name)
+        ]
+
+
+def split(name: str, given: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Splits a flag that lists some of several words; raises MirageError for one that is unknown."""
+    if not {*given.split(",")} <= {*known}:
+        raise MirageError(f"--{name}={given} is not known; choose from {', '.join(known)}, joined by commas.")
+    return tuple(given.split(","))

@@ -11,35 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import Config
+from pipeline.base.parameters import Parameters
 from pipeline.data.spec import DataSpec
 
-# Flags that each worker may set as its machine needs it, or that only the chief looks at. The intervals of logs and
-# checkpoints are not among them: they decide how many steps run in one call, and all must make the same calls.
-MAY_DIFFER = frozenset(
-    (
-        "data_dir",
-        "device_data_mb",
-        "eval_samples",
-        "extractor",
-        "inception_weights",
-        "keep_best",
-        "keep_checkpoints",
-        "manual_dir",
-        "run_dir",
-        "strategy",
-        "timeout_s",
-    )
-)
 _MOST_NAMED = 5
 _LONGEST_VALUE = 100
 
 
-def program_facts(config: Config, devices: str) -> dict[str, str]:
+def program_facts(config: Parameters, devices: str) -> dict[str, str]:
     """What must be the same before TensorFlow connects the workers.
 
     Args:
-      config: the configuration.
+      config: the whole configuration.
       devices: what this worker computes on, such as "4 GPUs".
 
     Returns:
@@ -51,10 +34,10 @@ def program_facts(config: Config, devices: str) -> dict[str, str]:
     flags = {
         f"--{field.name}": str(getattr(config, field.name))
         for field in dataclasses.fields(config)
-        if field.name not in MAY_DIFFER
+        if not field.metadata["may_differ"]
     }
     # The folder may lie elsewhere; what is in it is compared when it has been read.
-    flags["--dataset"] = re.sub(r"folder:.*", "folder:", config.dataset, flags=re.DOTALL)
+    flags["--dataset"] = re.sub(r"folder:.*", "folder:", flags["--dataset"], flags=re.DOTALL)
     return {
         "the number of devices": devices,
         **flags,

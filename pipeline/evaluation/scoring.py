@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
-from pipeline.data import Dataset, base_config, folder_of, load, load_test, numbering
+from pipeline.data.dataset import Dataset, base_config, folder_of, load, load_test, numbering
 from pipeline.data.spec import DataSpec, is_folder
 from pipeline.devices.numerics import full_float32
 from pipeline.evaluation.judge import Images, Judge

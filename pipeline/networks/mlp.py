@@ -23,7 +23,7 @@ def build_generator(latent_dim: int, image_shape: tuple[int, int, int], num_clas
       num_classes: number of labels; 0 builds an unconditional network.
 
     Returns:
-      See `pipeline.networks.build_generator`.
+      See `pipeline.networks.build.build_generator`.
     """
     inputs, x = latent_inputs(latent_dim, num_classes)
     for units in (256, 512, 1024):
@@ -45,7 +45,7 @@ def build_features(
       num_classes: number of labels to concatenate; 0 concatenates none.
 
     Returns:
-      See `pipeline.networks.build_features`.
+      See `pipeline.networks.build.build_features`.
     """
     inputs, label = image_inputs(image_shape, num_classes)
     x = layers.Flatten()(inputs[0])

@@ -27,7 +27,7 @@ def build_generator(latent_dim: int, image_shape: tuple[int, int, int], num_clas
       num_classes: number of labels; 0 builds an unconditional network.
 
     Returns:
-      See `pipeline.networks.build_generator`.
+      See `pipeline.networks.build.build_generator`.
     """
     size, _, channels = image_shape
     levels = doublings(size)
@@ -53,7 +53,7 @@ def build_features(
       num_classes: number of labels, which enter as constant planes; 0 leaves them out.
 
     Returns:
-      See `pipeline.networks.build_features`.
+      See `pipeline.networks.build.build_features`.
     """
     size, _, _ = image_shape
     inputs, x = image_planes(image_shape, num_classes)

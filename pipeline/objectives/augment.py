@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from pipeline.config import AUGMENTATIONS
+from pipeline.objectives.options import AUGMENTATIONS
 from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update
 
 # Random numbers that each image needs: one for each kind to decide, and at most three for each to say how.
@@ -28,7 +28,7 @@ def add_to(updates: tuple[Update, ...], kinds: Sequence[str]) -> tuple[Update, .
 
     Args:
       updates: of an objective with a discriminator.
-      kinds: some of `pipeline.config.AUGMENTATIONS`.
+      kinds: some of `pipeline.objectives.options.AUGMENTATIONS`.
     """
     return tuple(
         dataclasses.replace(update, loss=_augmented(update.loss, kinds), needs_augmentation=True) for update in updates
@@ -54,7 +54,7 @@ def augment(images: tf.Tensor, numbers: tf.Tensor, p: tf.Tensor, kinds: Sequence
       images: float32 [n, H, W, C] in [-1, 1].
       numbers: float32 [n, NUMBERS], uniform in [0, 1).
       p: float32 scalar, probability of each kind.
-      kinds: some of `pipeline.config.AUGMENTATIONS`.
+      kinds: some of `pipeline.objectives.options.AUGMENTATIONS`.
 
     Returns:
       float32 [n, H, W, C]; what is shifted in or covered is 0.

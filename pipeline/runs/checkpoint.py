@@ -15,10 +15,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline import networks
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
+from pipeline.networks import build as networks
 from pipeline.runs.best import Best, best_by_evaluations, noted_best, read_best, warn_of_best, write_best
 from pipeline.runs.checkpoint_files import (
     DamagedCheckpointError,

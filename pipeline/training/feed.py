@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.config import Config
-from pipeline.data import Dataset
-from pipeline.objectives import Update
+from pipeline.data.dataset import Dataset
+from pipeline.objectives.compose import Update
 from pipeline.training import randomness
 
 

@@ -15,7 +15,8 @@ import tensorflow as tf
 from pipeline.base.errors import MirageError
 from pipeline.cluster.find import Cluster
 from pipeline.cluster.strategy import agreed, can_compile
-from pipeline.config import JIT_WORTHWHILE_STEPS, Config
+from pipeline.config import Config
+from pipeline.devices.options import JIT_WORTHWHILE_STEPS
 from pipeline.runs.run_file import read_decided_jit
 from pipeline.training.first_step import FirstStep
 from pipeline.training.step import TrainStep

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pipeline import objectives
 from pipeline.base.errors import MirageError
 from pipeline.cluster.find import Cluster
 from pipeline.config import Config
@@ -16,6 +15,7 @@ from pipeline.data.spec import DataSpec
 from pipeline.devices.gpu_memory import gpu_memory
 from pipeline.devices.live_memory import peak_bytes
 from pipeline.devices.logical_devices import kind_and_count
+from pipeline.objectives import compose as objectives
 from pipeline.training.feed import Layout
 from pipeline.training.step import TrainStep
 from pipeline.training.trainee import Trainee, build_trainee

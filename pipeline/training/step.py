@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 
 from pipeline.config import Config
-from pipeline.objectives import Batch, Update
 from pipeline.objectives.augment import NUMBERS, adapted
+from pipeline.objectives.compose import Batch, Update
 from pipeline.training import randomness
 from pipeline.training.feed import Feed, Layout
 from pipeline.training.schedule import ema_half_life, images_seen, learning_rate

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from pipeline import networks
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
+from pipeline.networks import build as networks
 from pipeline.training.optimizer import Adam
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pipeline import objectives
 from pipeline.base.errors import MirageError, WorkerLostError
 from pipeline.base.interrupt import Interrupt
 from pipeline.cluster.agreement import data_facts, program_facts
@@ -21,11 +20,12 @@ from pipeline.cluster.meet import Peers, meet
 from pipeline.cluster.strategy import agreed, devices_here, from_chief, make_strategy, share_state
 from pipeline.cluster.watch import Watchdog
 from pipeline.config import Config
-from pipeline.data import Dataset, few_labelled, load, numbering
+from pipeline.data.dataset import Dataset, few_labelled, load, numbering
 from pipeline.data.spec import DataSpec
 from pipeline.devices import compilation, numerics
 from pipeline.devices.out_of_memory import out_of_memory
 from pipeline.evaluation.scoring import Evaluation
+from pipeline.objectives import compose as objectives
 from pipeline.runs.checkpoint import Checkpoints
 from pipeline.runs.preview import Preview
 from pipeline.runs.recorder import Recorder, check_place, lock_run, writing

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipeline import objectives
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
-from pipeline.data import Dataset
+from pipeline.data.dataset import Dataset
 from pipeline.data.spec import DataSpec
 from pipeline.devices import numerics
 from pipeline.diagnosis.children.telling import argument, tell
+from pipeline.objectives import compose as objectives
 from pipeline.training.feed import Layout, make_feed
 from pipeline.training.step import TrainStep
 from pipeline.training.trainee import Trainee, build_trainee

@@ -5,7 +5,7 @@ import pytest
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import cache_folder, local_folder
 from pipeline.config import Config
-from pipeline.data import load
+from pipeline.data.dataset import load
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from pipeline.cluster.agreement import MAY_DIFFER, data_facts, difference, program_facts
+from pipeline.cluster.agreement import data_facts, difference, program_facts
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 
@@ -22,17 +22,27 @@ def other(field):
 def test_every_flag_that_all_workers_use_must_agree(field):
     config = dataclasses.replace(Config(), **{field.name: other(field)})
     sentence = difference({0: program_facts(Config(), "1 CPU"), 1: program_facts(config, "1 CPU")})
-    if field.name in MAY_DIFFER:
+    if field.metadata["may_differ"]:
         assert sentence is None
     else:
         default = "empty" if field.default == "" else field.default
         assert f"--{field.name} is {default} on worker 0 and {other(field)} on worker 1;" in sentence
 
 
-def test_what_decides_the_length_of_calls_must_agree():
-    every = {"log_every", "preview_every", "checkpoint_every", "eval_every"}
-    assert not MAY_DIFFER & {*every, "profile_steps", "steps_per_call", "steps"}
-    assert {field.name for field in dataclasses.fields(Config)} > MAY_DIFFER
+def test_only_what_a_machine_needs_or_the_chief_alone_looks_at_may_differ():
+    assert {field.name for field in dataclasses.fields(Config) if field.metadata["may_differ"]} == {
+        "data_dir",
+        "device_data_mb",
+        "eval_samples",
+        "extractor",
+        "inception_weights",
+        "keep_best",
+        "keep_checkpoints",
+        "manual_dir",
+        "run_dir",
+        "strategy",
+        "timeout_s",
+    }
 
 
 def test_a_folder_may_lie_elsewhere():

@@ -21,7 +21,7 @@ from PIL import Image
 
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
-from pipeline.data import describe, load
+from pipeline.data.dataset import describe, load
 from pipeline.data.image_file import ENDINGS
 
 _MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16", "F", "YCbCr", "LAB")

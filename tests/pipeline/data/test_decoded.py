@@ -8,11 +8,12 @@ import filelock
 import numpy as np
 import pytest
 
-from pipeline import data
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import cache_folder
 from pipeline.config import Config
-from pipeline.data import fingerprint, load
+from pipeline.data import dataset as data
+from pipeline.data import fingerprint
+from pipeline.data.dataset import load
 
 
 @pytest.fixture

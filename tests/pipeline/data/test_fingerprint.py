@@ -7,7 +7,8 @@ import time
 import pytest
 
 from pipeline.config import Config
-from pipeline.data import fingerprint, load
+from pipeline.data import fingerprint
+from pipeline.data.dataset import load
 from pipeline.data.fingerprint import file_checksums, fingerprint_of, folder_fingerprint
 from pipeline.data.spec import DataSpec
 

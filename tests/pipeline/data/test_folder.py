@@ -4,7 +4,7 @@ from PIL import Image
 
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
-from pipeline.data import describe, load
+from pipeline.data.dataset import describe, load
 from pipeline.data.pixels import fit_array, to_grey_or_rgb
 
 

@@ -12,7 +12,7 @@ from PIL import Image, TiffImagePlugin
 
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
-from pipeline.data import describe, load
+from pipeline.data.dataset import describe, load
 from pipeline.data.pixels import to_grey_or_rgb
 from tests.pipeline.data.image_fuzz import malformed_exif
 

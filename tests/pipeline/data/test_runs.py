@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from pipeline.config import Config
-from pipeline.data import folder, load, load_test, numbering
+from pipeline.data import folder
+from pipeline.data.dataset import load, load_test, numbering
 from pipeline.data.spec import DataSpec
 from pipeline.evaluation.scoring import make_judge
 from pipeline.metrics import classifier as classifiers

@@ -7,7 +7,7 @@ from PIL import Image
 
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
-from pipeline.data import describe, load
+from pipeline.data.dataset import describe, load
 
 
 def config(root, **changes):

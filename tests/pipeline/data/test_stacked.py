@@ -5,7 +5,8 @@ import pytest
 
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
-from pipeline.data import Dataset, describe, few_labelled, load, stacked
+from pipeline.data import stacked
+from pipeline.data.dataset import Dataset, describe, few_labelled, load
 from pipeline.data.source import Source
 from pipeline.data.spec import DataSpec
 from pipeline.metrics.extractor import Features

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
-from pipeline.data import describe, load
+from pipeline.data.dataset import describe, load
 
 
 def builder(name, feature_dict, examples):
@@ -221,7 +221,7 @@ def test_more_memory_than_there_is_is_refused(config, monkeypatch):
     def refuse(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr("pipeline.data.np", types.SimpleNamespace(empty=refuse, uint8=np.uint8))
+    monkeypatch.setattr("pipeline.data.dataset.np", types.SimpleNamespace(empty=refuse, uint8=np.uint8))
     with pytest.raises(MirageError, match=r"colourset needs 4\.5 GiB of memory, .* lower --device_data_mb"):
         load(config("colourset", image_size=16383, device_data_mb=2**20))
 

@@ -10,7 +10,7 @@ import pytest
 from pipeline.base.errors import MirageError
 from pipeline.base.kept_files import unsealed
 from pipeline.config import Config
-from pipeline.data import Dataset
+from pipeline.data.dataset import Dataset
 from pipeline.data.spec import DataSpec
 from pipeline.evaluation import scoring
 from pipeline.evaluation.scoring import make_judge

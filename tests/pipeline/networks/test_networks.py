@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline import networks
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
+from pipeline.networks import build as networks
+from pipeline.networks import conditioning, spectral_norm
 
 
 def spec(size=28, channels=1, classes=10):
@@ -74,7 +75,7 @@ def test_labels_decide_the_output(model):
 
 def test_label_planes_hold_the_one_hot_vector_at_every_pixel():
     inputs = keras.Input([3])
-    planes = keras.Model(inputs, networks.conditioning.label_planes(inputs, 2, 4))
+    planes = keras.Model(inputs, conditioning.label_planes(inputs, 2, 4))
     one_hot = np.eye(3, dtype=np.float32)
     expected = np.broadcast_to(one_hot[:, None, None, :], (3, 2, 4, 3))
     np.testing.assert_array_equal(np.asarray(planes(one_hot)), expected)
@@ -198,7 +199,7 @@ def test_a_projection_goes_with_the_spectral_norm():
 def test_gradients_pass_through_the_spectral_norm():
     """By the paper's equation 12, or that W / sigma does not change with W's scale: the gradient is orthogonal to W."""
     keras.utils.set_random_seed(0)
-    layer = networks.spectral_norm.SpectralNormalization(keras.layers.Dense(4, use_bias=False))
+    layer = spectral_norm.SpectralNormalization(keras.layers.Dense(4, use_bias=False))
     x = tf.constant(np.random.default_rng(0).standard_normal((3, 6)), tf.float32)
     for _ in range(200):
         layer(x, training=True)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline import objectives
 from pipeline.config import AUGMENTATIONS, Config
+from pipeline.objectives import compose as objectives
 from pipeline.objectives.augment import NUMBERS, adapted, augment
 
 RNG = np.random.default_rng(0)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline import objectives
 from pipeline.config import Config
-from pipeline.objectives import OBJECTIVES, Batch, hinge, infogan, lsgan, minimax, nsgan, penalties, r3gan, vae
+from pipeline.objectives import compose as objectives
+from pipeline.objectives import hinge, infogan, lsgan, minimax, nsgan, penalties, r3gan, vae
+from pipeline.objectives.compose import OBJECTIVES, Batch
 
 LOGITS = np.array([-30.0, -3.0, -0.5, 0.0, 0.7, 4.0, 30.0])
 

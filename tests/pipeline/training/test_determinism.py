@@ -13,10 +13,10 @@ import tensorflow as tf
 from tensorflow.python.framework import config as tensorflow_config
 from tensorflow.python.framework import op_callbacks
 
-from pipeline import objectives
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
+from pipeline.objectives import compose as objectives
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.step import TrainStep
 from pipeline.training.trainee import build_trainee

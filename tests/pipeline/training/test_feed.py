@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline import objectives
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
+from pipeline.objectives import compose as objectives
 from pipeline.training.feed import Layout, ResidentFeed
 
 

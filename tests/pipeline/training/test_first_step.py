@@ -107,8 +107,8 @@ def test_the_rewound_feed_begins_again(image_folder, tmp_path):
     import numpy as np
 
     from pipeline.config import Config
-    from pipeline.data import load
-    from pipeline.objectives import updates
+    from pipeline.data.dataset import load
+    from pipeline.objectives.compose import updates
     from pipeline.training.feed import Layout, StreamedFeed, make_feed
 
     config = Config(dataset=f"folder:{image_folder()}", batch_size=4, device_data_mb=0, data_dir=str(tmp_path / "data"))

@@ -30,10 +30,10 @@ from pipeline.base.quiet_tensorflow import quiet_tensorflow
 quiet_tensorflow()
 import numpy as np
 import tensorflow as tf
-from pipeline import objectives
+from pipeline.objectives import compose as objectives
 from pipeline.training import memory
 from pipeline.config import Config
-from pipeline.data import Dataset
+from pipeline.data.dataset import Dataset
 from pipeline.data.spec import DataSpec
 from pipeline.training.feed import Layout, make_feed
 from pipeline.training.step import TrainStep

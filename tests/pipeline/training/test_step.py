@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline import objectives
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
+from pipeline.objectives import compose as objectives
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.randomness import data_order, latents
 from pipeline.training.step import TrainStep

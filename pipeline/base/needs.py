@@ -1,0 +1,25 @@
+"""What an objective needs of the networks that it trains. Needs only the standard library."""
+
+import dataclasses
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """What an objective needs of the networks that it trains.
+
+    Attributes:
+      networks: their names, the generator first: `discriminator` or `encoder` beside it, or others that a builder
+        `build_NAME` can build.
+      heads: what the discriminator outputs beside `logits`, by name, each float32 [N, number].
+      code: how many numbers the encoder outputs for an image.
+      standardised: whether those are standardised over the batch, so that standard normal latents lie where codes do.
+      architectures: by network, the name of Mirage's architecture that builds it where what the user chose can't build
+        what is needed.
+    """
+
+    networks: tuple[str, ...] = ("generator", "discriminator")
+    heads: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    code: int = 0
+    standardised: bool = False
+    architectures: Mapping[str, str] = dataclasses.field(default_factory=dict)

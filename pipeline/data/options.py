@@ -1,0 +1,67 @@
+"""Which pictures to learn, and where they are kept. Needs only the standard library."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.base.errors import MirageError
+from pipeline.base.parameters import Parameters, parameter
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions(Parameters):
+    """Which pictures to learn, and where they are kept. Field names are flag names."""
+
+    dataset: str = parameter(
+        "mnist5k",
+        "what to learn: mnist5k (5,000 digits that come with the installation), any image data set of "
+        "tensorflow-datasets by name (mnist, fashion_mnist, cifar10, ...), folder:/path with images, "
+        "flat or in one sub-folder per class, or stacked:NAME, three grey images of a data set as red, green and blue.",
+    )
+    data_dir: str = parameter(
+        "",
+        "where prepared and decoded data sets are kept; empty means tensorflow-datasets' own default, and "
+        "~/.cache/mirage for what is decoded or compiled.",
+        may_change=True,
+        may_differ=True,
+    )
+    manual_dir: str = parameter(
+        "",
+        "folder with a data set's original files, for machines without network.",
+        may_change=True,
+        may_differ=True,
+    )
+    split: str = parameter(
+        "train", "which examples to use, in tensorflow-datasets' notation: train, test, train[:50%]."
+    )
+    image_size: int = parameter(
+        0,
+        "side in pixels to which images are resized (antialiased) and centre-cropped; 0 keeps the "
+        "data set's own size, which must then be the same for all images.",
+        minimum=0,
+        below=2**14,
+    )
+    skip_bad_images: bool = parameter(
+        False,
+        "leave out the images of a folder that can't be read, instead of refusing the folder; all are decoded at each "
+        "start to find them.",
+    )
+    device_data_mb: int = parameter(
+        2048,
+        "a data set of at most this many MiB (as uint8) is kept on each device; a larger one is decoded to a file once "
+        "and streamed from there.",
+        minimum=0,
+        may_change=True,
+        may_differ=True,
+    )
+
+    def check(self, values: Mapping[str, Any]) -> None:
+        """See `Parameters`."""
+        if self.dataset.removeprefix("stacked:") in ("", "folder:"):
+            raise MirageError(
+                f"--dataset={self.dataset} names no data; give mnist5k, a tensorflow-datasets name or folder:/path."
+            )
+        if self.skip_bad_images and not self.dataset.removeprefix("stacked:").startswith("folder:"):
+            raise MirageError(
+                f"--skip_bad_images does not go with --dataset={self.dataset}, only with folders; leave it out."
+            )
