@@ -21,7 +21,7 @@ from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.networks import batch_norm
-from pipeline.objectives import compose as objectives
+from pipeline.objectives.composition import compose
 from pipeline.training.feed import Feed, Layout, ResidentFeed
 from pipeline.training.step import TrainStep
 from pipeline.training.trainee import build_trainee
@@ -91,7 +91,7 @@ def measure(point: Point, rounds: int, round_s: float) -> dict[str, float]:
     config = Config(objective="nsgan", batch_size=point.batch_size, ema_images=0)
     shape = (point.image_size, point.image_size, 1)
     strategy = make_strategy("mirrored", point.replicas) if point.replicas > 1 else make_strategy("one_device")
-    updates = objectives.updates(config)
+    updates = compose(config.to_dict()).updates()
     layout = Layout(updates, config.batch_size, 1, point.replicas)
     images = np.random.default_rng(0).integers(0, 256, (_NUM_EXAMPLES, *shape), dtype=np.uint8)
     resident = ResidentFeed(strategy, layout, images, np.zeros(_NUM_EXAMPLES, np.int32), 0)

@@ -31,7 +31,7 @@ from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.launch import worker_environments
 from pipeline.networks import batch_norm
-from pipeline.objectives import compose as objectives
+from pipeline.objectives.composition import compose
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.step import TrainStep
 from pipeline.training.trainee import build_trainee
@@ -66,7 +66,7 @@ class Row:
 
 def build_step(config: Config, data: DataSpec, strategy: tf.distribute.Strategy) -> TrainStep:
     """Builds a step on random images, and traces it."""
-    updates = objectives.updates(config)
+    updates = compose(config.to_dict()).updates()
     layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
     images = np.random.default_rng(0).integers(0, 256, (_EXAMPLES, *data.image_shape), dtype=np.uint8)
     with strategy.scope():

@@ -13,7 +13,7 @@ from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.networks import resnet
-from pipeline.objectives import compose as objectives
+from pipeline.objectives.composition import compose
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.step import REDUCTION, TrainStep
 from pipeline.training.trainee import build_trainee
@@ -111,7 +111,7 @@ def plan_step(config: Config, data: DataSpec, replicas: int = TRACED_REPLICAS, w
     strategy = make_strategy("mirrored", replicas)
     with _planes(width), strategy.scope():
         trainee = build_trainee(config, data)
-    updates = objectives.updates(config)
+    updates = compose(config.to_dict()).updates()
     layout = Layout(updates, config.batch_size, config.accumulate, replicas)
     images = np.zeros((2, *data.image_shape), np.uint8)
     step = TrainStep(

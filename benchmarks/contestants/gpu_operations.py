@@ -33,13 +33,13 @@ def operations(networks: str, batch_size: int, image_shape: tuple[int, int, int]
     from benchmarks.step_plan import macs_of, needed
     from pipeline.config import Config
     from pipeline.data.spec import DataSpec
-    from pipeline.objectives import compose as objectives
+    from pipeline.objectives.composition import compose
     from pipeline.training.feed import Layout, ResidentFeed
     from pipeline.training.step import TrainStep
     from pipeline.training.trainee import build_trainee
 
     config = Config(model=networks, objective="r3gan", batch_size=batch_size)
-    updates = objectives.updates(config)
+    updates = compose(config.to_dict()).updates()
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     images = np.zeros((1, *image_shape), np.uint8)
     feed = ResidentFeed(strategy, Layout(updates, batch_size, 1, 1), images, np.zeros(1, np.int32), 0)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from benchmarks.worker import Rounds, Work
+from pipeline.base.needs import Needs
 from pipeline.config import Config
 from pipeline.data.dataset import describe
 from pipeline.networks import build as networks
@@ -109,9 +110,11 @@ def run(work: Work, rounds: Rounds) -> None:
     with tempfile.TemporaryDirectory() as run_dir:
         config = config_of(work, run_dir)
         data = describe(config)
-        sizes = {}
-        for name, build in (("generator", networks.build_generator), ("discriminator", networks.build_discriminator)):
-            sizes[name] = sum(int(variable.shape.num_elements()) for variable in _trainable(build(config, data)))
+        built = networks.build_networks(config, data, Needs())
+        sizes = {
+            name: sum(int(variable.shape.num_elements()) for variable in _trainable(model))
+            for name, model in built.items()
+        }
         rounds.ready(**sizes)
         train_gated(config, iter(rounds), [])
 

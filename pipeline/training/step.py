@@ -8,8 +8,7 @@ import keras
 import tensorflow as tf
 
 from pipeline.config import Config
-from pipeline.objectives.augment import NUMBERS, adapted
-from pipeline.objectives.compose import Batch, Update
+from pipeline.objectives import Batch, Update
 from pipeline.training import randomness
 from pipeline.training.feed import Feed, Layout
 from pipeline.training.schedule import ema_half_life, images_seen, learning_rate
@@ -143,7 +142,8 @@ class TrainStep:
         if update.needs_u:
             u = randomness.uniform(*each, config.seed)
         if update.needs_augmentation:
-            kinds = tf.reshape(randomness.augmentation(*each, 2 * NUMBERS, config.seed), [n, 2, NUMBERS])
+            numbers = update.needs_augmentation
+            kinds = tf.reshape(randomness.augmentation(*each, 2 * numbers, config.seed), [n, 2, numbers])
         if update.needs_noise:
             shape = [n, update.needs_noise, noise_size]
             noise = tf.reshape(randomness.noise(*each, shape[1] * shape[2], config.seed), shape)
@@ -174,11 +174,11 @@ class TrainStep:
         before: list[tf.Tensor] = []
         for index, update in enumerate(self._updates):
             real, marks = blocks[self._layout.block_of_update[index]]
-            p = tf.convert_to_tensor(trainee.augment_p)
+            state = {name: tf.convert_to_tensor(variable) for name, variable in trainee.scalars.items()}
             # Generating begins while the update before is reduced: earlier it would only delay that.
             with tf.control_dependencies(before):
                 drawn = noise[index] | {"z": tf.identity(noise[index]["z"])}
-            gradients, figures = self._gradients(update, Batch(real, marks, step=step, p=p, **drawn))
+            gradients, figures = self._gradients(update, Batch(real, marks, step=step, state=state, **drawn))
             before = gradients if self._strategy.num_replicas_in_sync > 1 else []
             gradients, figures = self._reduce(gradients, tf.concat([figures, [stop]], 0))
             trainee.optimizers[update.network].apply(gradients, rate)
@@ -188,8 +188,9 @@ class TrainStep:
         if trainee.ema is not None:
             self._update_ema(step + 1)
         means = {name: tf.add_n(values) / len(values) for name, values in sums.items()}
-        if config.augment_adaptive:
-            trainee.augment_p.assign(adapted(trainee.augment_p, means["d_acc_real"], self.images_per_step))
+        state = {name: tf.convert_to_tensor(variable) for name, variable in trainee.scalars.items()}
+        for name, value in trainee.objective.next_state(state, means, self.images_per_step).items():
+            trainee.scalars[name].assign(value)
         return tf.stack([*means.values(), stops])
 
     def _gradients(self, update: Update, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
@@ -200,7 +201,7 @@ class TrainStep:
         variables = self._trainee.optimizers[update.network].variables
         gradients = [tf.zeros(variable.shape) for variable in variables]
         figures = tf.zeros([len(update.metrics)])
-        whole = {"step": batch.step, "p": batch.p}
+        whole = {"step": batch.step, "state": batch.state}
         batches = {
             name: tf.reshape(values, [parts, -1, *values.shape[1:]])
             for name, values in vars(batch).items()

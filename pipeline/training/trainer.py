@@ -14,18 +14,20 @@ import tensorflow as tf
 
 from pipeline.base.errors import MirageError, WorkerLostError
 from pipeline.base.interrupt import Interrupt
+from pipeline.base.needs import Needs
 from pipeline.cluster.agreement import data_facts, program_facts
 from pipeline.cluster.find import Cluster, find_cluster
 from pipeline.cluster.meet import Peers, meet
 from pipeline.cluster.strategy import agreed, devices_here, from_chief, make_strategy, share_state
 from pipeline.cluster.watch import Watchdog
 from pipeline.config import Config
-from pipeline.data.dataset import Dataset, few_labelled, load, numbering
+from pipeline.data.dataset import Dataset, load, numbering
 from pipeline.data.spec import DataSpec
 from pipeline.devices import compilation, numerics
 from pipeline.devices.out_of_memory import out_of_memory
 from pipeline.evaluation.scoring import Evaluation
-from pipeline.objectives import compose as objectives
+from pipeline.objectives import Update
+from pipeline.objectives.composition import Composition, check_divisible, compose
 from pipeline.runs.checkpoint import Checkpoints
 from pipeline.runs.preview import Preview
 from pipeline.runs.recorder import Recorder, check_place, lock_run, writing
@@ -128,11 +130,10 @@ def _train(
 ) -> Outcome:
     chief = cluster is None or cluster.is_chief
     run_dir = Path(config.run_dir)
-    labelled = few_labelled(dataset, config) if config.objective == "sgan" else None
-    updates = objectives.updates(config, labelled)
-    objectives.check_divisible(config.batch_size, updates, strategy.num_replicas_in_sync)
+    objective = compose(config.to_dict())
+    updates, needs = _prepared(objective, dataset, config, strategy.num_replicas_in_sync)
     with watchdog.waiting("the other workers to build their networks"), strategy.scope():
-        trainee = build_trainee(config, dataset.spec)
+        trainee = build_trainee(config, dataset.spec, objective, needs)
     with writing(run_dir):
         checkpoints = Checkpoints(run_dir, trainee, config.keep_checkpoints) if chief else None
         restored = checkpoints.restore() if checkpoints else None
@@ -176,6 +177,16 @@ def _train(
         return _loop(
             config, start, step_function, recorder, interrupt, profile, watchdog, first_step, alone=cluster is None
         )
+
+
+def _prepared(
+    objective: Composition, dataset: Dataset, config: Config, replicas: int
+) -> tuple[tuple[Update, ...], Needs]:
+    """Returns the objective's updates on these data, and the networks that it needs."""
+    num_labels = len(dataset.spec.class_names)
+    updates = objective.updates(images=dataset.images, labels=dataset.labels, num_labels=num_labels, seed=config.seed)
+    check_divisible(config.batch_size, updates, replicas)
+    return updates, objective.needs(updates, num_labels, config.latent_dim)
 
 
 @out_of_memory("preparing evaluations")
