@@ -151,9 +151,17 @@ def compose(values: Mapping[str, Any], objective: Any = None) -> Composition:
 def _chosen(values: Mapping[str, Any]) -> Any:
     name, arguments = values["objective"], values["objective_args"]
     kind = OBJECTIVES.get(name)
-    if isinstance(kind, type) and issubclass(kind, Parameters) and not arguments:
+    if isinstance(kind, type) and issubclass(kind, Parameters) and {*_names(kind)} <= {*values}:
+        if arguments:
+            raise MirageError(
+                f"--objective_args={arguments} does not go with {name}; Mirage's have flags of their own."
+            )
         return kind.of(values)
     return resolve("objective", name, OBJECTIVES, arguments)
+
+
+def _names(kind: type[Parameters]) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
 
 
 def _check_strict(values: Mapping[str, Any], objective: Any) -> None:
