@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,10 +68,8 @@ def module(tmp_path, monkeypatch):
 
 
 def records(config):
-    lines = open(f"{config.run_dir}/metrics.jsonl").read().splitlines()
-    return [
-        {name: value for name, value in json.loads(line).items() if name in ("gap", "heat", "r1")} for line in lines
-    ]
+    lines = map(json.loads, (Path(config.run_dir) / "metrics.jsonl").read_text().splitlines())
+    return [{name: value for name, value in line.items() if name in ("gap", "heat", "r1")} for line in lines]
 
 
 def test_an_objective_by_its_import_path_trains_and_resumes_to_the_same_bits(config, tmp_path):
