@@ -27,10 +27,10 @@ import tensorflow as tf
 from benchmarks.scaling_model import Planned, scheduled
 from benchmarks.step_plan import StepPlan, plan_step
 from pipeline import objectives
+from pipeline.cluster.launch import worker_environments
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
-from pipeline.launch import worker_environments
 from pipeline.networks import batch_norm
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.step import TrainStep
