@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 ARCHITECTURES = {"dcgan": dcgan, "mlp": mlp, "resnet": resnet}
+"""By name, what has a `build_generator` and a `build_features` of the form of those in `mlp.py`."""
 
 _SMALLEST, _LARGEST = IMAGE_SIZES
 
@@ -106,7 +107,7 @@ def build_encoder(config: Config, data: DataSpec) -> keras.Model:
       data: decides the image shape and the number of classes.
 
     Returns:
-      A model of the discriminator's inputs. Its output is float32: the code [N, latent_dim], standardised
+      A model of the discriminator's inputs. Its output, float32, is the code [N, latent_dim], standardised
       over the batch, so that standard normal latents lie where codes do; or, for a VAE, [N, 2 *
       latent_dim], means and logarithms of variances.
     """

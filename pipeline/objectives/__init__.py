@@ -38,6 +38,7 @@ OBJECTIVES: Mapping[str, Make] = {
     "vae": lambda c, _: vae.updates(sigma=c.sigma),
     "autoencoder": lambda c, _: vae.autoencoder_updates(),
 }
+"""By name, what makes the updates of a training step."""
 
 
 def updates(config: Config, labelled: sgan.Labelled | None = None) -> tuple[Update, ...]:
