@@ -26,10 +26,10 @@ import tensorflow as tf
 
 from benchmarks.scaling_model import Planned, scheduled
 from benchmarks.step_plan import StepPlan, plan_step
+from pipeline.cluster.launch import worker_environments
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
-from pipeline.launch import worker_environments
 from pipeline.networks import batch_norm
 from pipeline.objectives.composition import compose
 from pipeline.training.feed import Layout, ResidentFeed
@@ -221,7 +221,7 @@ def _alone(config: Config, data: DataSpec) -> TrainStep:
     """One replica that computes what each of several does: batch norm without the kernel for one alone."""
 
     def as_on_several(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float, **_: Any) -> Any:
-        y, mean, variance = batch_norm._normalise(x, scale, offset, epsilon, tf.distribute.get_replica_context())
+        y, mean, variance = batch_norm.normalise(x, scale, offset, epsilon, tf.distribute.get_replica_context())
         return y, mean, variance
 
     with mock.patch.object(tf.compat.v1.nn, "fused_batch_norm", as_on_several):

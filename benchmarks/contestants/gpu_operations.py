@@ -46,8 +46,7 @@ def operations(networks: str, batch_size: int, image_shape: tuple[int, int, int]
     with strategy.scope():
         trainee = build_trainee(config, DataSpec("none", "", image_shape, (), 1))
     step = TrainStep(config, strategy, trainee, updates, feed)
-    graph = tf.function(step._step).get_concrete_function(tf.TensorSpec([], tf.int64), tf.TensorSpec([])).graph
-    counted = needed(graph)
+    counted = needed(step.graph_of_one())
     for operation in counted:
         _check(operation)
     return sum(2 * macs_of(operation) for operation in counted)

@@ -49,7 +49,7 @@ def run(work: Work, rounds: Rounds) -> None:
         batch = Batch(
             real, labels, latents, u=nothing, step=tf.constant(0), augmentation=nothing, p=nothing, noise=nothing
         )
-        gradients, figures = step._micro_batch(update, batch)
+        gradients, figures = step.gradients(update, batch)
         saved |= {f"{name}.{key}": value for key, value in zip(update.metrics, figures.numpy(), strict=True)}
         saved |= {f"{name}.gradient.{index:03}": each.numpy() for index, each in enumerate(gradients)}
     np.savez(work.options["exchange"], **saved)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from benchmarks.worker import Rounds, Work
 from pipeline.base.needs import Needs
 from pipeline.config import Config
-from pipeline.data.dataset import describe
+from pipeline.data.dataset import Dataset, describe
 from pipeline.networks import build as networks
 from pipeline.training import trainer
 from pipeline.training.step import TrainStep
@@ -36,7 +36,7 @@ class Gate:
 
     def parameters(self) -> dict[str, int]:
         """Returns the number of trainable weights of each network."""
-        models = self._step_function._trainee.networks
+        models = self._step_function.networks
         return {name: sum(v.shape.num_elements() for v in _trainable(model)) for name, model in models.items()}
 
     def trace(self, count: tf.Tensor, stop: tf.Tensor) -> tf.Graph:
@@ -86,23 +86,22 @@ def config_of(work: Work, run_dir: str) -> Config:
     )
 
 
-def train_gated(config: Config, asked: Iterator[int], gates: list[Gate]) -> None:
+def train_gated(config: Config, asked: Iterator[int], gates: list[Gate], dataset: Dataset | None = None) -> None:
     """Trains as many steps as are asked for, again and again; ends with SystemExit when nothing more is.
 
     Args:
       config: the run.
       asked: numbers of steps.
       gates: receives the gate, for its figures.
+      dataset: the images; None for those that the run names.
     """
-    loop = trainer._loop
     first = next(asked)  # nothing computes before that, so that no other side is disturbed
 
-    def gated(config: Config, step: int, step_function: TrainStep, *rest: object, **options: object) -> trainer.Outcome:
+    def gate(step_function: TrainStep) -> Gate:
         gates.append(Gate(step_function, asked, first))
-        return loop(config, step, gates[-1], *rest, **options)
+        return gates[-1]
 
-    trainer._loop = gated
-    trainer.train(config)
+    trainer.train(config, dataset=dataset, around=gate)
 
 
 def run(work: Work, rounds: Rounds) -> None:

@@ -16,7 +16,7 @@ def kernel_distance(
       seed: of the choice.
 
     Returns:
-      (mean over subsets, standard error of that mean). The mean may be negative: the expectation for
+      (mean over subsets, standard error of that mean). The mean may be negative; the expectation for
       equal distributions is 0.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)

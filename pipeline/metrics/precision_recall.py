@@ -19,7 +19,7 @@ def precision_recall(real: np.ndarray, generated: np.ndarray, k: int = 3) -> tup
       k: which neighbour.
 
     Returns:
-      (precision: share of generated samples within the manifold of the real ones, recall: share of
+      (precision, the share of generated samples within the manifold of the real ones; recall, the share of
       real samples within the manifold of the generated ones), each in [0, 1].
     """
     real, generated = np.asarray(real, np.float32), np.asarray(generated, np.float32)

@@ -1,7 +1,7 @@
 """Network pairs by name: `build` returns the Keras models that a configuration asks for.
 
 To add an architecture, write one file with a `build_generator` and a `build_features` of the same form
-as `mlp.py`, and enter it in `_ARCHITECTURES`.
+as `mlp.py`, and enter it in `ARCHITECTURES`.
 """
 
 import keras
@@ -18,9 +18,18 @@ from pipeline.networks.noisy_mlp import noise_size
 from pipeline.networks.pyramid import IMAGE_SIZES
 from pipeline.networks.spectral_norm import normalised
 
-__all__ = ["build_discriminator", "build_encoder", "build_features", "build_generator", "build_networks", "noise_size"]
+__all__ = [
+    "ARCHITECTURES",
+    "build_discriminator",
+    "build_encoder",
+    "build_features",
+    "build_generator",
+    "build_networks",
+    "noise_size",
+]
 
-_ARCHITECTURES = {"dcgan": dcgan, "mlp": mlp, "resnet": resnet}
+ARCHITECTURES = {"dcgan": dcgan, "mlp": mlp, "resnet": resnet}
+"""By name, what has a `build_generator` and a `build_features` of the form of those in `mlp.py`."""
 
 _SMALLEST, _LARGEST = IMAGE_SIZES
 
@@ -40,7 +49,7 @@ def build_generator(config: Config, data: DataSpec) -> keras.Model:
       MirageError: if the architecture can't make images of this shape, or there are no labels.
     """
     _check(config, data)
-    return _ARCHITECTURES[config.model].build_generator(config.latent_dim, data.image_shape, _num_classes(config, data))
+    return ARCHITECTURES[config.model].build_generator(config.latent_dim, data.image_shape, _num_classes(config, data))
 
 
 def build_discriminator(config: Config, data: DataSpec, needs: Needs) -> keras.Model:
@@ -103,7 +112,7 @@ def build_encoder(config: Config, data: DataSpec, needs: Needs) -> keras.Model:
       needs: decides the size of the code.
 
     Returns:
-      A model of the discriminator's inputs. Its output is float32: the code [N, latent_dim], standardised
+      A model of the discriminator's inputs. Its output, float32, is the code [N, latent_dim], standardised
       over the batch, so that standard normal latents lie where codes do; or, for a VAE, [N, 2 *
       latent_dim], means and logarithms of variances.
     """
@@ -132,7 +141,7 @@ def build_features(
     """
     _check(config, data)
     num_classes = _num_classes(config, data) if labels else 0
-    return _ARCHITECTURES[config.model].build_features(data.image_shape, num_classes)
+    return ARCHITECTURES[config.model].build_features(data.image_shape, num_classes)
 
 
 def build_networks(config: Config, data: DataSpec, needs: Needs) -> dict[str, keras.Model]:

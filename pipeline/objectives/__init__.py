@@ -61,5 +61,6 @@ OBJECTIVES: Registry = {
     "vae": VAE,
     "wgan_gp": WGANGP,
 }
-# In the order in which they are added.
+"""By name, the class that makes the updates of a training step."""
 TERMS: list[Any] = [Penalties, ACGAN, InfoGAN, Augmentation]
+"""What can be added to any objective, in this order."""

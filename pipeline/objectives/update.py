@@ -8,13 +8,16 @@ from typing import Any, TypeAlias
 
 from pipeline.base.libraries import tf
 
-# A network by name, as a function of its input and the labels, in training mode:
-#   generator:      z [n, latent_dim], labels [n] -> images [n, H, W, C]
-#   discriminator:  images [n, H, W, C], labels [n] -> logits [n]; or a dictionary, see `with_head`;
-#                   in the place of labels it takes noise [n, M] if it is a noisy network
-#   encoder:        images [n, H, W, C], labels [n] -> codes
-# Labels are ignored by unconditional networks.
 Networks: TypeAlias = "Mapping[str, Callable[[tf.Tensor, tf.Tensor], Any]]"
+"""A network by name, as a function of its input and the labels, in training mode.
+
+    generator:      z [n, latent_dim], labels [n] -> images [n, H, W, C]
+    discriminator:  images [n, H, W, C], labels [n] -> logits [n]; or a dictionary, see `with_head`;
+                    in the place of labels it takes noise [n, M] if it is a noisy network
+    encoder:        images [n, H, W, C], labels [n] -> codes
+
+Labels are ignored by unconditional networks.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +49,12 @@ class Batch:
 
 
 Losses: TypeAlias = "tuple[tf.Tensor, dict[str, tf.Tensor]]"
+"""The loss of each sample, float32 [n], and what to log, each float32 [n]: their means over the global batch, and over
+the updates that report the same name, are the logged figures.
+"""
 
-# Returns the loss of each sample, float32 [n], and what to log, each float32 [n]: their means over
-# the global batch, and over the updates that report the same name, are the logged figures.
 Loss: TypeAlias = "Callable[[Networks, Batch], Losses]"
+"""A function of the networks and a batch."""
 
 
 @dataclasses.dataclass(frozen=True)

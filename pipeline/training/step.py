@@ -1,7 +1,7 @@
 """The training step: what each replica computes, the reduction, and the loop around them."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import keras
@@ -71,6 +71,11 @@ class TrainStep:
         self._layout: Layout = feed.layout
         self._compute: Callable = tf.function(self._replica_step, jit_compile=True) if jit else self._replica_step
 
+    @property
+    def networks(self) -> Mapping[str, keras.Model]:
+        """What it trains, by name."""
+        return self._trainee.networks
+
     def rewound(self) -> Self:
         """Returns this step, with all that has been compiled for it, on training images from the first step again."""
         other = copy.copy(self)
@@ -93,6 +98,10 @@ class TrainStep:
     def trace(self, num_steps: tf.Tensor, stop: tf.Tensor) -> tf.Graph:
         """Prepares a call as far as that goes without computing or compiling, and returns its graph."""
         return self._steps.get_concrete_function(num_steps, stop).graph
+
+    def graph_of_one(self) -> tf.Graph:
+        """Traces a single step, to find out what it consists of."""
+        return tf.function(self._step).get_concrete_function(tf.TensorSpec([], tf.int64), tf.TensorSpec([])).graph
 
     @tf.function(reduce_retracing=True)
     def _steps(self, num_steps: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -178,7 +187,7 @@ class TrainStep:
             # Generating begins while the update before is reduced: earlier it would only delay that.
             with tf.control_dependencies(before):
                 drawn = noise[index] | {"z": tf.identity(noise[index]["z"])}
-            gradients, figures = self._gradients(update, Batch(real, marks, step=step, state=state, **drawn))
+            gradients, figures = self.gradients(update, Batch(real, marks, step=step, state=state, **drawn))
             before = gradients if self._strategy.num_replicas_in_sync > 1 else []
             gradients, figures = self._reduce(gradients, tf.concat([figures, [stop]], 0))
             trainee.optimizers[update.network].apply(gradients, rate)
@@ -193,8 +202,17 @@ class TrainStep:
             trainee.scalars[name].assign(value)
         return tf.stack([*means.values(), stops])
 
-    def _gradients(self, update: Update, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Returns this replica's contribution to gradients and metrics, summed over micro-batches."""
+    def gradients(self, update: Update, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Computes this replica's contribution to an update.
+
+        Args:
+          update: one of the objective's.
+          batch: this replica's share of all micro-batches.
+
+        Returns:
+          (a gradient of each variable of the update's optimiser, float32 [len(update.metrics)]), summed over
+          micro-batches.
+        """
         parts = self._layout.accumulate
         if parts == 1:
             return self._micro_batch(update, batch)

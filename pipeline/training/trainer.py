@@ -6,7 +6,7 @@ import functools
 import math
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,8 @@ from pipeline.training.profile import Profile
 from pipeline.training.step import TrainStep
 from pipeline.training.trainee import Trainee, build_trainee
 
+Around = Callable[[TrainStep], TrainStep]
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -58,7 +60,7 @@ class Outcome:
     chief: bool = True
 
 
-def train(config: Config) -> Outcome:
+def train(config: Config, *, dataset: Dataset | None = None, around: Around = lambda step: step) -> Outcome:
     """Trains a run to `config.steps`, from its last undamaged checkpoint if it has one.
 
     SIGINT and SIGTERM end the training after a checkpoint, on all workers at the same step. The chief
@@ -66,6 +68,8 @@ def train(config: Config) -> Outcome:
 
     Args:
       config: the configuration.
+      dataset: the images, where they are at hand; by default those that the configuration names are loaded.
+      around: gives what the loop calls in place of its step, to watch or to measure it.
 
     Returns:
       How it ended.
@@ -98,7 +102,7 @@ def train(config: Config) -> Outcome:
         with watchdog.waiting("the other workers to connect"):
             strategy = make_strategy(config.strategy, config.virtual_devices, cluster)
         interrupt = stack.enter_context(Interrupt())  # in a cluster, TensorFlow has just taken SIGTERM for itself
-        dataset = load(config)
+        dataset = load(config) if dataset is None else dataset
         _together("the other workers to load their data", peers, watchdog, data_facts(dataset.spec))
         numbers = numbering(dataset.spec, classes_of_run(config) if chief else ())
         with lock_run(Path(config.run_dir)) if chief else contextlib.nullcontext():
@@ -109,7 +113,7 @@ def train(config: Config) -> Outcome:
                 with watchdog.waiting("the chief's numbers of the classes"):
                     numbers = from_chief(strategy, tf.constant(numbers)).numpy()
             outcome = _train(
-                config, strategy, cluster, dataset.renumbered(numbers), interrupt, watchdog, peers, first_step
+                config, strategy, cluster, dataset.renumbered(numbers), interrupt, watchdog, peers, first_step, around
             )
         if cluster is not None:
             # No worker leaves before the chief has saved: some batch systems end all when the first one does.
@@ -127,6 +131,7 @@ def _train(
     watchdog: Watchdog,
     peers: Peers | None,
     first_step: FirstStep,
+    around: Around,
 ) -> Outcome:
     chief = cluster is None or cluster.is_chief
     run_dir = Path(config.run_dir)
@@ -175,7 +180,7 @@ def _train(
         profile = Profile(config.profile_range() if chief else None, run_dir / TENSORBOARD_DIR)
         stack.callback(profile.close)
         return _loop(
-            config, start, step_function, recorder, interrupt, profile, watchdog, first_step, alone=cluster is None
+            config, start, around(step_function), recorder, interrupt, profile, watchdog, first_step, alone=not cluster
         )
 
 
