@@ -20,7 +20,7 @@ from pipeline.objectives.objective import Game, Objective
 from pipeline.objectives.penalties import Penalties
 from pipeline.objectives.r3gan import R3GAN
 from pipeline.objectives.sgan import SGAN
-from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update
+from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update, global_mean
 from pipeline.objectives.vae import VAE, Autoencoder
 from pipeline.objectives.wgan_gp import WGANGP
 
@@ -48,6 +48,7 @@ __all__ = [
     "Objective",
     "Penalties",
     "Update",
+    "global_mean",
 ]
 
 OBJECTIVES: Registry = {

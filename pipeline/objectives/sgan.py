@@ -21,7 +21,7 @@ from pipeline.base.needs import Needs
 from pipeline.base.parameters import parameter
 from pipeline.objectives.nsgan import d_loss_fake, d_loss_real
 from pipeline.objectives.objective import Objective, refuse
-from pipeline.objectives.update import Batch, Losses, Networks, Update, is_positive
+from pipeline.objectives.update import Batch, Losses, Networks, Update, global_mean, is_positive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,12 +132,3 @@ def _real_and_generated(
     each = tf.concat(tf.unstack(noise, axis=1), 0)
     real, fake = tf.split(networks["discriminator"](tf.concat([images, generated], 0), each)[head], 2)
     return real, fake
-
-
-def global_mean(features: tf.Tensor) -> tf.Tensor:
-    """Mean over the samples of all replicas, [n, d] to [d]; each replica must have as many."""
-    context = tf.distribute.get_replica_context()
-    mean = tf.reduce_mean(features, axis=0)
-    if context is None or context.num_replicas_in_sync == 1:
-        return mean
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, mean) / context.num_replicas_in_sync

@@ -83,6 +83,18 @@ class Update:
     needs_noise: int = 0
 
 
+def global_mean(values: tf.Tensor) -> tf.Tensor:
+    """Means over the samples of all replicas, for losses that need them: [n, ...] to [...].
+
+    Each replica must have as many samples; of accumulated batches it is the mean of one at a time.
+    """
+    context = tf.distribute.get_replica_context()
+    mean = tf.reduce_mean(values, axis=0)
+    if context is None or context.num_replicas_in_sync == 1:
+        return mean
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, mean) / context.num_replicas_in_sync
+
+
 def is_positive(x: tf.Tensor) -> tf.Tensor:
     """Returns 1 where `x` is positive and 0 elsewhere, float32."""
     return tf.cast(x > 0, tf.float32)
