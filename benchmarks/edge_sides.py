@@ -18,7 +18,8 @@ from export.source import Source
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.networks import build_generator
-from serving.generator import Generator, to_pixels
+from serving.contract.pixels import to_pixels
+from serving.generator import Generator
 from serving.runtime import ort
 
 _SHAPES = {"dcgan64": (64, 64, 3)}

@@ -36,7 +36,8 @@ from serving.contract.manifest import (
     ModelInfo,
     sha256,
 )
-from serving.generator import Generator, to_pixels
+from serving.contract.pixels import to_pixels
+from serving.generator import Generator
 
 FORMATS = ("saved_model", "onnx", "int8", "litert", "web", "triton")
 _OF_ONNX = ("int8", "web", "triton")  # which need the ONNX files

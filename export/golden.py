@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from serving.contract.files import read_file
 from serving.contract.latents import latents
 from serving.contract.manifest import GOLDEN_FILE, BundleError, ModelInfo
-from serving.generator import to_pixels
+from serving.contract.pixels import to_pixels
 
 if TYPE_CHECKING:
     from export.readers import Generate  # which brings TensorFlow

@@ -20,7 +20,7 @@ from pipeline.evaluation.judge import Judge
 from pipeline.evaluation.scoring import load_known, make_judge
 from serving.contract.latents import latents
 from serving.contract.manifest import INT8_FILE
-from serving.generator import to_pixels
+from serving.contract.pixels import to_pixels
 
 _CALIBRATION_IMAGES = 512
 _CALIBRATION_BATCH = 16
