@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from export.apart import export_apart
 from export.golden import write_golden
-from export.layouts import LAYOUTS
 from export.litert import LITERT_FILE, write_litert
 from export.model_card import model_card
 from export.onnx_export import write_onnx_files
@@ -21,6 +20,7 @@ from export.parity import check_formats
 from export.placing import placed, target_of
 from export.quantize import write_int8
 from export.readers import Generate, Reader, keras_generator, litert_reader, onnx_readers, saved_model_readers
+from export.rewrites.layouts import LAYOUTS
 from export.saved_model import write_saved_model
 from export.source import Source, producer
 from export.triton import write_triton
@@ -66,7 +66,7 @@ def export_bundle(
       out: folder of the bundle; see `export.placing.target_of`.
       formats: some of `FORMATS`.
       checkpoint: "newest" or "best".
-      layout: one of `export.layouts.LAYOUTS`.
+      layout: one of `export.rewrites.layouts.LAYOUTS`.
       num_samples: number of images by which int8 is judged.
       dataset: where the training data are now, as for `--dataset`; empty takes the run's own.
 

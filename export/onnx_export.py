@@ -11,7 +11,7 @@ import onnx
 import tf2onnx
 from numpy.typing import NDArray
 
-from export.layouts import choose, forms_of
+from export.rewrites.layouts import choose, forms_of
 from export.sampler import sampler_of
 from export.saved_model import generator_function
 from export.source import Source
@@ -113,7 +113,7 @@ def write_onnx_files(folder: Path, source: Source, layout: str) -> tuple[dict[st
     Args:
       folder: where to write.
       source: what is exported.
-      layout: see `export.layouts.choose`.
+      layout: see `export.rewrites.layouts.choose`.
 
     Returns:
       (the manifest's section about them; all forms of the generator).

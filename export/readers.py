@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
-from export.layouts import session_of
+from export.rewrites.layouts import session_of
 from export.source import version
 from pipeline.base.quiet_tensorflow import without_noise
 from serving.contract.manifest import GENERATOR_FILE, SAMPLER_FILE, ModelInfo

@@ -11,9 +11,9 @@ import tensorflow as tf
 from onnx.reference import ReferenceEvaluator
 
 from export.bundle import export_bundle
-from export.layouts import forms_of, session_of
 from export.onnx_export import convert
 from export.readers import litert_reader, onnx_readers, openvino_function, saved_model_readers
+from export.rewrites.layouts import forms_of, session_of
 from export.source import Source
 from serving.contract.latents import latents
 from serving.contract.manifest import read_manifest
