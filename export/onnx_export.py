@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from export.rewrites.layouts import choose, forms_of
 from export.sampler import sampler_of
-from export.saved_model import generator_function
+from export.signatures import generator_function
 from export.source import Source
 from serving.contract.latents import latents
 from serving.contract.manifest import CHUNK_KEY, GENERATOR_FILE, METADATA_KEY, SAMPLER_FILE, ModelInfo

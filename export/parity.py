@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.closeness import closeness
-from export.readers import Generate, Reader, Sample
+from export.formats import Generate, Reader, Sample
 from pipeline.base.errors import MirageError
 from serving.contract.latents import latents
 from serving.contract.manifest import ModelInfo
