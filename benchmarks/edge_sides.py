@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 import tensorflow as tf
 
+from export.conversion import convert
 from export.formats.saved_model import write_saved_model
-from export.onnx_export import convert, example_feeds, explained, write_onnx
+from export.onnx_export import example_feeds, explained, write_onnx
 from export.quantize import quantize
 from export.rewrites.layouts import Feeds, choose, forms_of
 from export.source import Source

@@ -1,5 +1,6 @@
 """LiteRT (once TensorFlow Lite), for phones and microcontrollers: `--formats=...,litert`."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from export.source import Source
 
 LITERT_FILE = "generator.tflite"
+# The converter's own print of what it raises.
+_SAID_TWICE = r"loc\(|error: |Some ops |(Custom|TF Select) ops: |Details:|\ttf\.|\s*$"
 
 
 class LiteRT(Format):
@@ -47,7 +50,8 @@ def write_litert(folder: Path, source: "Source") -> None:
       source: what is exported.
 
     Raises:
-      MirageError: if ai-edge-litert is not installed, which runs the file to check it.
+      MirageError: if ai-edge-litert is not installed, which runs the file to check it; or naming the layers that LiteRT
+        can't compute.
     """
     try:
         import ai_edge_litert  # noqa: F401
@@ -68,9 +72,27 @@ def write_litert(folder: Path, source: "Source") -> None:
         return function(z) if label is None else function(z, label)
 
     concrete = tf.function(generate, input_signature=signature).get_concrete_function()
-    with without_noise():
+    with without_noise(also=_SAID_TWICE):
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module_of(source.model))
-        (folder / LITERT_FILE).write_bytes(converter.convert())
+        try:
+            content = converter.convert()
+        except Exception as error:  # it has one of its own, deep inside
+            raise _failed(error, source) from error
+    (folder / LITERT_FILE).write_bytes(content)
+
+
+def _failed(error: Exception, source: "Source") -> MirageError:
+    from export.layers import PYTHON, Layers, calls_python, named
+
+    operations = sorted(set(re.findall(r"'tf\.(\w+)' op", str(error))))
+    layers = Layers(source.model, source.info).with_operations(operations)
+    if {*operations} & {*PYTHON}:
+        return calls_python(layers)
+    reason = f"which has no counterpart of {named(layers)}" if layers else " ".join(str(error).split())[:300]
+    return MirageError(
+        f"the generator can't be converted to LiteRT, {reason}; write the layer with other functions of keras.ops, or "
+        "leave litert out of --formats."
+    )
 
 
 def _one_unless_empty(z: "tf.Tensor") -> "tf.Tensor":

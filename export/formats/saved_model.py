@@ -53,6 +53,9 @@ def write_saved_model(model: "keras.Model", info: ModelInfo, folder: Path) -> No
       model: the generator.
       info: its description.
       folder: where to write.
+
+    Raises:
+      MirageError: naming the layers that hold what can't be exported.
     """
     import tensorflow as tf
 
@@ -68,7 +71,22 @@ def write_saved_model(model: "keras.Model", info: ModelInfo, folder: Path) -> No
         signatures[name] = tf.function(function, input_signature=signature)
     module.generate, module.sample = signatures.values()
     tf.saved_model.save(module, str(folder), signatures=signatures)
+    _check_operations(folder / "saved_model.pb", model, info)
     _fix_fingerprint(folder / "fingerprint.pb")
+
+
+def _check_operations(path: Path, model: "keras.Model", info: ModelInfo) -> None:
+    """Refuses what this process can load again, but no other can, and what gives a latent no picture of its own."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel as Proto
+
+    from export.layers import PYTHON, RANDOM, Layers, calls_python, is_random
+
+    graph = Proto.FromString(path.read_bytes()).meta_graphs[0].graph_def
+    held = {node.op for nodes in [graph.node, *(each.node_def for each in graph.library.function)] for node in nodes}
+    if held & {*PYTHON}:
+        raise calls_python(Layers(model, info).with_operations(PYTHON))
+    if held & RANDOM:
+        raise is_random(Layers(model, info).with_operations(RANDOM))
 
 
 def _fix_fingerprint(path: Path) -> None:

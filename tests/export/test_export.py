@@ -15,8 +15,8 @@ from PIL import Image
 
 import export.__main__ as command
 from export.bundle import export_bundle
+from export.conversion import OPSET
 from export.formats import onnx_files
-from export.onnx_export import OPSET
 from export.parity import check_parity
 from export.signatures import keras_generator
 from pipeline.base.errors import MirageError

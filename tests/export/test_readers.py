@@ -11,10 +11,10 @@ import tensorflow as tf
 from onnx.reference import ReferenceEvaluator
 
 from export.bundle import export_bundle
+from export.conversion import convert
 from export.formats.litert import litert_reader
 from export.formats.onnx_files import onnx_readers, openvino_function
 from export.formats.saved_model import saved_model_readers
-from export.onnx_export import convert
 from export.rewrites.layouts import forms_of, session_of
 from export.source import Source
 from serving.contract.latents import latents

@@ -5,6 +5,7 @@ import importlib
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from absl import flags
@@ -215,6 +216,19 @@ def test_a_generator_in_memory_is_exported_as_a_run_is(run, tmp_path):
     export_bundle(source, tmp_path / "of_source", ["onnx"])
     for name in ("generator.onnx", "sampler.onnx", "golden.npz", "samples.png", "README.md"):
         assert (tmp_path / "of_source" / name).read_bytes() == (tmp_path / "of_run" / name).read_bytes()
+
+
+def test_threads_export_at_once_what_each_exports_alone(run, tmp_path):
+    other = tmp_path / "other"
+    make_run(other, "mlp", seed=1)
+    jobs = [(run, tmp_path / "first"), (other, tmp_path / "second")]
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        list(pool.map(lambda job: export_bundle(*job), jobs))
+    for source, out in jobs:
+        alone = tmp_path / f"{out.name}-alone"
+        export_bundle(source, alone, ["onnx"])
+        assert (out / "generator.onnx").read_bytes() == (alone / "generator.onnx").read_bytes()
+        assert dict(verify(out))["checksums"] == "all as in the manifest"
 
 
 @pytest.mark.parametrize("module", ["bundle", "parity", "model_card", "golden", "placing", "apart", "__main__"])
