@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,11 @@ def test_what_must_start_fast_needs_no_library(module):
 )
 def test_who_imports_whom(importer, forbidden, but):
     assert violations(importer, forbidden, but) == []
+
+
+def test_the_contract_needs_numpy_and_nothing_else():
+    names = set().union(*(names for module, names in IMPORTS.items() if within(module, ("serving.contract",))))
+    assert {name.partition(".")[0] for name in names} - sys.stdlib_module_names == {"numpy", "serving"}
 
 
 def test_of_training_only_evaluation_knows_the_edge():
