@@ -16,7 +16,7 @@ from pipeline import evaluate
 from pipeline.base.errors import MISTAKE
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
-from pipeline.evaluate import Provenance
+from pipeline.evaluation.provenance import Provenance
 from pipeline.metrics import classifier as classifiers
 from pipeline.runs.run_file import read_run
 from pipeline.training.trainer import train
