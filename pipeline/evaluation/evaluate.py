@@ -26,7 +26,7 @@ def evaluate(
     checkpoint: str = "newest",
     num_samples: int = 10000,
     seed: int = 0,
-    metrics: str | Iterable[Any] = (),
+    metrics: Any = (),
     extractor: str = "auto",
     inception_weights: str = "",
     dataset: str = "",
@@ -41,8 +41,8 @@ def evaluate(
       checkpoint: which to score: "newest", or "best", which `--keep_best` kept.
       num_samples: number of generated images.
       seed: seed of the first image; image i has the seed + i.
-      metrics: the value of `--metrics`, or names, import paths and objects of the form of
-        `pipeline.metrics.metric.Metric`; nothing means the run's own.
+      metrics: the value of `--metrics`, or one or several objects of the form of `pipeline.metrics.metric.Metric`,
+        names and import paths; nothing means the run's own.
       extractor: what describes images; "auto": as in training.
       inception_weights: file with InceptionV3's weights; empty for the run's own.
       dataset: where the folder that the run was trained on is now; empty for the run's own.
@@ -66,7 +66,8 @@ def evaluate(
         data_dir=data_dir,
         manual_dir=manual_dir,
     )
-    scores, _ = score(options, Path(run_dir), str(bundle), () if isinstance(metrics, str) else metrics)
+    objects = metrics if isinstance(metrics, Iterable) else (metrics,)
+    scores, _ = score(options, Path(run_dir), str(bundle), () if isinstance(metrics, str) else objects)
     return scores
 
 

@@ -205,7 +205,7 @@ def test_python_passes_objects(trained):
     import own_metrics
 
     scores = evaluated(trained / "run", num_samples=12, metrics=[own_metrics.Contrast(times=2), "sharpness"])
-    once = evaluated(str(trained / "run"), num_samples=12, metrics=[own_metrics.Contrast])
+    once = evaluated(str(trained / "run"), num_samples=12, metrics=own_metrics.Contrast())
     assert scores["contrast"] == 2 * once["contrast"]
     assert scores["contrast_of_real"] == lines_of(trained)[0]["contrast_of_real"]
     assert "sharpness" in scores
