@@ -12,17 +12,14 @@ from pathlib import Path
 
 from absl import flags
 
-from pipeline import evaluate
 from pipeline.base import command_line
 from pipeline.base.errors import MISTAKE, MirageError
-from pipeline.evaluation.comparison import compare
+from pipeline.evaluation.options import ScoringOptions
 
 
 def define_flags(values: flags.FlagValues) -> None:
     """Adds the command's flags to `values`: those of `pipeline.evaluate` that are of use, and `--out`."""
-    evaluate.define_flags(values)
-    for name in ("run_dir", "bundle"):
-        delattr(values, name)
+    command_line.define_parameters(values, ScoringOptions)
     flags.DEFINE_string("out", "comparisons/default", "folder to write; files there are replaced.", flag_values=values)
 
 
@@ -33,11 +30,13 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
             raise MirageError(
                 "no run was given; name run directories, such as: python -m pipeline.compare runs/a runs/b."
             )
+        options = command_line.given_parameters(values, ScoringOptions)
         from pipeline.devices.out_of_memory import EVALUATION, out_of_memory
+        from pipeline.evaluation.comparison import compare
 
         out = Path(values.out)
         with out_of_memory("evaluating", EVALUATION):
-            print(compare([Path(each) for each in argv[1:]], out, values))
+            print(compare([Path(each) for each in argv[1:]], out, options))
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE

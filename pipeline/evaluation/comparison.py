@@ -1,19 +1,25 @@
 """Runs side by side: a table of scores, samples, and how they learned."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from absl import flags
+import numpy as np
+from PIL import Image, ImageDraw
 
-from pipeline import evaluate
 from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
+from pipeline.evaluation.evaluate import score
+from pipeline.evaluation.judge import Images
+from pipeline.evaluation.options import ScoringOptions
+from pipeline.evaluation.sampling import reconstruct, sample_run
+from pipeline.metrics import chosen_extractor
+from pipeline.runs.preview import grid, write_png
 from pipeline.runs.run_file import read_run
-
-if TYPE_CHECKING:
-    import numpy as np
+from pipeline.runs.run_log import EVALUATIONS_FILE, read_records
+from serving.contract.latents import latents
 
 _COLUMNS = 10
 _ROWS = 2
@@ -35,9 +41,14 @@ _SHOWN = (
 )
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Writes scores as a Markdown table, a line for each run."""
-    columns = [name for name in _SHOWN if any(name in row for row in rows)]
+def table(rows: Sequence[Mapping[str, Any]], figures: Sequence[str] = ()) -> str:
+    """Writes scores as a Markdown table, a line for each run.
+
+    Args:
+      rows: what `pipeline.evaluation.evaluate.score` returned of each.
+      figures: what to show besides the usual ones.
+    """
+    columns = [name for name in dict.fromkeys((*_SHOWN, *figures)) if any(name in row for row in rows)]
 
     def cell(row: Mapping[str, Any], name: str) -> str:
         value = row.get(name, "")
@@ -46,7 +57,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [f"| run | {' | '.join(name.replace('_', ' ') for name in columns)} |", "|" + " --- |" * (len(columns) + 1)]
     lines += [f"| {row['source']} | {' | '.join(cell(row, name) for name in columns)} |" for row in rows]
     first = rows[0]
-    lines += ["", f"Extractor {first['extractor']}, {first['num_samples']:,} samples, reference {first['reference']}."]
+    judged = f"Extractor {first.get('extractor', 'none')}, {first['num_samples']:,} samples"
+    lines += ["", f"{judged}, reference {first['reference']}."]
     return "\n".join(lines) + "\n"
 
 
@@ -68,31 +80,23 @@ def distinct_names(run_dirs: Sequence[Path]) -> list[str]:
     return names
 
 
-def _strips(name: str, run_dir: Path, checkpoint: str, reference: Any) -> list[tuple[str, "np.ndarray"]]:
+def _strips(name: str, run_dir: Path, checkpoint: str, reference: Images) -> list[tuple[str, np.ndarray]]:
     """Pictures of a run, each with its title: uint8 [n, H, W, C]."""
-    import numpy as np
-
-    from serving.contract.latents import latents
-
-    config, data = read_run(run_dir)
+    _, data = read_run(run_dir)
     count = _ROWS * _COLUMNS
     labels = np.arange(count, dtype=np.int32) % max(1, len(data.class_names))
-    samples = evaluate.sample_run(run_dir, checkpoint).make(latents(np.arange(count), config.latent_dim), labels)
-    strips = [(f"{name}: samples", samples)]
-    if config.one_loss:
-        chosen = reference.some(_COLUMNS)
+    sampler = sample_run(run_dir, checkpoint)
+    strips = [(f"{name}: samples", sampler.make(latents(np.arange(count), sampler.latent_dim), labels))]
+    chosen = reference.some(_COLUMNS)
+    reconstructed = reconstruct(run_dir, chosen, checkpoint)
+    if reconstructed is not None:
         strips.append((f"{name}: images", chosen.pixels))
-        strips.append((f"{name}: reconstructed", evaluate.reconstruct(run_dir, chosen, checkpoint)))
+        strips.append((f"{name}: reconstructed", reconstructed))
     return strips
 
 
-def picture(strips: Sequence[tuple[str, "np.ndarray"]]) -> "np.ndarray":
+def picture(strips: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
     """Stacks titled strips of images of one size, ten a row; returns uint8 [height, width, C]."""
-    import numpy as np
-    from PIL import Image, ImageDraw
-
-    from pipeline.runs.preview import grid
-
     parts = []
     for title, images in strips:
         rows = grid(images, _COLUMNS)
@@ -106,15 +110,12 @@ def draw_curves(run_dirs: Sequence[Path], path: Path) -> bool:
     """Draws Fréchet distances over images and over training time; returns whether any run has them."""
     import matplotlib as mpl
 
-    from pipeline.evaluation.scoring import chosen_extractor
-    from pipeline.runs.run_log import EVALUATIONS_FILE, read_records
-
     mpl.use("Agg")
     from matplotlib import pyplot
 
     histories = {}
     settings = [read_run(run_dir) for run_dir in run_dirs]
-    judges = [(chosen_extractor(config.extractor, data), config.eval_samples) for config, data in settings]
+    judges = [(chosen_extractor(config.extractor, data.class_names), config.eval_samples) for config, data in settings]
     for run_dir, name, judge in zip(run_dirs, distinct_names(run_dirs), judges, strict=True):
         records = read_records(run_dir / EVALUATIONS_FILE, _DRAWN)
         # A legend leaves out what begins with a line, and sets formulas between dollars.
@@ -140,13 +141,13 @@ def draw_curves(run_dirs: Sequence[Path], path: Path) -> bool:
     return True
 
 
-def compare(run_dirs: Sequence[Path], out: Path, values: flags.FlagValues) -> str:
+def compare(run_dirs: Sequence[Path], out: Path, options: ScoringOptions) -> str:
     """Evaluates runs and writes all files.
 
     Args:
       run_dirs: run directories.
       out: folder to write.
-      values: the flags of `pipeline.evaluate`.
+      options: how runs are scored.
 
     Returns:
       The table.
@@ -161,16 +162,15 @@ def compare(run_dirs: Sequence[Path], out: Path, values: flags.FlagValues) -> st
         listing = ", ".join(f"{run_dir} {shape}" for run_dir, shape in shapes.items())
         raise MirageError(f"runs with images of different shapes can't stand side by side: {listing}.")
     _check_same_data(run_dirs)
-    _check_same_judge(values, run_dirs)
-    rows, strips = [], []
+    _check_same_judge(options, run_dirs)
+    rows, strips, figures = [], [], []
     for name, run_dir in zip(names, run_dirs, strict=True):
         print(f"evaluating {run_dir} ...", flush=True)
-        scores, judge = evaluate.evaluate(values, run_dir, "")
+        scores, judge = score(options, run_dir)
         rows.append(scores)
-        strips += _strips(name, run_dir, values.checkpoint, judge.reference)
-    from pipeline.runs.preview import write_png
-
-    text = table(rows)
+        figures += judge.compared()
+        strips += _strips(name, run_dir, options.checkpoint, judge.reference)
+    text = table(rows, figures)
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_png(out / "samples.png", picture(strips))
@@ -193,13 +193,12 @@ def _check_same_data(run_dirs: Sequence[Path]) -> None:
             )
 
 
-def _check_same_judge(values: flags.FlagValues, run_dirs: Sequence[Path]) -> None:
-    from pipeline.evaluation.scoring import chosen_extractor
-
+def _check_same_judge(options: ScoringOptions, run_dirs: Sequence[Path]) -> None:
     judges: dict[str, Path] = {}
     for run_dir in run_dirs:
-        config, data = evaluate.settings(values, run_dir)
-        judges.setdefault(chosen_extractor(config.extractor, data), run_dir)
+        config, data = read_run(run_dir)
+        config = dataclasses.replace(config, **options.given())
+        judges.setdefault(chosen_extractor(config.extractor, data.class_names), run_dir)
     if len(judges) > 1:
         listing = " and ".join(f"{run_dir} by {extractor}" for extractor, run_dir in judges.items())
         raise MirageError(

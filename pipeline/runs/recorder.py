@@ -236,7 +236,7 @@ class Recorder:
             self._log.evaluation(scores, seconds)
         for warning in self._collapse.see(self._log.step, {**scores, **self._log.latest}):
             self.say(f"warning: {warning}")
-        if self._config.keep_best:
+        if self._config.keep_best and "frechet_distance" in scores:
             self._checkpoints.keep_if_best(scores["frechet_distance"])
 
     def say(self, line: str) -> None:

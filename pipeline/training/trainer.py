@@ -197,7 +197,7 @@ def _prepared(
 @out_of_memory("preparing evaluations")
 def _evaluation(config: Config, dataset: Dataset, trainee: Trainee) -> Evaluation:
     # It may train its classifier first, or find that it has nothing to judge by, which is no part of the training.
-    return Evaluation(config, dataset, trainee.sampler)
+    return Evaluation(config, config, config.seed, dataset, trainee.sampler)
 
 
 def _loop(

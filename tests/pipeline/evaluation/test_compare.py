@@ -15,6 +15,7 @@ from pipeline.base.errors import MISTAKE, MirageError
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.evaluation import comparison
+from pipeline.evaluation.options import ScoringOptions
 from pipeline.runs.run_file import write_run
 from pipeline.training.trainer import train
 
@@ -135,11 +136,8 @@ def test_runs_with_other_image_shapes_are_refused(runs, tmp_path):
     from pipeline.runs.run_file import write_run
 
     write_run(tmp_path, Config(run_dir=str(tmp_path)), DataSpec("other", "", (8, 8, 1), (), 10))
-    values = flags.FlagValues()
-    compare.define_flags(values)
-    values(["compare"])
     with pytest.raises(MirageError, match="different shapes"):
-        comparison.compare([runs["gan"], tmp_path], tmp_path / "out", values)
+        comparison.compare([runs["gan"], tmp_path], tmp_path / "out", ScoringOptions())
 
 
 def test_folders_of_one_name_are_told_apart(tmp_path):
@@ -212,11 +210,8 @@ def test_runs_on_other_data_are_refused(known, tmp_path):
     for name, spec in specs.items():
         (tmp_path / name).mkdir()
         write_run(tmp_path / name, Config(dataset=spec.name), spec)
-    values = flags.FlagValues()
-    compare.define_flags(values)
-    values(["compare"])
     with pytest.raises(MirageError, match=r"b was trained on other data than .*a, with") as caught:
-        comparison.compare([tmp_path / "a", tmp_path / "b"], tmp_path / "out", values)
+        comparison.compare([tmp_path / "a", tmp_path / "b"], tmp_path / "out", ScoringOptions())
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -228,18 +223,15 @@ def test_runs_that_were_judged_by_different_extractors_are_refused(tmp_path):
         write_run(tmp_path / name, Config(dataset="bars", extractor=extractor), data)
     a, b, c = (tmp_path / name for name in "abc")
 
-    def refusal(run_dirs, *arguments):
-        values = flags.FlagValues()
-        compare.define_flags(values)
-        values(["compare", *arguments])
+    def refusal(run_dirs, **options):
         with pytest.raises(MirageError) as caught:
-            comparison.compare(run_dirs, tmp_path / "out", values)
+            comparison.compare(run_dirs, tmp_path / "out", ScoringOptions(**options))
         assert not (tmp_path / "out").exists()
         return str(caught.value)
 
     assert f"judged {a} by classifier and {b} by inception; pass --extractor=" in refusal([a, b])
     assert "checkpoint" in refusal([a, c])  # goes on to look for one
-    assert "checkpoint" in refusal([a, b], "--extractor=inception")
+    assert "checkpoint" in refusal([a, b], extractor="inception")
 
 
 def test_the_same_classes_in_another_order_are_told_as_such():

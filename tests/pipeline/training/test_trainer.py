@@ -288,7 +288,7 @@ def scripted_scores(monkeypatch):
     distances = iter([9.0, 4.0, 6.0, 7.0, 8.0, 2.0])
 
     class Scripted:
-        def __init__(self, config, dataset, generator):
+        def __init__(self, options, data, seed, dataset, generator):
             assert generator.name == "generator"
 
         def __call__(self):
