@@ -15,6 +15,7 @@ from pipeline.networks.batch_norm import BatchNormalization
 from pipeline.networks.random_layers import OURS, forget_generator
 
 _OURS = {**OURS, layers.BatchNormalization: BatchNormalization}
+_CELLS = "ConvLSTMCell", "GRUCell", "LSTMCell", "SimpleRNNCell"
 _DRAW = "draw with layers of pipeline.networks, such as Dropout and GaussianNoise"
 
 
@@ -95,11 +96,6 @@ def _of_random_numbers(layer: layers.Layer) -> str | None:
             return f"has noise_shape={noise_shape}, which fixes the size of the batch; give None in its place"
         if isinstance(layer, layers.GaussianDropout) and layer.rate == 1:
             return "has rate=1, whose noise is infinite; set a lower rate"
-        if any(node.arguments.kwargs.get("training") for node in layer._inbound_nodes):
-            return (
-                "is called with training=True, so that it would draw random numbers in an exported generator too; call "
-                "it without, and give the generator a larger latent z instead"
-            )
         return None
     if not layer._seed_generators or _is_unused(layer):
         return None
@@ -114,11 +110,10 @@ def _of_random_numbers(layer: layers.Layer) -> str | None:
 
 def _is_unused(layer: layers.Layer) -> bool:
     """Whether a layer has a generator and never draws from it, as recurrent cells without dropout."""
-    cells = layers.GRUCell, layers.LSTMCell, layers.SimpleRNNCell, _CONV_LSTM_CELL
-    return isinstance(layer, cells) and not layer.dropout and not layer.recurrent_dropout
-
-
-_CONV_LSTM_CELL = type(layers.ConvLSTM1D(1, 1).cell)
+    kind = type(layer)
+    return (
+        kind.__module__.startswith("keras.") and kind.__name__ in _CELLS and not layer.dropout + layer.recurrent_dropout
+    )
 
 
 def _of_state(layer: layers.Layer) -> str | None:

@@ -12,8 +12,10 @@ from pipeline.objectives.augment import NUMBERS, adapted
 from pipeline.objectives.compose import Batch, Update
 from pipeline.training import randomness
 from pipeline.training.feed import Feed, Layout
+from pipeline.training.layer_numbers import LayerNumbers
 from pipeline.training.schedule import ema_half_life, images_seen, learning_rate
 from pipeline.training.trainee import Trainee
+from pipeline.training.unknown_variables import refuse_unknown
 
 # Numbers that are reduced together: few enough for an overlap, so many that a start costs little beside them.
 _BUCKET = 4 * 2**20
@@ -92,8 +94,14 @@ class TrainStep:
         return self._steps(num_steps, stop)
 
     def trace(self, num_steps: tf.Tensor, stop: tf.Tensor) -> tf.Graph:
-        """Prepares a call as far as that goes without computing or compiling, and returns its graph."""
-        return self._steps.get_concrete_function(num_steps, stop).graph
+        """Prepares a call as far as that goes without computing or compiling, and returns its graph.
+
+        Raises:
+          MirageError: see `pipeline.training.unknown_variables.refuse_unknown`.
+        """
+        graph = self._steps.get_concrete_function(num_steps, stop).graph
+        refuse_unknown(graph, self._trainee)
+        return graph
 
     @tf.function(reduce_retracing=True)
     def _steps(self, num_steps: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -178,7 +186,8 @@ class TrainStep:
             # Generating begins while the update before is reduced: earlier it would only delay that.
             with tf.control_dependencies(before):
                 drawn = noise[index] | {"z": tf.identity(noise[index]["z"])}
-            gradients, figures = self._gradients(update, Batch(real, marks, step=step, p=p, **drawn))
+            numbers = self._layer_numbers(step, index)
+            gradients, figures = self._gradients(update, Batch(real, marks, step=step, p=p, **drawn), numbers)
             before = gradients if self._strategy.num_replicas_in_sync > 1 else []
             gradients, figures = self._reduce(gradients, tf.concat([figures, [stop]], 0))
             trainee.optimizers[update.network].apply(gradients, rate)
@@ -192,11 +201,16 @@ class TrainStep:
             trainee.augment_p.assign(adapted(trainee.augment_p, means["d_acc_real"], self.images_per_step))
         return tf.stack([*means.values(), stops])
 
-    def _gradients(self, update: Update, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _layer_numbers(self, step: tf.Tensor, index: int) -> LayerNumbers:
+        """Random numbers of the networks' layers in one update."""
+        count = self._layout.batch_size // self._updates[index].batch_divisor
+        return LayerNumbers(step, index, count, self._layout.accumulate, self._config.seed, compiled=self.jit)
+
+    def _gradients(self, update: Update, batch: Batch, numbers: LayerNumbers) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Returns this replica's contribution to gradients and metrics, summed over micro-batches."""
         parts = self._layout.accumulate
         if parts == 1:
-            return self._micro_batch(update, batch)
+            return self._micro_batch(update, batch, numbers)
         variables = self._trainee.optimizers[update.network].variables
         gradients = [tf.zeros(variable.shape) for variable in variables]
         figures = tf.zeros([len(update.metrics)])
@@ -213,14 +227,14 @@ class TrainStep:
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             with tf.control_dependencies([] if alone else [figures, *gradients]):
                 micro_batch = Batch(**{name: tf.identity(values[part]) for name, values in batches.items()}, **whole)
-                more, values = self._micro_batch(update, micro_batch)
+                more, values = self._micro_batch(update, micro_batch, numbers.of_part(part))
             gradients = [a + b for a, b in zip(gradients, more, strict=True)]
             figures += values
         return gradients, figures
 
-    def _micro_batch(self, update: Update, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _micro_batch(self, update: Update, batch: Batch, numbers: LayerNumbers) -> tuple[list[tf.Tensor], tf.Tensor]:
         optimizer = self._trainee.optimizers[update.network]
-        networks = {name: self._as_function(model) for name, model in self._trainee.networks.items()}
+        networks = {name: self._as_function(model, numbers) for name, model in self._trainee.networks.items()}
         # Over all replicas and micro-batches, because sums over them are to be means.
         count = self._layout.accumulate * self._layout.batch_size // update.batch_divisor
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -247,11 +261,12 @@ class TrainStep:
             summed += [tf.reshape(part, each.shape) for part, each in zip(parts, bucket, strict=True)]
         return summed[:0:-1], summed[0]
 
-    def _as_function(self, model: keras.Model) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    def _as_function(self, model: keras.Model, numbers: LayerNumbers) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         takes_more = len(model.inputs) > 1
 
         def call(x: tf.Tensor, labels_or_noise: tf.Tensor) -> tf.Tensor:
-            outputs = model([x, labels_or_noise] if takes_more else x, training=True)
+            with numbers.given(model.name, x):
+                outputs = model([x, labels_or_noise] if takes_more else x, training=True)
             return tf.nest.map_structure(lambda each: tf.cast(each, tf.float32), outputs)
 
         return call
