@@ -13,6 +13,7 @@ from pipeline.objectives.compose import Batch, Update
 from pipeline.training import randomness
 from pipeline.training.feed import Feed, Layout
 from pipeline.training.layer_numbers import LayerNumbers
+from pipeline.training.replica_state import assigned_alike
 from pipeline.training.schedule import ema_half_life, images_seen, learning_rate
 from pipeline.training.trainee import Trainee
 from pipeline.training.unknown_variables import refuse_unknown
@@ -265,7 +266,7 @@ class TrainStep:
         takes_more = len(model.inputs) > 1
 
         def call(x: tf.Tensor, labels_or_noise: tf.Tensor) -> tf.Tensor:
-            with numbers.given(model.name, x):
+            with numbers.given(model.name, x), assigned_alike(model):
                 outputs = model([x, labels_or_noise] if takes_more else x, training=True)
             return tf.nest.map_structure(lambda each: tf.cast(each, tf.float32), outputs)
 
