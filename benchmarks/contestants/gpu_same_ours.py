@@ -44,12 +44,13 @@ def run(work: Work, rounds: Rounds) -> None:
     real = tf.cast(pixels, tf.float32) / 127.5 - 1.0
     saved["images"] = models["g"](z[0], training=True).numpy()
     saved["logits"] = models["d"](real, training=True).numpy()
-    for (name, update), latents in zip((("d", updates[0]), ("g", updates[1])), z, strict=True):
+    for index, (name, latents) in enumerate(zip("dg", z, strict=True)):
+        update = updates[index]
         nothing = tf.zeros([count])
         batch = Batch(
-            real, labels, latents, u=nothing, step=tf.constant(0), augmentation=nothing, p=nothing, noise=nothing
+            real, labels, latents, u=nothing, step=tf.constant(0), augmentation=nothing, state={}, noise=nothing
         )
-        gradients, figures = step.gradients(update, batch)
+        gradients, figures = step.gradients(update, batch, step.layer_numbers(batch.step, index))
         saved |= {f"{name}.{key}": value for key, value in zip(update.metrics, figures.numpy(), strict=True)}
         saved |= {f"{name}.gradient.{index:03}": each.numpy() for index, each in enumerate(gradients)}
     np.savez(work.options["exchange"], **saved)

@@ -16,6 +16,10 @@ class MirageError(Exception):
     lines print it without a traceback and exit with status 1.
     """
 
+    # Or Keras would add a layer's arguments to the sentence, and TensorFlow where in a traced function it was raised.
+    _keras_call_info_injected = True
+    ag_pass_through = True
+
 
 class WorkerLostError(MirageError):
     """Another worker of the cluster is gone or stuck; starting all of them again goes on from the last checkpoint."""

@@ -1,9 +1,13 @@
 """Batch normalisation over the global batch (Ioffe and Szegedy 2015, arXiv 1502.03167)."""
 
+import keras
 import tensorflow as tf
 from keras import layers
 
+from pipeline.base.errors import MirageError
 
+
+@keras.saving.register_keras_serializable(package="mirage")
 class BatchNormalization(layers.BatchNormalization):
     """Keras's layer, with a training step of its own: synchronised over replicas, exact, and fast.
 
@@ -20,13 +24,21 @@ class BatchNormalization(layers.BatchNormalization):
           inputs: [N, ..., C].
           training: whether to use the statistics of the global batch and move the averages; otherwise
             the averages are used, as in Keras.
-          mask: must be None.
+          mask: must be None in training.
 
         Returns:
           Of the same shape and type.
+
+        Raises:
+          MirageError: if it is given a mask.
         """
-        if not training or not tf.is_tensor(inputs):
+        if not training or not self.trainable or not tf.is_tensor(inputs):
             return super().call(inputs, training=training, mask=mask)
+        if mask is not None:
+            raise MirageError(
+                f"layer {self.name} (BatchNormalization) is given a mask, which its statistics don't heed; normalise "
+                "before what makes the mask, such as keras.layers.Masking or Embedding(mask_zero=True)."
+            )
         channels = inputs.shape[-1]
         scale = tf.convert_to_tensor(self.gamma.value) if self.scale else tf.ones([channels])
         offset = tf.convert_to_tensor(self.beta.value) if self.center else tf.zeros([channels])

@@ -14,7 +14,7 @@ import tensorflow as tf
 Rows = Sequence[tuple[tf.Tensor | int, int]]
 
 # Streams of random numbers, told apart in the seed.
-_DATA_ORDER, _LATENTS, _FLIPS, _UNIFORM, _AUGMENTATION, _NOISE = 1, 2, 3, 4, 5, 6
+_DATA_ORDER, _LATENTS, _FLIPS, _UNIFORM, _AUGMENTATION, _NOISE, _LAYERS = 1, 2, 3, 4, 5, 6, 7
 _NUMBERS_PER_COUNT = 4
 
 
@@ -79,6 +79,27 @@ def augmentation(step: tf.Tensor, update: int, rows: Rows, numbers: int, seed: i
 def noise(step: tf.Tensor, update: int, rows: Rows, numbers: int, seed: int) -> tf.Tensor:
     """Draws what a noisy network adds to its layers, standard normal, float32 [n, numbers]; see `latents`."""
     return _draw(tf.raw_ops.StatelessRandomNormalV2, rows, numbers, _philox(seed, _NOISE, step, update))
+
+
+def of_layer(
+    kernel: Callable[..., tf.Tensor], step: tf.Tensor, call: int, rows: Rows, numbers: int, seed: int
+) -> tf.Tensor:
+    """Draws what a layer asks for.
+
+    Args:
+      kernel: TensorFlow's operation of Philox, or for XLA the same of `pipeline.training.compiled_philox`.
+      step: int64 scalar, number of the training step.
+      call: number of the layer's call within the step, below 2**24.
+      rows: which samples to draw for.
+      numbers: how many for each.
+      seed: the run's seed.
+
+    Returns:
+      float32 [n, numbers].
+    """
+    # From a count of its own for each sample, as XLA can't cut at a place that is known only later.
+    width = -(-numbers // _NUMBERS_PER_COUNT) * _NUMBERS_PER_COUNT
+    return _draw(kernel, rows, width, _philox(seed, _LAYERS, step, call))[:, :numbers]
 
 
 def flips(step: tf.Tensor, block: int, rows: Rows, seed: int) -> tf.Tensor:

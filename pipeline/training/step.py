@@ -11,8 +11,11 @@ from pipeline.config import Config
 from pipeline.objectives import Batch, Update
 from pipeline.training import randomness
 from pipeline.training.feed import Feed, Layout
+from pipeline.training.layer_numbers import LayerNumbers
+from pipeline.training.replica_state import assigned_alike
 from pipeline.training.schedule import ema_half_life, images_seen, learning_rate
 from pipeline.training.trainee import Trainee
+from pipeline.training.unknown_variables import refuse_unknown
 
 # Numbers that are reduced together: few enough for an overlap, so many that a start costs little beside them.
 _BUCKET = 4 * 2**20
@@ -96,8 +99,14 @@ class TrainStep:
         return self._steps(num_steps, stop)
 
     def trace(self, num_steps: tf.Tensor, stop: tf.Tensor) -> tf.Graph:
-        """Prepares a call as far as that goes without computing or compiling, and returns its graph."""
-        return self._steps.get_concrete_function(num_steps, stop).graph
+        """Prepares a call as far as that goes without computing or compiling, and returns its graph.
+
+        Raises:
+          MirageError: see `pipeline.training.unknown_variables.refuse_unknown`.
+        """
+        graph = self._steps.get_concrete_function(num_steps, stop).graph
+        refuse_unknown(graph, self._trainee)
+        return graph
 
     def graph_of_one(self) -> tf.Graph:
         """Traces a single step, to find out what it consists of."""
@@ -187,7 +196,8 @@ class TrainStep:
             # Generating begins while the update before is reduced: earlier it would only delay that.
             with tf.control_dependencies(before):
                 drawn = noise[index] | {"z": tf.identity(noise[index]["z"])}
-            gradients, figures = self.gradients(update, Batch(real, marks, step=step, state=state, **drawn))
+            numbers = self.layer_numbers(step, index)
+            gradients, figures = self.gradients(update, Batch(real, marks, step=step, state=state, **drawn), numbers)
             before = gradients if self._strategy.num_replicas_in_sync > 1 else []
             gradients, figures = self._reduce(gradients, tf.concat([figures, [stop]], 0))
             trainee.optimizers[update.network].apply(gradients, rate)
@@ -202,12 +212,23 @@ class TrainStep:
             trainee.scalars[name].assign(value)
         return tf.stack([*means.values(), stops])
 
-    def gradients(self, update: Update, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def layer_numbers(self, step: tf.Tensor, index: int) -> LayerNumbers:
+        """Addresses the random numbers of the networks' layers in one update; call it in replica context.
+
+        Args:
+          step: int64 scalar, number of the training step.
+          index: the update's index within the step.
+        """
+        count = self._layout.batch_size // self._updates[index].batch_divisor
+        return LayerNumbers(step, index, count, self._layout.accumulate, self._config.seed, compiled=self.jit)
+
+    def gradients(self, update: Update, batch: Batch, numbers: LayerNumbers) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Computes this replica's contribution to an update.
 
         Args:
           update: one of the objective's.
           batch: this replica's share of all micro-batches.
+          numbers: random numbers of the networks' layers, see `layer_numbers`.
 
         Returns:
           (a gradient of each variable of the update's optimiser, float32 [len(update.metrics)]), summed over
@@ -215,7 +236,7 @@ class TrainStep:
         """
         parts = self._layout.accumulate
         if parts == 1:
-            return self._micro_batch(update, batch)
+            return self._micro_batch(update, batch, numbers)
         variables = self._trainee.optimizers[update.network].variables
         gradients = [tf.zeros(variable.shape) for variable in variables]
         figures = tf.zeros([len(update.metrics)])
@@ -232,14 +253,14 @@ class TrainStep:
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             with tf.control_dependencies([] if alone else [figures, *gradients]):
                 micro_batch = Batch(**{name: tf.identity(values[part]) for name, values in batches.items()}, **whole)
-                more, values = self._micro_batch(update, micro_batch)
+                more, values = self._micro_batch(update, micro_batch, numbers.of_part(part))
             gradients = [a + b for a, b in zip(gradients, more, strict=True)]
             figures += values
         return gradients, figures
 
-    def _micro_batch(self, update: Update, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _micro_batch(self, update: Update, batch: Batch, numbers: LayerNumbers) -> tuple[list[tf.Tensor], tf.Tensor]:
         optimizer = self._trainee.optimizers[update.network]
-        networks = {name: self._as_function(model) for name, model in self._trainee.networks.items()}
+        networks = {name: self._as_function(model, numbers) for name, model in self._trainee.networks.items()}
         # Over all replicas and micro-batches, because sums over them are to be means.
         count = self._layout.accumulate * self._layout.batch_size // update.batch_divisor
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -266,11 +287,12 @@ class TrainStep:
             summed += [tf.reshape(part, each.shape) for part, each in zip(parts, bucket, strict=True)]
         return summed[:0:-1], summed[0]
 
-    def _as_function(self, model: keras.Model) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    def _as_function(self, model: keras.Model, numbers: LayerNumbers) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         takes_more = len(model.inputs) > 1
 
         def call(x: tf.Tensor, labels_or_noise: tf.Tensor) -> tf.Tensor:
-            outputs = model([x, labels_or_noise] if takes_more else x, training=True)
+            with numbers.given(model.name, x), assigned_alike(model):
+                outputs = model([x, labels_or_noise] if takes_more else x, training=True)
             return tf.nest.map_structure(lambda each: tf.cast(each, tf.float32), outputs)
 
         return call
