@@ -58,7 +58,7 @@ def run(work: Work, rounds: Rounds) -> None:
         raise SystemExit("TensorFlow sees no GPU; python -m pipeline.doctor says why.")
     images = np.load(work.images)
     spec = DataSpec("random", "", images.shape[1:], (), len(images))
-    trainer.load = lambda config: Dataset(spec, images, np.zeros(len(images), np.int32))
+    trainer.open_data = lambda data, config, check: Dataset(spec, images, np.zeros(len(images), np.int32))
     gates: list[Gate] = []
     rounds.explain(lambda: _facts(tf, gates[0]))
     rounds.ready()  # nothing is built yet, since that would start TensorFlow's devices before the trainer sets them up

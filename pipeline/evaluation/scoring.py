@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
-from pipeline.data.dataset import Dataset, base_config, folder_of, load, load_test, numbering
+from pipeline.data.dataset import Dataset, base_options, folder_of, load, load_test, numbering
 from pipeline.data.spec import DataSpec, is_folder
 from pipeline.devices.numerics import full_float32
 from pipeline.evaluation.judge import Images, Judge
@@ -106,7 +106,7 @@ def make_judge(
 def _sets(config: Config, dataset: Dataset) -> tuple[Images, Images, bool]:
     """Returns (training images, images held out, whether those are a test split)."""
     train = Images(config.split, np.asarray(dataset.images), dataset.labels)
-    test_set = load_test(config)
+    test_set = load_test(config, dataset.spec.class_names)
     if test_set is not None:
         return train, Images("test", np.asarray(test_set.images), test_set.labels), True
     count = len(train.pixels)
@@ -124,7 +124,7 @@ def _extractor(config: Config, dataset: Dataset, extractor: str, inception_weigh
         return Inception(inception_weights)
     from pipeline.metrics.classifier import classifier
 
-    base = base_config(config)
+    base = base_options(config)
     stacked = base.dataset != config.dataset
     if stacked:  # each channel is an image of the base
         dataset = load(base)

@@ -92,12 +92,12 @@ def labelled_set(labels, classes=3):
 
 def test_few_labelled_images_are_as_many_of_each_class():
     dataset = labelled_set(np.arange(30) % 3)
-    images, labels = few_labelled(dataset, Config(labelled=6))
+    images, labels = few_labelled(dataset, 6, 0)
     assert np.bincount(labels).tolist() == [2, 2, 2]
     np.testing.assert_array_equal(dataset.labels[images[:, 0, 0, 0]], labels)
     assert len(set(images[:, 0, 0, 0])) == 6
-    again, _ = few_labelled(dataset, Config(labelled=6))
-    other, _ = few_labelled(dataset, Config(labelled=6, seed=1))
+    again, _ = few_labelled(dataset, 6, 0)
+    other, _ = few_labelled(dataset, 6, 1)
     np.testing.assert_array_equal(images, again)
     assert not np.array_equal(images, other)
 
@@ -112,4 +112,4 @@ def test_few_labelled_images_are_as_many_of_each_class():
 )
 def test_labels_that_cannot_be_had_are_refused(labels, classes, named):
     with pytest.raises(MirageError, match=f"--labelled=4.*{named}"):
-        few_labelled(labelled_set(labels, classes), Config(labelled=4))
+        few_labelled(labelled_set(labels, classes), 4, 0)

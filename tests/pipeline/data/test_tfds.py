@@ -146,8 +146,6 @@ def test_various_sizes_need_an_image_size(config):
         ("colourset", {"split": "validation"}, "--split=validation .* choose from test, train"),
         ("colourset", {"split": "train[:"}, "--split="),
         ("colourset", {"split": "train[:0%]"}, r"--split=train\[:0%\] .* no examples"),
-        ("colourset", {"batch_size": 7}, "--batch_size=7"),
-        ("variousset", {"image_size": 16, "conditional": True}, "--conditional"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence(config, dataset, changes, named):
