@@ -88,6 +88,8 @@ LIGHT = (
     "pipeline.cluster.greeting",
     "pipeline.cluster.watch",
     "pipeline.config",
+    "pipeline.data.names",
+    "pipeline.data.options",
     "pipeline.data.spec",
     "pipeline.devices.compilation",
     "pipeline.devices.gpu_memory",

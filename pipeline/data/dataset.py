@@ -99,9 +99,6 @@ def open_data(data: Any, options: DataOptions, check: Callable[[DataSpec], objec
     Raises:
       MirageError: if the data can't be had or read.
     """
-    if isinstance(data, Dataset):
-        check(data.spec)
-        return data
     source = origin_of(data, options).open()
     check(source.spec)
     return _read(source, options)

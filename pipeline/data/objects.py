@@ -258,7 +258,7 @@ def _failures(given: str) -> Iterator[None]:
     """Makes one sentence of what somebody's data raise."""
     try:
         yield
-    except MirageError:
+    except (MirageError, MemoryError):
         raise
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
