@@ -157,6 +157,7 @@ def test_what_must_start_fast_needs_no_library(module):
     [
         ("serving", ("pipeline", "export", *HEAVY), ()),
         ("serving.contract", ("serving",), ("serving.contract",)),
+        ("pipeline.data", ("pipeline.config",), ()),
         (
             "pipeline",
             ("export", "serving"),

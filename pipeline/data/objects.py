@@ -32,6 +32,7 @@ from pipeline.data.options import DataOptions
 from pipeline.data.source import Origin, Source
 from pipeline.data.stream import open_stream
 
+_BATCH = 32
 _EXPECTED = (
     "expected uint8 arrays, a tf.data.Dataset, a Keras PyDataset, something that can be iterated, or a function that "
     "returns one of them"
@@ -192,7 +193,7 @@ def _elements(data: Any, given: str) -> tuple[Iterable[Any], bool]:
         count = int(data.cardinality())
         if count == -1:
             raise endless
-        return data.as_numpy_iterator(), count >= 0
+        return _in_batches(data).as_numpy_iterator(), count >= 0
     if _is(data, "keras", "utils.PyDataset"):
         if data.num_batches is None:
             raise endless
@@ -202,6 +203,17 @@ def _elements(data: Any, given: str) -> tuple[Iterable[Any], bool]:
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         return (data[index] for index in range(len(data))), True
     return iter(data), hasattr(data, "__len__")
+
+
+def _in_batches(data: Any) -> Any:
+    """Has tf.data batch single images, if all have one shape: it hands them over many times as fast."""
+    spec = data.element_spec
+    parts = [*spec.values()] if isinstance(spec, Mapping) else [*spec] if isinstance(spec, tuple) else [spec]
+    shapes = [getattr(part, "shape", None) for part in parts]
+    image = getattr(spec.get("image") if isinstance(spec, Mapping) else parts[0], "shape", None)
+    single = image is not None and image.rank == 3 and image[-1] in (1, 3)
+    fixed = all(shape is not None and shape.is_fully_defined() for shape in shapes)
+    return data.batch(_BATCH) if single and fixed else data
 
 
 def _splits(data: Any) -> Mapping[str, Any] | None:

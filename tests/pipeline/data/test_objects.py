@@ -174,6 +174,21 @@ def test_arrays_are_resized_as_folders_are(options, image_folder):
         assert {i.tobytes() for i in open_data(data, small).images} == {i.tobytes() for i in folder.images}
 
 
+def test_what_is_of_various_sizes_is_resized(options):
+    def various():
+        for size, image in zip(range(12, 24), IMAGES, strict=True):
+            yield {"image": np.resize(image, (size, size + 1, 3)), "label": "x", "boxes": np.zeros((size, 4))}
+
+    shapes = {"image": ((None, None, 3), tf.uint8), "label": ((), tf.string), "boxes": ((None, 4), tf.float32)}
+    signature = {name: tf.TensorSpec(*spec) for name, spec in shapes.items()}
+    for data in (various, tf.data.Dataset.from_generator(various, output_signature=signature)):
+        dataset = open_data(data, DataOptions(image_size=8))
+        assert dataset.images.shape == (12, 8, 8, 3)
+        assert dataset.spec.class_names == ("x",)
+        with pytest.raises(MirageError, match="set image_size to bring all to one"):
+            open_data(data, options)
+
+
 @pytest.mark.parametrize(
     ("labels", "codes", "names"),
     [
