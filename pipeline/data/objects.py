@@ -104,14 +104,16 @@ def _origin(data: Any, options: DataOptions, given: str) -> Origin:
 
 def _of_function(function: Any, options: DataOptions, given: str) -> Origin:
     arguments = parsed_arguments(options.dataset_args, "dataset_args")
-    parameters = inspect.signature(function).parameters
+    with _failures(given):  # some functions that are no Python have no signature
+        signature = inspect.signature(function)
+    parameters = signature.parameters
     extra = {"split": options.split, "options": options}
     taken = {name for name in extra if name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())}
     name = getattr(function, "__name__", "the function")
     if "split" in arguments:
         raise MirageError(f"--dataset_args={options.dataset_args} names a split; give it as --split=.")
     try:
-        inspect.signature(function).bind(**{**{each: extra[each] for each in taken}, **arguments})
+        signature.bind(**{**{each: extra[each] for each in taken}, **arguments})
     except TypeError as error:
         takes = ", ".join(str(each) for each in parameters.values()) or "no arguments"
         what = f"--dataset_args={options.dataset_args}" if arguments else given

@@ -29,6 +29,9 @@ def shuffled(split="train", count=40, seed=0):
     images, labels = pictures(count, seed + (split != "train"))
     return tf.data.Dataset.from_tensor_slices((images, labels)).shuffle(count).batch(7)
 
+def arrays():
+    return pictures(40, 0)
+
 def elsewhere():
     images, labels = pictures(40, 0)
     return [{"image": image, "label": label} for image, label in zip(images, labels)]
@@ -65,6 +68,16 @@ def test_a_run_on_data_that_are_shuffled_at_each_start_is_continued_to_the_same_
     assert set(continued) == set(expected)
     for name, values in expected.items():
         np.testing.assert_array_equal(continued[name], values)
+
+
+def test_arrays_that_are_streamed_from_memory_train_to_the_bits_of_resident_ones(config, tmp_path):
+    for name, device_data_mb in (("resident", 2048), ("streamed", 0)):
+        changes = {"device_data_mb": device_data_mb, "run_dir": str(tmp_path / name)}
+        train(dataclasses.replace(config, dataset="data_of_runs:arrays", steps=3, **changes))
+    assert not (tmp_path / "kept" / "decoded").exists()
+    resident, streamed = (last_checkpoint(tmp_path / name) for name in ("resident", "streamed"))
+    for name, values in resident.items():
+        np.testing.assert_array_equal(streamed[name], values)
 
 
 @pytest.mark.parametrize("changes", [{"dataset_args": "seed=1"}, {"dataset_args": "count=41"}, {"dataset": "mnist5k"}])

@@ -404,6 +404,7 @@ class Rows:
         return np.full((8, 8), index, np.uint8)
 
 images = load()[0]
+kind = dict
 
 def fails():
     raise ValueError("no such\\nplace")
@@ -445,6 +446,7 @@ def test_an_import_path_leads_to_data(module, options):
         ("images", {"split": "test"}, "--split=test does not go with --dataset=somebodys_data:images"),
         ("fails", {}, r"--dataset=somebodys_data:fails failed: ValueError: no such \(.*somebodys_data\.py, line"),
         ("np", {}, "is module; expected uint8 arrays"),
+        ("kind", {}, "--dataset=somebodys_data:kind failed: ValueError: no signature found"),
     ],
 )
 def test_an_import_path_that_leads_nowhere_is_one_sentence(module, dataset, changes, named):
