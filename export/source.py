@@ -18,7 +18,7 @@ from pipeline.runs.checkpoint import load_sampler
 from pipeline.runs.run_log import EVALUATIONS_FILE, read_records
 from serving.contract.manifest import ModelInfo
 
-_PRIVATE = ("data_dir", "inception_weights", "manual_dir", "run_dir")
+_PRIVATE = ("data_dir", "dataset_args", "inception_weights", "manual_dir", "run_dir")
 _PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 

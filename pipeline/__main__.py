@@ -64,11 +64,11 @@ def _dry_run(config: Config) -> None:
     from pipeline.data.dataset import describe
     from pipeline.training import memory
 
-    data = describe(config)
-    print(json.dumps({"config": config.to_dict(), "data": data.to_dict()}, indent=2))
     cluster = find_cluster(os.environ) if config.strategy in ("auto", "multi_worker") else None
     devices = memory.Devices.find(config, cluster)
     tf.config.set_visible_devices([], "GPU")  # of which TensorFlow would take all memory
+    data = describe(config)
+    print(json.dumps({"config": config.to_dict(), "data": data.to_dict()}, indent=2))
     rows, trainee = memory.estimate(config, data, devices.replicas)
     for model in reversed(trainee.networks.values()):
         model.summary(print_fn=print, line_length=100)

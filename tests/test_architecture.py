@@ -90,6 +90,8 @@ LIGHT = (
     "pipeline.cluster.watch",
     "pipeline.compare",
     "pipeline.config",
+    "pipeline.data.names",
+    "pipeline.data.options",
     "pipeline.data.spec",
     "pipeline.devices.compilation",
     "pipeline.devices.gpu_memory",
@@ -161,6 +163,7 @@ def test_what_must_start_fast_needs_no_library(module):
     [
         ("serving", ("pipeline", "export", *HEAVY), ()),
         ("serving.contract", ("serving",), ("serving.contract",)),
+        ("pipeline.data", ("pipeline.config",), ()),
         (
             "pipeline",
             ("export", "serving"),

@@ -1,19 +1,32 @@
-"""From the name of a data set to its images: in memory, or in a mapped file if they are many."""
+"""From a data set, a name or an object, to its images: in memory, or in a mapped file if they are many."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import local_folder
-from pipeline.config import Config
 from pipeline.data import stacked
-from pipeline.data.folder import PREFIX, open_folder
+from pipeline.data.folder import PREFIX
+from pipeline.data.objects import origin_of
+from pipeline.data.options import DataOptions
 from pipeline.data.source import Source
 from pipeline.data.spec import DataSpec
+from pipeline.data.stacked import base_options
 
-__all__ = ["Dataset", "base_config", "describe", "folder_of", "load", "load_test", "numbering"]
+__all__ = [
+    "Dataset",
+    "base_options",
+    "describe",
+    "folder_of",
+    "load",
+    "load_test",
+    "numbering",
+    "open_data",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,18 +35,41 @@ class Dataset:
 
     Attributes:
       spec: its description.
-      images: uint8 [N, H, W, C]; a `np.memmap` if they are more than `--device_data_mb`.
+      images: uint8 [N, H, W, C]; a `np.memmap` if they were decoded into a file.
       labels: int32 [N]; zeros if the data has no labels.
+      streamed: whether they stay where they are, rather than on each device: they are more than `--device_data_mb`, or
+        mapped from a file.
     """
 
     spec: DataSpec
     images: np.ndarray
     labels: np.ndarray
+    streamed: bool = False
 
     @property
     def fingerprint(self) -> str:
         """What the examples are by their content; empty where that isn't known."""
         return self.spec.fingerprint
+
+    def numbered(self, class_names: Sequence[str]) -> "Dataset":
+        """Gives its classes the labels that they have among others.
+
+        Args:
+          class_names: of those, in label order; none if labels don't count.
+
+        Raises:
+          MirageError: if it has no labels, or a class that is not among them.
+        """
+        own = self.spec.class_names
+        if own == tuple(class_names) or not class_names:
+            return self
+        foreign = sorted({*own} - {*class_names})
+        if foreign or not own:
+            what = f"the class {foreign[0]}, which the training images don't have" if own else "no labels"
+            raise MirageError(f"the test images of --dataset={self.spec.name} have {what}; give them the same classes.")
+        new_labels = np.array([class_names.index(name) for name in own], np.int32)
+        spec = dataclasses.replace(self.spec, class_names=tuple(class_names))
+        return dataclasses.replace(self, spec=spec, labels=new_labels[self.labels])
 
     def renumbered(self, new_labels: np.ndarray) -> "Dataset":
         """Gives its classes other labels.
@@ -48,36 +84,39 @@ class Dataset:
         return dataclasses.replace(self, spec=spec, labels=new_labels.astype(np.int32)[self.labels])
 
 
-def load(config: Config) -> Dataset:
-    """Loads the data set that a configuration names, preparing it first if necessary.
+def open_data(data: Any, options: DataOptions, check: Callable[[DataSpec], object] = lambda spec: None) -> Dataset:
+    """Opens a data set, preparing it first if necessary.
 
     Args:
-      config: `dataset`, `data_dir`, `manual_dir`, `split`, `image_size`, `skip_bad_images`, `device_data_mb`,
-        `batch_size` and `conditional` count.
+      data: a name as for `--dataset`, or an object, see `pipeline.data.objects`; None for what `options.dataset` names.
+      options: how to read it.
+      check: is told the description before anything is decoded, and may refuse it.
 
     Returns:
       All examples of the split, always in the same order.
 
     Raises:
-      MirageError: if the data can't be had or read, or doesn't suit the configuration.
+      MirageError: if the data can't be had or read.
     """
-    source = _open(config)
-    spec = source.spec
-    if config.batch_size > spec.num_examples:
-        raise MirageError(
-            f"--batch_size={config.batch_size} is larger than the {spec.num_examples} images of "
-            f"--dataset={spec.name} --split={config.split}; choose a smaller one."
-        )
-    if config.conditional and not spec.class_names:
-        raise MirageError(
-            f"--conditional needs labels, and --dataset={spec.name} has none; use --noconditional, or data with "
-            "labels (for a folder: one sub-folder per class)."
-        )
-    spec = dataclasses.replace(spec, fingerprint=source.fingerprint)
-    if spec.num_bytes > config.device_data_mb * 2**20:
+    source = origin_of(data, options).open()
+    check(source.spec)
+    return _read(source, options)
+
+
+def load(options: DataOptions) -> Dataset:
+    """Opens the data set that `options.dataset` names, see `open_data`."""
+    return open_data(None, options)
+
+
+def _read(source: Source, options: DataOptions) -> Dataset:
+    spec = dataclasses.replace(source.spec, fingerprint=source.fingerprint)
+    large = spec.num_bytes > options.device_data_mb * 2**20
+    if source.arrays is not None:
+        return Dataset(spec, *source.arrays, streamed=large or isinstance(source.arrays[0], np.memmap))
+    if large:
         from pipeline.data.decoded import decoded
 
-        return Dataset(spec, *decoded(config, source))
+        return Dataset(spec, *decoded(options, source), streamed=True)
     try:
         images = np.empty((spec.num_examples, *spec.image_shape), np.uint8)
     except MemoryError:
@@ -91,25 +130,27 @@ def load(config: Config) -> Dataset:
     return Dataset(spec, images, labels)
 
 
-def load_test(config: Config) -> Dataset | None:
+def load_test(options: DataOptions, class_names: Sequence[str] | None = None, data: Any = None) -> Dataset | None:
     """Loads the images that a data set keeps apart for testing.
 
     Args:
-      config: as for `load`, whose `split` is not used.
+      options: as for `open_data`; its `split` is not used.
+      class_names: of the training images in label order, by which these are to be numbered; None for their own.
+      data: as for `open_data`.
 
     Returns:
       The split `test`, or None if there is none.
 
     Raises:
-      MirageError: if the data can't be had or read.
+      MirageError: if the data can't be had or read, or if they have other classes.
     """
-    if folder_of(config.dataset) is not None:
+    if data is None and folder_of(options.dataset) is not None:
         return None
-    from pipeline.data.tfds_images import split_names
-
-    if "test" not in split_names(base_config(config)):
+    test = origin_of(data, options).test()
+    if test is None:
         return None
-    return load(dataclasses.replace(config, split="test", batch_size=1))
+    dataset = _read(test.open(), dataclasses.replace(options, split="test"))
+    return dataset if class_names is None else dataset.numbered(class_names)
 
 
 def numbering(data: DataSpec, class_names: tuple[str, ...]) -> np.ndarray:
@@ -128,11 +169,12 @@ def numbering(data: DataSpec, class_names: tuple[str, ...]) -> np.ndarray:
     return np.array([labels[name] for name in data.class_names], np.int32)
 
 
-def describe(config: Config) -> DataSpec:
+def describe(options: DataOptions, data: Any = None) -> DataSpec:
     """Describes a data set without downloading it.
 
     Args:
-      config: as for `load`.
+      options: as for `open_data`.
+      data: as for `open_data`.
 
     Returns:
       Its description; `num_examples` is 0 if that isn't known yet.
@@ -140,31 +182,11 @@ def describe(config: Config) -> DataSpec:
     Raises:
       MirageError: if there is no such data set, or it holds no usable images.
     """
-    if config.dataset.startswith(PREFIX):
-        return open_folder(config).spec
-    if config.dataset.startswith(stacked.PREFIX):
-        return stacked.describe_stacked(config, describe(base_config(config)))
-    from pipeline.data.tfds_images import describe_tfds
-
-    return describe_tfds(config)
+    origin = origin_of(data, options)
+    return origin.describe() if origin.describe is not None else origin.open().spec
 
 
 def folder_of(dataset: str) -> Path | None:
     """Path of the folder that `--dataset` names, also as stacked:folder:/path; None if it names none."""
     base = stacked.base_of(dataset)
     return local_folder(f"--dataset={dataset}", base.removeprefix(PREFIX)) if base.startswith(PREFIX) else None
-
-
-def base_config(config: Config) -> Config:
-    """The configuration whose data set is the one that `config` stacks, or `config` itself."""
-    return dataclasses.replace(config, dataset=stacked.base_of(config.dataset))
-
-
-def _open(config: Config) -> Source:
-    if config.dataset.startswith(PREFIX):
-        return open_folder(config)
-    if config.dataset.startswith(stacked.PREFIX):
-        return stacked.open_stacked(config, lambda: _open(base_config(config)))
-    from pipeline.data.tfds_images import open_tfds  # tensorflow-datasets is slow to import
-
-    return open_tfds(config)

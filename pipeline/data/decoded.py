@@ -13,8 +13,8 @@ import tqdm
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import cache_folder
 from pipeline.base.kept_files import DamagedFileError, unsealed, write_sealed
-from pipeline.config import Config
 from pipeline.data.fingerprint import file_checksums
+from pipeline.data.options import DataOptions
 from pipeline.data.source import Source
 
 _IMAGES, _LABELS = "images.npy", "labels.npy"
@@ -23,14 +23,14 @@ _STAMPS = "stamps.json"
 _FORMAT = 2  # part of the key: to be raised whenever the same files would be decoded to other images
 
 
-def decoded(config: Config, source: Source) -> tuple[np.ndarray, np.ndarray]:
+def decoded(options: DataOptions, source: Source) -> tuple[np.ndarray, np.ndarray]:
     """Decodes a data set into a file, unless that has been done.
 
     Files of an earlier call are used only if their checksums are those that were written with them; they are
     decoded again otherwise.
 
     Args:
-      config: `data_dir`, `split` and `image_size` count.
+      options: `data_dir`, `split` and `image_size` count.
       source: the data set.
 
     Returns:
@@ -39,11 +39,11 @@ def decoded(config: Config, source: Source) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       MirageError: if there is too little space, or the file can't be written.
     """
-    parent = cache_folder(config.data_dir) / "decoded"
+    parent = cache_folder(options.data_dir) / "decoded"
     spec = source.spec
     # Without the name: a folder that has moved is not decoded again.
     shape = [spec.num_examples, *spec.image_shape]
-    key = json.dumps([_FORMAT, shape, spec.class_names, config.split, config.image_size, source.fingerprint])
+    key = json.dumps([_FORMAT, shape, spec.class_names, options.split, options.image_size, source.fingerprint])
     folder = parent / hashlib.sha256(key.encode()).hexdigest()[:24]
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -52,11 +52,11 @@ def decoded(config: Config, source: Source) -> tuple[np.ndarray, np.ndarray]:
                 print(f"warning: {folder / damaged} is damaged; it is decoded again.", file=sys.stderr, flush=True)
                 shutil.rmtree(folder)
             if not folder.exists():
-                _check_space(config, source, parent)
+                _check_space(source, parent)
                 _decode(source, folder)
     except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
         raise MirageError(
-            f"the images of --dataset={config.dataset} can't be decoded into {parent} "
+            f"the images of --dataset={spec.name} can't be decoded into {parent} "
             f"({getattr(error, 'strerror', None) or error}); pass --data_dir= where you may write and there is space."
         ) from None
     return np.load(folder / _IMAGES, mmap_mode="r"), np.load(folder / _LABELS)
@@ -78,11 +78,11 @@ def _damaged(folder: Path) -> str | None:
     return next((name for name in expected if actual[folder / name] != expected[name]), None)
 
 
-def _check_space(config: Config, source: Source, parent: Path) -> None:
+def _check_space(source: Source, parent: Path) -> None:
     needed, free = source.spec.num_bytes, shutil.disk_usage(parent).free
     if needed > free:
         raise MirageError(
-            f"--dataset={config.dataset} needs {needed / 2**30:,.1f} GiB for its decoded images, and {parent} has "
+            f"--dataset={source.spec.name} needs {needed / 2**30:,.1f} GiB for its decoded images, and {parent} has "
             f"{free / 2**30:,.1f} GiB free; pass --data_dir= where there is more, or choose a smaller --image_size."
         )
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +11,30 @@ import numpy as np
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import local_folder
 from pipeline.base.names import printable
-from pipeline.config import Config
+from pipeline.data.elements import class_order
 from pipeline.data.fingerprint import folder_fingerprint
 from pipeline.data.folder_images import Head, Images
 from pipeline.data.image_file import ENDINGS
 from pipeline.data.notices import say_once
+from pipeline.data.options import DataOptions
 from pipeline.data.scan import Scan, scan
-from pipeline.data.source import Source
+from pipeline.data.source import Origin, Source
 from pipeline.data.spec import DataSpec
 
 PREFIX = "folder:"
 _USUAL_ENDINGS = ".jpg, .png, .webp, .gif, .bmp, .tif"
 
 
-def open_folder(config: Config) -> Source:
-    """Looks through all images of the folder that `config.dataset` names.
+def folder_origin(options: DataOptions) -> Origin:
+    """Where `--dataset=folder:/path` comes from; a folder keeps nothing apart for testing."""
+    return Origin(lambda: open_folder(options))
+
+
+def open_folder(options: DataOptions) -> Source:
+    """Looks through all images of the folder that `options.dataset` names.
 
     Args:
-      config: `dataset`, `split`, `image_size`, `skip_bad_images` and `device_data_mb` count.
+      options: `dataset`, `split`, `image_size`, `skip_bad_images` and `device_data_mb` count.
 
     Returns:
       The images, in an order that depends on the file names alone; grey if all files are, else RGB. With
@@ -37,17 +43,17 @@ def open_folder(config: Config) -> Source:
     Raises:
       MirageError: for a folder or file that can't be used.
     """
-    root = local_folder(f"--dataset={config.dataset}", config.dataset.removeprefix(PREFIX))
-    files, class_names = _list_images(config, root)
-    chosen = files[_slice_of_split(config.split, len(files))]
+    root = local_folder(f"--dataset={options.dataset}", options.dataset.removeprefix(PREFIX))
+    files, class_names = _list_images(options, root)
+    chosen = files[_slice_of_split(options.split, len(files))]
     if not chosen:
         raise MirageError(
-            f"--split={config.split} selects none of the {len(files)} images in {printable(root)}; widen it."
+            f"--split={options.split} selects none of the {len(files)} images in {printable(root)}; widen it."
         )
-    images = Images(config, root, chosen)
+    images = Images(options, root, chosen)
     chosen = images.paths
-    if not config.image_size:
-        _check_sizes(config, chosen, images.heads)
+    if not options.image_size:
+        _check_sizes(options, chosen, images.heads)
     width, height = images.size
     labels = {name: label for label, name in enumerate(class_names)}
 
@@ -57,14 +63,14 @@ def open_folder(config: Config) -> Source:
 
     shown_names = tuple(printable(name) for name in class_names)
     spec = DataSpec(
-        printable(config.dataset), "", (height, width, 1 if images.mode == "L" else 3), shown_names, len(chosen)
+        printable(options.dataset), "", (height, width, 1 if images.mode == "L" else 3), shown_names, len(chosen)
     )
-    return Source(spec, examples(), lambda: folder_fingerprint(root, chosen, config.data_dir))
+    return Source(spec, examples(), lambda: folder_fingerprint(root, chosen, options.data_dir))
 
 
-def _list_images(config: Config, root: Path) -> tuple[list[Path], tuple[str, ...]]:
+def _list_images(options: DataOptions, root: Path) -> tuple[list[Path], tuple[str, ...]]:
     """Returns (images, names of the folders that are classes)."""
-    name = printable(config.dataset)
+    name = printable(options.dataset)
     if not os.path.isdir(root):
         raise MirageError(f"--dataset={name}: there is no folder {printable(root)}; expected a folder with images.")
     found = scan(root, ENDINGS)
@@ -81,14 +87,7 @@ def _list_images(config: Config, root: Path) -> tuple[list[Path], tuple[str, ...
     # Mixed by name, so that a slice of the split holds every class; stable when files are added.
     files = sorted(found.files, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
     classes = {os.path.dirname(file) for file in files} - {""}
-    return [root / file for file in files], tuple(sorted(classes, key=_class_order(classes)))
-
-
-def _class_order(names: set[str]) -> Callable[[str], tuple[int, str]]:
-    """By number if all names are integers, else by text."""
-    if all(re.fullmatch("-?[0-9]+", name) for name in names):
-        return lambda name: (int(name), name)
-    return lambda name: (0, name)
+    return [root / file for file in files], tuple(sorted(classes, key=class_order(classes)))
 
 
 def _check_depths(name: str, root: Path, found: Scan) -> None:
@@ -120,12 +119,12 @@ def _slice_of_split(split: str, count: int) -> slice:
     return slice(position(match[1]), position(match[2]))
 
 
-def _check_sizes(config: Config, files: Sequence[Path], heads: Sequence[Head]) -> None:
+def _check_sizes(options: DataOptions, files: Sequence[Path], heads: Sequence[Head]) -> None:
     first = heads[0].size
     for path, head in zip(files, heads, strict=True):
         if head.size != first:
             raise MirageError(
-                f"--dataset={printable(config.dataset)} mixes sizes: {printable(files[0].name)} is "
+                f"--dataset={printable(options.dataset)} mixes sizes: {printable(files[0].name)} is "
                 f"{first[0]}x{first[1]} and {printable(path.name)} is {head.size[0]}x{head.size[1]}; set --image_size "
                 "to bring all to one."
             )

@@ -10,10 +10,10 @@ from PIL import Image
 
 from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
-from pipeline.config import Config
 from pipeline.data.deep import Depths
 from pipeline.data.image_file import BadImageError, read, several_pictures
 from pipeline.data.notices import say_once
+from pipeline.data.options import DataOptions
 from pipeline.data.pixels import fit, in_mode, is_grey, to_grey_or_rgb, upright_size
 
 _NAMED = 10
@@ -48,22 +48,22 @@ class Images:
       mode: "L" if all are grey, else "RGB".
     """
 
-    def __init__(self, config: Config, root: Path, paths: list[Path]) -> None:
+    def __init__(self, options: DataOptions, root: Path, paths: list[Path]) -> None:
         """Looks at all images.
 
         Args:
-          config: `dataset`, `image_size`, `skip_bad_images` and `device_data_mb` count.
+          options: `dataset`, `image_size`, `skip_bad_images` and `device_data_mb` count.
           root: the data set's folder.
           paths: the images.
 
         Raises:
           MirageError: naming those that can't be read; with `skip_bad_images`, if none can be.
         """
-        self._name, self._root, self._side = printable(config.dataset), root, config.image_size
+        self._name, self._root, self._side = printable(options.dataset), root, options.image_size
         self._depths = Depths()
         self._bad: dict[Path, str] = {}
         self._kept: dict[Path, Image.Image] = {}
-        heads = self._decode_all(config, paths) if config.skip_bad_images else self._look(paths)
+        heads = self._decode_all(options, paths) if options.skip_bad_images else self._look(paths)
         self.paths, self.heads = list(heads), list(heads.values())
         self.size = (self._side, self._side) if self._side else self.heads[0].size
         self.mode = "L" if all(head.grey for head in self.heads) else "RGB"
@@ -95,8 +95,8 @@ class Images:
             self._refuse_bad(len(paths))
         return heads
 
-    def _decode_all(self, config: Config, paths: list[Path]) -> dict[Path, Head]:
-        heads, room = {}, config.device_data_mb * 2**20
+    def _decode_all(self, options: DataOptions, paths: list[Path]) -> dict[Path, Head]:
+        heads, room = {}, options.device_data_mb * 2**20
         for path in paths:
             pair = self._try(path, lambda file: (self._decode(file), several_pictures(file)))
             if pair is None:

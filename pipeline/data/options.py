@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.base.errors import MirageError
+from pipeline.base.objects import parsed_arguments
 from pipeline.base.parameters import Parameters, parameter
+from pipeline.data.names import is_ours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +18,14 @@ class DataOptions(Parameters):
         "mnist5k",
         "what to learn: mnist5k (5,000 digits that come with the installation), any image data set of "
         "tensorflow-datasets by name (mnist, fashion_mnist, cifar10, ...), folder:/path with images, "
-        "flat or in one sub-folder per class, or stacked:NAME, three grey images of a data set as red, green and blue.",
+        "flat or in one sub-folder per class, stacked:NAME, three grey images of a data set as red, green and blue, or "
+        "package.module:name, your own function or object that gives arrays, a tf.data set or the like.",
+    )
+    dataset_args: str = parameter(
+        "",
+        "what the function of --dataset=package.module:name is called with, such as root=/data,size=64.",
+        may_change=True,
+        may_differ=True,
     )
     data_dir: str = parameter(
         "",
@@ -60,6 +69,12 @@ class DataOptions(Parameters):
         if self.dataset.removeprefix("stacked:") in ("", "folder:"):
             raise MirageError(
                 f"--dataset={self.dataset} names no data; give mnist5k, a tensorflow-datasets name or folder:/path."
+            )
+        parsed_arguments(self.dataset_args, "dataset_args")
+        if self.dataset_args and is_ours(self.dataset.removeprefix("stacked:")):
+            raise MirageError(
+                f"--dataset_args={self.dataset_args} does not go with --dataset={self.dataset}, only with "
+                "package.module:function; leave it out."
             )
         if self.skip_bad_images and not self.dataset.removeprefix("stacked:").startswith("folder:"):
             raise MirageError(

@@ -1,4 +1,4 @@
-"""What every kind of data set offers: a description, and its examples one by one."""
+"""What every kind of data set offers: a description, its examples one by one, and where they come from."""
 
 import dataclasses
 import functools
@@ -19,11 +19,13 @@ class Source:
       examples: (uint8 [H, W, C], label) of each example; can be iterated once; labels are 0 if the data has
         none.
       identify: computes `fingerprint`, which may mean to read all files.
+      arrays: (uint8 [N, H, W, C], int32 [N]) if all examples can be had at any place at once; they are not copied then.
     """
 
     spec: DataSpec
     examples: Iterator[tuple[np.ndarray, int]]
     identify: Callable[[], str]
+    arrays: tuple[np.ndarray, np.ndarray] | None = None
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
         """Yields the examples.
@@ -44,3 +46,23 @@ class Source:
     def fingerprint(self) -> str:
         """What the examples are by their content: the same wherever it lies, another whenever it changes."""
         return self.identify()
+
+
+def _nothing_apart() -> None:
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where a data set comes from, of which nothing has been read yet.
+
+    Attributes:
+      open: prepares it if necessary, and opens it.
+      describe: describes it without preparing it, `num_examples` being 0 if that isn't known yet; None where only
+        opening tells.
+      test: finds the images that are kept apart for testing; returns None if there are none.
+    """
+
+    open: Callable[[], Source]
+    describe: Callable[[], DataSpec] | None = None
+    test: Callable[[], "Origin | None"] = _nothing_apart

@@ -1,13 +1,14 @@
 """Image data sets of tensorflow-datasets, by name."""
 
 import contextlib
+import dataclasses
 import difflib
 import hashlib
 import io
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,43 @@ import tensorflow_datasets as tfds
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import local_folder
 from pipeline.base.names import printable
-from pipeline.config import Config
 from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.mnist5k import Mnist5k, table_path
+from pipeline.data.options import DataOptions
 from pipeline.data.pixels import fit_array
-from pipeline.data.source import Source
+from pipeline.data.source import Origin, Source
 from pipeline.data.spec import DataSpec
 
+_Make = Callable[[], tfds.core.DatasetBuilder]
 
-def describe_tfds(config: Config) -> DataSpec:
+
+def tfds_origin(options: DataOptions) -> Origin:
+    """Where a data set comes from that `options.dataset` names."""
+    return builder_origin(options, lambda: _builder(options))
+
+
+def builder_origin(options: DataOptions, make: Callable[[], tfds.core.DatasetBuilder]) -> Origin:
+    """Where a builder's data come from.
+
+    Args:
+      options: `dataset`, which is its name in errors, `manual_dir`, `split` and `image_size` count.
+      make: returns the builder, as it is now.
+    """
+
+    def test() -> Origin | None:
+        if "test" not in _prepared(options, make).info.splits:
+            return None
+        return builder_origin(dataclasses.replace(options, split="test"), make)
+
+    return Origin(lambda: _open(options, make), lambda: _describe_only(options, make), test)
+
+
+def _describe_only(options: DataOptions, make: _Make) -> DataSpec:
     """Describes a data set without preparing it.
 
     Args:
-      config: `dataset`, `data_dir`, `split` and `image_size` count.
+      options: `split` and `image_size` count.
+      make: returns the builder.
 
     Returns:
       Its description; `num_examples` is 0 as long as the data set isn't prepared.
@@ -38,15 +63,16 @@ def describe_tfds(config: Config) -> DataSpec:
     Raises:
       MirageError: if there is no such image data set.
     """
-    builder = _builder(config)
-    return _describe(config, builder, _num_examples(config, builder) if builder.info.splits else 0)
+    builder = make()
+    return _describe(options, builder, _num_examples(options, builder) if builder.info.splits else 0)
 
 
-def open_tfds(config: Config) -> Source:
+def _open(options: DataOptions, make: _Make) -> Source:
     """Prepares a data set if necessary, and opens it.
 
     Args:
-      config: `dataset`, `data_dir`, `manual_dir`, `split` and `image_size` count.
+      options: `manual_dir`, `split` and `image_size` count.
+      make: returns the builder.
 
     Returns:
       The split's images, always in the same order.
@@ -54,60 +80,54 @@ def open_tfds(config: Config) -> Source:
     Raises:
       MirageError: if the data can't be had or used.
     """
-    builder = _builder(config)
-    _describe(config, builder, 0)  # refuses unusable features before anything is downloaded
-    builder = _prepared(config, builder)
-    spec = _describe(config, builder, _num_examples(config, builder))
-    image_key, label_key = _keys(config, builder)
+    _describe(options, make(), 0)  # refuses unusable features before anything is downloaded
+    builder = _prepared(options, make)
+    spec = _describe(options, builder, _num_examples(options, builder))
+    image_key, label_key = _keys(options, builder)
 
     def examples() -> Iterator[tuple[np.ndarray, int]]:
-        for example in _read(config, builder):
+        for example in _read(options, builder):
             image = example[image_key]
             yield (
-                fit_array(image, config.image_size) if config.image_size else image,
+                fit_array(image, options.image_size) if options.image_size else image,
                 example[label_key] if label_key else 0,
             )
 
-    return Source(spec, examples(), lambda: _fingerprint(config, builder))
+    return Source(spec, examples(), lambda: _fingerprint(options, builder))
 
 
-def _read(config: Config, builder: tfds.core.DatasetBuilder, decoders: Any = None) -> Iterator[dict[str, Any]]:
+def _read(options: DataOptions, builder: tfds.core.DatasetBuilder, decoders: Any = None) -> Iterator[dict[str, Any]]:
     """Reads the split's examples, whose checksums tensorflow-datasets verifies."""
     try:
-        yield from tfds.as_numpy(builder.as_dataset(split=config.split, decoders=decoders, shuffle_files=False))
+        yield from tfds.as_numpy(builder.as_dataset(split=options.split, decoders=decoders, shuffle_files=False))
     except Exception as error:  # of TensorFlow, of files that are damaged or gone
         raise MirageError(
-            f"--dataset={config.dataset} can't be read ({_told(error)}); remove {builder.data_dir}, so that it is "
+            f"--dataset={options.dataset} can't be read ({_told(error)}); remove {builder.data_dir}, so that it is "
             "prepared anew, or pass another --data_dir."
         ) from None
 
 
-def split_names(config: Config) -> list[str]:
-    """Returns the names of a data set's splits, preparing it first if necessary."""
-    return list(_prepared(config, _builder(config)).info.splits)
-
-
-def _builder(config: Config) -> tfds.core.DatasetBuilder:
-    data_dir = _data_dir(config)
+def _builder(options: DataOptions) -> tfds.core.DatasetBuilder:
+    data_dir = _data_dir(options)
     try:
-        if config.dataset == Mnist5k.name:
+        if options.dataset == Mnist5k.name:
             return Mnist5k(data_dir=data_dir)
-        return tfds.builder(config.dataset, data_dir=data_dir, try_gcs=False)
+        return tfds.builder(options.dataset, data_dir=data_dir, try_gcs=False)
     except tfds.core.DatasetNotFoundError:
         names = [*tfds.list_builders(with_community_datasets=False), Mnist5k.name]
-        close = difflib.get_close_matches(config.dataset, names, n=3)
+        close = difflib.get_close_matches(options.dataset, names, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "see tensorflow.org/datasets, or use folder:/path."
-        raise MirageError(f"--dataset={printable(config.dataset)} is unknown to tensorflow-datasets; {hint}") from None
+        raise MirageError(f"--dataset={printable(options.dataset)} is unknown to tensorflow-datasets; {hint}") from None
     except Exception as error:  # builders raise what they like, of the name as of prepared files that are damaged
         raise MirageError(
-            f"--dataset={printable(config.dataset)} can't be used ({_told(error)}); choose another data set, or "
+            f"--dataset={printable(options.dataset)} can't be used ({_told(error)}); choose another data set, or "
             "another --data_dir."
         ) from None
 
 
-def _data_dir(config: Config) -> str | None:
-    if config.data_dir:
-        return str(local_folder(f"--data_dir={config.data_dir}", config.data_dir))
+def _data_dir(options: DataOptions) -> str | None:
+    if options.data_dir:
+        return str(local_folder(f"--data_dir={options.data_dir}", options.data_dir))
     if "TFDS_DATA_DIR" not in os.environ:  # otherwise tensorflow-datasets would write into a folder named ~
         local_folder("--data_dir= is empty, and its default ~/tensorflow_datasets", "~/tensorflow_datasets")
     return None
@@ -120,7 +140,7 @@ def _told(error: Exception) -> str:
     return line if isinstance(error, ValueError | ImportError) else f"{type(error).__name__}: {line}"
 
 
-def _keys(config: Config, builder: tfds.core.DatasetBuilder) -> tuple[str, str | None]:
+def _keys(options: DataOptions, builder: tfds.core.DatasetBuilder) -> tuple[str, str | None]:
     """Names of the image feature and of the label feature, if there is one."""
     features = builder.info.features
     items: dict[str, Any] = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
@@ -132,38 +152,39 @@ def _keys(config: Config, builder: tfds.core.DatasetBuilder) -> tuple[str, str |
 
     image_key = first(tfds.features.Image)
     if image_key is None:
-        raise MirageError(f"--dataset={config.dataset} has no images; choose an image data set.")
+        raise MirageError(f"--dataset={options.dataset} has no images; choose an image data set.")
     return image_key, first(tfds.features.ClassLabel)
 
 
-def _describe(config: Config, builder: tfds.core.DatasetBuilder, num_examples: int) -> DataSpec:
-    image_key, label_key = _keys(config, builder)
+def _describe(options: DataOptions, builder: tfds.core.DatasetBuilder, num_examples: int) -> DataSpec:
+    image_key, label_key = _keys(options, builder)
     feature = builder.info.features[image_key]
     height, width, channels = feature.shape
     if channels not in (1, 3) or feature.np_dtype != np.uint8:
         raise MirageError(
-            f"--dataset={config.dataset} has images of {channels} channels of {np.dtype(feature.np_dtype).name}; "
+            f"--dataset={options.dataset} has images of {channels} channels of {np.dtype(feature.np_dtype).name}; "
             "expected 1 or 3 channels of uint8."
         )
-    if config.image_size:
-        height = width = config.image_size
+    if options.image_size:
+        height = width = options.image_size
     elif height is None or width is None:
-        raise MirageError(f"--dataset={config.dataset} has images of various sizes; set --image_size.")
+        raise MirageError(f"--dataset={options.dataset} has images of various sizes; set --image_size.")
     names = tuple(builder.info.features[label_key].names) if label_key else ()
-    return DataSpec(config.dataset, str(builder.version), (height, width, channels), names, num_examples)
+    return DataSpec(options.dataset, str(builder.version), (height, width, channels), names, num_examples)
 
 
-def _prepared(config: Config, builder: tfds.core.DatasetBuilder) -> tfds.core.DatasetBuilder:
+def _prepared(options: DataOptions, make: _Make) -> tfds.core.DatasetBuilder:
     """Prepares the data set unless that has been done; returns a builder that knows its splits."""
+    builder = make()
     if builder.is_prepared():
         return builder
     # A builder of the user's own may need no download.
     stock = type(builder).__module__.startswith("tensorflow_datasets.")
-    manual_dir = _manual_dir(config)
+    manual_dir = _manual_dir(options)
     if stock and not manual_dir and _offline():
         raise MirageError(
-            f"--dataset={config.dataset} is not prepared and there is no network; pass --manual_dir= with its original "
-            "files, or --data_dir= where it is prepared, or use --dataset=mnist5k, which needs neither."
+            f"--dataset={options.dataset} is not prepared and there is no network; pass --manual_dir= with its "
+            "original files, or --data_dir= where it is prepared, or use --dataset=mnist5k, which needs neither."
         )
     download = tfds.download.DownloadConfig(manual_dir=manual_dir)
     folder = Path(builder.data_dir).parent
@@ -171,21 +192,21 @@ def _prepared(config: Config, builder: tfds.core.DatasetBuilder) -> tfds.core.Da
         folder.mkdir(parents=True, exist_ok=True)
         # tensorflow-datasets has no lock of its own: two processes would fail over each other's files.
         with filelock.FileLock(folder / ".prepare.lock"):
-            if not _builder(config).is_prepared():
-                print(f"Preparing {config.dataset} below {folder}, once", flush=True)
+            if not make().is_prepared():
+                print(f"Preparing {options.dataset} below {folder}, once", flush=True)
                 if not sys.stderr.isatty():
                     tfds.disable_progress_bar()
                 with contextlib.redirect_stdout(io.StringIO()):  # it says the same, in more words
                     builder.download_and_prepare(download_config=download)
-        return _builder(config)
+        return make()
     except Exception as error:  # builders raise what they like: it becomes one sentence, nothing is hidden
         raise MirageError(
-            f"--dataset={config.dataset} can't be prepared in {folder} ({_told(error)}); pass --manual_dir= with its "
+            f"--dataset={options.dataset} can't be prepared in {folder} ({_told(error)}); pass --manual_dir= with its "
             "original files, or --data_dir= where you may write."
         ) from error
 
 
-def _fingerprint(config: Config, builder: tfds.core.DatasetBuilder) -> str:
+def _fingerprint(options: DataOptions, builder: tfds.core.DatasetBuilder) -> str:
     """Identifies a split, wherever it was prepared: by the recorded checksums of what it is prepared from.
 
     The examples of a builder that records none are read, as they are stored: its files are other bytes each time that
@@ -196,44 +217,44 @@ def _fingerprint(config: Config, builder: tfds.core.DatasetBuilder) -> str:
     else:
         originals = sorted(each.checksum for each in (builder.url_infos or {}).values())
     if not originals:
-        image_key, label_key = _keys(config, builder)
+        image_key, label_key = _keys(options, builder)
         stored = {image_key: tfds.decode.SkipDecoding()}
-        for example in _read(config, builder, stored):
+        for example in _read(options, builder, stored):
             content = hashlib.sha256(example[image_key]).hexdigest()
             originals.append(f"{content} {example[label_key] if label_key else 0}")
-    return fingerprint_of([builder.info.full_name, config.split, *originals])
+    return fingerprint_of([builder.info.full_name, options.split, *originals])
 
 
-def _manual_dir(config: Config) -> str | None:
-    if not config.manual_dir:
+def _manual_dir(options: DataOptions) -> str | None:
+    if not options.manual_dir:
         return None
-    folder = local_folder(f"--manual_dir={config.manual_dir}", config.manual_dir)
+    folder = local_folder(f"--manual_dir={options.manual_dir}", options.manual_dir)
     try:
         files = os.listdir(folder)
     except OSError as error:
         raise MirageError(
-            f"--manual_dir={printable(config.manual_dir)} can't be looked through ({error.strerror}); give a folder "
-            f"with the original files of --dataset={config.dataset}."
+            f"--manual_dir={printable(options.manual_dir)} can't be looked through ({error.strerror}); give a folder "
+            f"with the original files of --dataset={options.dataset}."
         ) from None
     if not files:  # tensorflow-datasets would try to fetch them, for minutes
         raise MirageError(
-            f"--manual_dir={printable(config.manual_dir)} is empty; expected the original files of "
-            f"--dataset={config.dataset}."
+            f"--manual_dir={printable(options.manual_dir)} is empty; expected the original files of "
+            f"--dataset={options.dataset}."
         )
     return str(folder)
 
 
-def _num_examples(config: Config, builder: tfds.core.DatasetBuilder) -> int:
+def _num_examples(options: DataOptions, builder: tfds.core.DatasetBuilder) -> int:
     try:
-        count = builder.info.splits[config.split].num_examples
+        count = builder.info.splits[options.split].num_examples
     except Exception:  # tensorflow-datasets has a kind for each way in which a split can be wrong
         names = ", ".join(sorted(builder.info.splits))
         raise MirageError(
-            f"--split={printable(config.split)} is not a split of --dataset={config.dataset}; choose from {names}, or "
-            "a slice such as train[:50%]."
+            f"--split={printable(options.split)} is not a split of --dataset={options.dataset}; choose from {names}, "
+            "or a slice such as train[:50%]."
         ) from None
     if count <= 0:
-        raise MirageError(f"--split={config.split} of --dataset={config.dataset} has no examples; widen it.")
+        raise MirageError(f"--split={options.split} of --dataset={options.dataset} has no examples; widen it.")
     return count
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ import tensorflow as tf
 import tqdm
 
 from pipeline.base.errors import MirageError
-from pipeline.data.dataset import Dataset, base_config, folder_of, load, load_test, numbering
+from pipeline.data.dataset import Dataset, base_options, folder_of, load, load_test, numbering
 from pipeline.data.options import DataOptions
 from pipeline.data.spec import DataSpec, is_folder
 from pipeline.evaluation.judge import Judge
@@ -48,7 +48,7 @@ def load_known(config: DataOptions, data: DataSpec) -> Dataset:
             f"the run's pictures are not at --dataset={config.dataset}: there is no folder {folder}; where they have "
             "moved, pass --dataset= with their new place."
         )
-    dataset = load(cast(Any, config))
+    dataset = load(config)
     dataset = dataset.renumbered(numbering(dataset.spec, data.class_names))
     known = data
     if not data.fingerprint and folder is not None and is_folder(data.name):
@@ -101,7 +101,7 @@ def make_judge(
     train, test, has_test = _sets(data, dataset)
     described_by = None
     if any(each.needs_extractor for each in chosen):
-        base = base_config(cast(Any, data))
+        base = base_options(data)
         described_by = make_extractor(
             chosen_extractor(extractor, dataset.spec.class_names),
             labelled=lambda: _labelled(base, dataset if base.dataset == data.dataset else load(base)),
@@ -117,7 +117,7 @@ def make_judge(
 def _sets(config: DataOptions, dataset: Dataset) -> tuple[Images, Images, bool]:
     """Returns (training images, images held out, whether those are a test split)."""
     train = Images(config.split, np.asarray(dataset.images), dataset.labels)
-    test_set = load_test(cast(Any, config))
+    test_set = load_test(config, dataset.spec.class_names)
     if test_set is not None:
         return train, Images("test", np.asarray(test_set.images), test_set.labels), True
     count = len(train.pixels)

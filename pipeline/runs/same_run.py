@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
-from pipeline.data.spec import DataSpec, is_folder
+from pipeline.data.names import may_be_the_same
+from pipeline.data.spec import DataSpec
 from pipeline.metrics import chosen_extractor
 from pipeline.runs.best import BEST_FILE
 from pipeline.runs.checkpoint import CHECKPOINT_DIR, newest_step
@@ -33,7 +34,7 @@ def check_same_run(config: Config) -> None:
         return
     earlier, data = read_run(run_dir)
     changes = config.changes_from(earlier)
-    if _both_folders(config.dataset, earlier.dataset):
+    if may_be_the_same(config.dataset, earlier.dataset):
         changes = [change for change in changes if change[0] != "dataset"]  # see `check_same_data`
     if changes:
         listing = ", ".join(f"--{name}={now} (the run has {was})" for name, was, now in changes)
@@ -82,9 +83,3 @@ def check_same_data(config: Config, data: DataSpec) -> None:
             f"--run_dir={config.run_dir} was trained on other data than --dataset={config.dataset} has now: "
             f"{difference}; pass the data that it was trained on, or choose another --run_dir."
         )
-
-
-def _both_folders(one: str, other: str) -> bool:
-    """Whether two values of `--dataset` may be the same pictures in another place."""
-    kinds = {dataset.partition("folder:")[0] for dataset in (one, other)}  # stacked or not
-    return is_folder(one) and is_folder(other) and len(kinds) == 1

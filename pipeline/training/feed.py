@@ -6,8 +6,10 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
+from pipeline.base.errors import MirageError
 from pipeline.config import Config
 from pipeline.data.dataset import Dataset
+from pipeline.data.spec import DataSpec
 from pipeline.objectives import Update
 from pipeline.training import randomness
 
@@ -223,6 +225,28 @@ class StreamedFeed:
         return StreamedFeed(*self._given)
 
 
+def check_data(config: Config, data: DataSpec) -> None:
+    """Refuses data that a training can't use.
+
+    Args:
+      config: the configuration.
+      data: the description of its data.
+
+    Raises:
+      MirageError: if there are fewer images than in a batch, or no labels where they are needed.
+    """
+    if config.batch_size > data.num_examples:
+        raise MirageError(
+            f"--batch_size={config.batch_size} is larger than the {data.num_examples} images of "
+            f"--dataset={data.name} --split={config.split}; choose a smaller one."
+        )
+    if config.conditional and not data.class_names:
+        raise MirageError(
+            f"--conditional needs labels, and --dataset={data.name} has none; use --noconditional, or data with "
+            "labels (for a folder: one sub-folder per class)."
+        )
+
+
 def make_feed(
     strategy: tf.distribute.Strategy, layout: Layout, dataset: Dataset, config: Config, first_step: int
 ) -> Feed:
@@ -238,6 +262,6 @@ def make_feed(
     Returns:
       The feed.
     """
-    if isinstance(dataset.images, np.memmap):
+    if dataset.streamed:
         return StreamedFeed(strategy, layout, dataset.images, dataset.labels, config.seed, first_step)
     return ResidentFeed(strategy, layout, dataset.images, dataset.labels, config.seed)

@@ -21,7 +21,7 @@ from pipeline.cluster.meet import Peers, meet
 from pipeline.cluster.strategy import agreed, devices_here, from_chief, make_strategy, share_state
 from pipeline.cluster.watch import Watchdog
 from pipeline.config import Config
-from pipeline.data.dataset import Dataset, load, numbering
+from pipeline.data.dataset import Dataset, numbering, open_data
 from pipeline.data.spec import DataSpec
 from pipeline.devices import compilation, numerics
 from pipeline.devices.out_of_memory import out_of_memory
@@ -34,7 +34,7 @@ from pipeline.runs.recorder import Recorder, check_place, lock_run, writing
 from pipeline.runs.run_file import ema_counts_batches, write_run
 from pipeline.runs.run_log import TENSORBOARD_DIR, RunLog
 from pipeline.runs.same_run import check_same_data, check_same_run, classes_of_run
-from pipeline.training.feed import Layout, make_feed
+from pipeline.training.feed import Layout, check_data, make_feed
 from pipeline.training.first_step import FirstStep
 from pipeline.training.jit import choose_step, measure_jit
 from pipeline.training.profile import Profile
@@ -102,7 +102,7 @@ def train(config: Config, *, dataset: Dataset | None = None, around: Around = la
         with watchdog.waiting("the other workers to connect"):
             strategy = make_strategy(config.strategy, config.virtual_devices, cluster)
         interrupt = stack.enter_context(Interrupt())  # in a cluster, TensorFlow has just taken SIGTERM for itself
-        dataset = load(config) if dataset is None else dataset
+        dataset = dataset or open_data(None, config, functools.partial(check_data, config))
         _together("the other workers to load their data", peers, watchdog, data_facts(dataset.spec))
         numbers = numbering(dataset.spec, classes_of_run(config) if chief else ())
         with lock_run(Path(config.run_dir)) if chief else contextlib.nullcontext():

@@ -22,7 +22,9 @@ def test_scores_are_those_of_the_step_whatever_else_the_file_holds(tmp_path):
 
 
 def test_a_bundle_says_what_its_data_are_but_not_where_anything_lies(tmp_path):
-    provenance = source(tmp_path, inception_weights="/secret/weights.h5", data_dir="/secret/data").provenance()
+    provenance = source(
+        tmp_path, inception_weights="/secret/weights.h5", data_dir="/secret/data", dataset_args="root=/secret/own"
+    ).provenance()
     assert "secret" not in str(provenance)
     assert provenance["data"]["fingerprint"] == DATA.fingerprint
     assert provenance["data"]["name"] == "folder:pets"

@@ -32,6 +32,7 @@ def test_every_flag_that_all_workers_use_must_agree(field):
 def test_only_what_a_machine_needs_or_the_chief_alone_looks_at_may_differ():
     assert {field.name for field in dataclasses.fields(Config) if field.metadata["may_differ"]} == {
         "data_dir",
+        "dataset_args",
         "device_data_mb",
         "eval_samples",
         "extractor",

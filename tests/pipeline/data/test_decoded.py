@@ -11,8 +11,7 @@ import pytest
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import cache_folder
 from pipeline.config import Config
-from pipeline.data import dataset as data
-from pipeline.data import fingerprint
+from pipeline.data import fingerprint, folder
 from pipeline.data.dataset import load
 
 
@@ -114,13 +113,13 @@ def test_a_picture_that_was_swapped_is_decoded(config, image_folder):
     ids=["fewer", "more"],
 )
 def test_data_of_another_number_leave_nothing(config, monkeypatch, device_data_mb, change, named):
-    open_folder = data.open_folder
+    open_folder = folder.open_folder
 
-    def changed(config):
-        source = open_folder(config)
+    def changed(options):
+        source = open_folder(options)
         return dataclasses.replace(source, examples=change(source.examples))
 
-    monkeypatch.setattr(data, "open_folder", changed)
+    monkeypatch.setattr(folder, "open_folder", changed)
     with pytest.raises(MirageError, match=named):
         load(dataclasses.replace(config, device_data_mb=device_data_mb))
     decoded = cache_folder(config.data_dir) / "decoded"

@@ -30,8 +30,6 @@ def test_flat_folder_has_no_labels(image_folder):
     dataset = load(config(image_folder(classes=(), mode="RGB")))
     assert dataset.spec.class_names == ()
     assert dataset.images.shape == (6, 16, 16, 3)
-    with pytest.raises(MirageError, match="--conditional"):
-        load(config(dataset.spec.name.removeprefix("folder:"), conditional=True))
 
 
 def test_order_is_fixed_and_a_slice_holds_every_class(image_folder):
@@ -142,8 +140,3 @@ def test_unusable_folders_are_refused_in_one_sentence(tmp_path, make, named):
 def test_unusable_splits_are_refused(image_folder, split):
     with pytest.raises(MirageError, match="--split="):
         load(config(image_folder(), split=split))
-
-
-def test_a_batch_larger_than_the_data_is_refused(image_folder):
-    with pytest.raises(MirageError, match="--batch_size=13"):
-        load(config(image_folder(), batch_size=13))

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import socket
 import types
@@ -8,7 +9,8 @@ import tensorflow_datasets as tfds
 
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
-from pipeline.data.dataset import describe, load
+from pipeline.data.dataset import describe, load, load_test, open_data
+from pipeline.data.objects import recorded
 
 
 def builder(name, feature_dict, examples):
@@ -146,8 +148,6 @@ def test_various_sizes_need_an_image_size(config):
         ("colourset", {"split": "validation"}, "--split=validation .* choose from test, train"),
         ("colourset", {"split": "train[:"}, "--split="),
         ("colourset", {"split": "train[:0%]"}, r"--split=train\[:0%\] .* no examples"),
-        ("colourset", {"batch_size": 7}, "--batch_size=7"),
-        ("variousset", {"image_size": 16, "conditional": True}, "--conditional"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence(config, dataset, changes, named):
@@ -224,6 +224,26 @@ def test_more_memory_than_there_is_is_refused(config, monkeypatch):
     monkeypatch.setattr("pipeline.data.dataset.np", types.SimpleNamespace(empty=refuse, uint8=np.uint8))
     with pytest.raises(MirageError, match=r"colourset needs 4\.5 GiB of memory, .* lower --device_data_mb"):
         load(config("colourset", image_size=16383, device_data_mb=2**20))
+
+
+def test_what_tensorflow_datasets_returns_is_data_as_well(config, tmp_path):
+    named = load(config("colourset"))
+    builder = tfds.builder("colourset", data_dir=str(tmp_path))
+    passed = open_data(builder, config("mnist5k"))
+    assert recorded(builder) == ("colourset:1.0.0", "")
+    assert passed.fingerprint == named.fingerprint
+    assert dataclasses.replace(passed.spec, name="colourset") == named.spec
+    again = load(config("colourset:1.0.0"))
+    assert again.spec == passed.spec
+    np.testing.assert_array_equal(passed.images, named.images)
+    assert load_test(config("mnist5k"), data=builder).spec.num_examples == 1
+    contents = {image.tobytes() for image in named.images}
+    splits = tfds.load("colourset", data_dir=str(tmp_path))
+    for data in (splits, splits["train"].map(lambda each: {"image": each["image"], "label": each["kind"]})):
+        streamed = open_data(data, config("mnist5k"))
+        assert {image.tobytes() for image in streamed.images} == contents
+    assert streamed.spec.class_names == ("0", "1")
+    assert load_test(config("mnist5k"), data=splits).spec.num_examples == 1
 
 
 @pytest.mark.mnist

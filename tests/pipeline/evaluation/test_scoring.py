@@ -126,7 +126,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def judge_of(tmp_path, monkeypatch, test_set=True, num_samples=100):
     images, labels = bars(120)
     other = Dataset(SPEC, *bars(100, seed=1)) if test_set else None
-    monkeypatch.setattr(scoring, "load_test", lambda config: other)
+    monkeypatch.setattr(scoring, "load_test", lambda *_: other)
     config = Config(dataset="bars", data_dir=str(tmp_path))
     return make_judge(config, Dataset(SPEC, images, labels), num_samples)
 
@@ -164,7 +164,7 @@ def test_real_images_score_like_the_floor_and_bad_ones_worse(tmp_path, monkeypat
 
 
 def test_too_few_images_are_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(scoring, "load_test", lambda config: None)
+    monkeypatch.setattr(scoring, "load_test", lambda *_: None)
     with pytest.raises(MirageError, match="has 19 images, too few"):
         make_judge(Config(dataset="bars", data_dir=str(tmp_path)), Dataset(SPEC, *bars(19)), 10)
 

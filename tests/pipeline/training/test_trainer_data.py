@@ -155,3 +155,23 @@ def test_a_run_directory_of_an_earlier_version_goes_on(config):
     document = json.loads((run_dir / "config.json").read_text())
     assert document["decided"]["ema_unit"] == "batches"
     assert len(document["data"]["fingerprint"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("classes", "changes", "named"),
+    [
+        (("cat", "dog"), {"batch_size": 13}, "--batch_size=13 is larger than the 12 images of --dataset=folder:"),
+        ((), {}, "--conditional needs labels, and --dataset=folder:.* has none"),
+    ],
+    ids=["too few", "without labels"],
+)
+def test_data_that_cannot_be_trained_on_are_refused_before_they_are_decoded(
+    config, image_folder, tmp_path, classes, changes, named
+):
+    shutil.rmtree(images_of(config))
+    data_dir = tmp_path / "kept"
+    changed = {"dataset": f"folder:{image_folder(classes)}", "data_dir": str(data_dir), "device_data_mb": 0, **changes}
+    with pytest.raises(MirageError, match=named):
+        train(dataclasses.replace(config, **changed))
+    assert not (data_dir / "decoded").exists()
+    assert not Path(config.run_dir).exists()

@@ -1,0 +1,250 @@
+"""What can only be read from its beginning, once, as a data set: it is written out, and put in order.
+
+A tf.data pipeline that shuffles gives another order whenever it is read. So that training is exact, and goes on where
+it was, the order is made the content's own: examples are sorted by their SHA-256. The same examples are the same data
+set whatever order they come in, and others are others.
+"""
+
+import hashlib
+import io
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tqdm
+from PIL import Image
+
+from pipeline.base.errors import MirageError
+from pipeline.base.folders import cache_folder
+from pipeline.base.names import printable
+from pipeline.data.elements import Pixels, classes_of, plain_labels
+from pipeline.data.fingerprint import fingerprint_of
+from pipeline.data.options import DataOptions
+from pipeline.data.pixels import fit_array, to_grey_or_rgb
+from pipeline.data.source import Source
+from pipeline.data.spec import DataSpec
+
+_PROGRESS_S = 3.0
+_LOOK_EVERY = 2**26  # bytes
+# Data that may have no end: of so many images none may have come four times each.
+_WATCHED, _TIMES, _FEWEST = 1000, 4, 10_000
+
+
+def open_stream(
+    elements: Iterable[Any], options: DataOptions, given: str, known: Sequence[str] = (), *, ends: bool = False
+) -> Source:
+    """Reads all examples, and writes them out: into memory up to `device_data_mb`, into a file beyond.
+
+    Args:
+      elements: images, (image, label) or {"image": image, "label": label}, one by one or in batches.
+      options: `dataset`, which is its name, `data_dir`, `image_size` and `device_data_mb` count.
+      given: what was given, as an error shall name it.
+      known: names of the classes, if the data say them.
+      ends: whether it is known that it does.
+
+    Returns:
+      The images, in the order of their checksums.
+
+    Raises:
+      MirageError: if they are no images, or there is no end of them.
+    """
+    reader = _Reader(options, given, ends=ends)
+    with tqdm.tqdm(desc="reading", unit="image", delay=_PROGRESS_S, file=sys.stderr, disable=None) as progress:
+        for element in elements:
+            progress.update(reader.add(element))
+    return reader.source(known)
+
+
+class _Reader:
+    """Takes elements, keeps their images."""
+
+    def __init__(self, options: DataOptions, given: str, *, ends: bool) -> None:
+        self._options, self._given = options, given
+        self._pixels = Pixels(given)
+        self._spool = _Spool(options, given)
+        self._repeats = _Repeats(given, ends=ends)
+        self._digests: list[bytes] = []
+        self._labels: list[int | str] = []
+        self._ranks: tuple[int, bool, bool] | None = None
+        self._shape: tuple[int, ...] = ()
+
+    def add(self, element: Any) -> int:
+        """Takes an image or a batch; returns how many images that were."""
+        image, label = _pair(element, self._given)
+        pixels, single = self._batch(image, label)
+        if not len(pixels):
+            return 0
+        pixels = self._pixels(pixels)
+        labels = None
+        if label is not None:
+            labels = plain_labels(np.reshape(label, [1]) if single and np.size(label) == 1 else label, self._given)
+            if len(labels) != len(pixels):
+                raise MirageError(
+                    f"{self._given}: {len(labels)} labels for {len(pixels)} images; expected one for each."
+                )
+            if self._labels and isinstance(self._labels[0], str) != (labels.dtype.kind != "i"):
+                raise MirageError(f"{self._given}: some labels are numbers and some are names; choose one.")
+            self._labels += labels.tolist()
+        for index, pixel in enumerate(pixels):
+            self._keep(pixel, "" if labels is None else str(labels[index]))
+        return len(pixels)
+
+    def _batch(self, image: Any, label: Any) -> tuple[np.ndarray, bool]:
+        """Returns (images [N, H, W] or [N, H, W, C], whether it was one alone)."""
+        if isinstance(image, Image.Image):
+            image = to_grey_or_rgb(image)
+        array = np.asarray(image)
+        flat = array.ndim == 2 or (array.ndim == 3 and (_is_scalar(label) or array.shape[-1] <= 4))
+        if self._ranks is None and array.ndim == 3 and not flat and label is None and array.shape[0] in (1, 3):
+            raise MirageError(
+                f"{self._given}: images of shape {list(array.shape)}; expected [height, width, channels]: channels "
+                "come last: move that axis."
+            )
+        ranks = (array.ndim, flat, label is None)
+        if self._ranks is None:
+            self._ranks = ranks
+        if ranks != self._ranks or array.ndim not in (2, 3, 4):
+            raise MirageError(
+                f"{self._given}: an element of {_told(array, label)}{self._first()}; expected images of [height, "
+                "width, channels] in each, or batches of them, and labels with all or none."
+            )
+        return (array[None] if flat else array), flat
+
+    def _first(self) -> str:
+        return f" after {len(self._digests):,} others" if self._digests else ""
+
+    def _keep(self, pixels: np.ndarray, label: str) -> None:
+        side = self._options.image_size
+        shape = (side, side, pixels.shape[2]) if side else pixels.shape
+        if self._shape and shape != self._shape:
+            now, first = ("x".join(map(str, each)) for each in (shape, self._shape))
+            remedy = "set image_size to bring all to one" if shape[2] == self._shape[2] else "make all grey or all RGB"
+            raise MirageError(
+                f"{self._given} mixes sizes: the first image is {first} and number {len(self._digests) + 1:,} is "
+                f"{now}; {remedy}."
+            )
+        self._shape = shape
+        content = np.ascontiguousarray(pixels)
+        digest = hashlib.sha256(f"{pixels.shape} {label}\0".encode())
+        digest.update(content.data)
+        self._digests.append(digest.digest())
+        self._repeats.see(self._digests[-1])
+        self._spool.append(np.ascontiguousarray(fit_array(content, side)) if side else content)
+
+    def source(self, known: Sequence[str]) -> Source:
+        """What was read."""
+        count = len(self._digests)
+        if not count:
+            raise MirageError(f"{self._given} gives no images; expected some.")
+        self._pixels.end()
+        codes = np.zeros(count, np.int32)
+        names: tuple[str, ...] = ()
+        if self._labels:
+            codes, names = classes_of(plain_labels(self._labels, self._given), self._given, known)
+        height, width, channels = self._shape
+        spec = DataSpec(printable(self._options.dataset), "", (height, width, channels), names, count)
+        order = sorted(range(count), key=self._digests.__getitem__)
+        spool, size = self._spool, height * width * channels
+
+        def examples() -> Iterator[tuple[np.ndarray, int]]:
+            for index in order:
+                yield (
+                    np.frombuffer(spool.read(index * size, size), np.uint8).reshape(spec.image_shape),
+                    int(codes[index]),
+                )
+
+        identity = fingerprint_of(["stream", *(self._digests[index] for index in order)])
+        return Source(spec, examples(), lambda: identity)
+
+
+class _Repeats:
+    """Notices data that begin again and again."""
+
+    def __init__(self, given: str, *, ends: bool) -> None:
+        self._given, self._ends = given, ends
+        self._count = 0
+        self._watched: dict[bytes, int] = {}
+
+    def see(self, digest: bytes) -> None:
+        """Counts an example; raises MirageError if all of the first ones have come often."""
+        if self._ends:
+            return
+        self._count += 1
+        if digest in self._watched or self._count <= _WATCHED:
+            self._watched[digest] = self._watched.get(digest, 0) + 1
+        if self._count % _FEWEST == 0 and min(self._watched.values()) >= _TIMES:
+            raise MirageError(
+                f"{self._given} gives the same images again and again, without end as it seems; leave out what repeats "
+                "them, or end it, such as by .take(n)."
+            )
+
+
+class _Spool:
+    """Bytes, in memory as long as they are few, then in a file that is gone with the process."""
+
+    def __init__(self, options: DataOptions, given: str) -> None:
+        self._file: Any = io.BytesIO()
+        self._options, self._given = options, given
+        self._room = options.device_data_mb * 2**20
+        self._size = self._looked_at = 0
+        self._folder: Path | None = None
+
+    def append(self, content: np.ndarray) -> None:
+        """Writes at the end; raises MirageError if there is no space for it and the copy that is in order."""
+        try:
+            if self._folder is None and self._size + content.nbytes > self._room:
+                self._move()
+            if self._folder is not None and self._size - self._looked_at > _LOOK_EVERY:
+                self._looked_at = self._size
+                if shutil.disk_usage(self._folder).free < self._size:
+                    raise OSError("too little space is left for a copy in order")
+            self._file.write(content.data)
+        except OSError as error:
+            raise MirageError(
+                f"{self._given} can't be written out after {self._size / 2**30:,.1f} GiB "
+                f"({error.strerror or error}); if it has no end, give it one, such as by .take(n), else pass data_dir "
+                "where you may write and there is space."
+            ) from None
+        self._size += content.nbytes
+
+    def _move(self) -> None:
+        self._folder = cache_folder(self._options.data_dir)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - see __del__
+        file.write(self._file.getbuffer())
+        self._file = file
+
+    def read(self, start: int, size: int) -> bytes:
+        """Reads some of what was written."""
+        self._file.seek(start)
+        return self._file.read(size)
+
+    def __del__(self) -> None:
+        """Gives the space back."""
+        self._file.close()
+
+
+def _pair(element: Any, given: str) -> tuple[Any, Any]:
+    """Takes (image, label or None) out of an element."""
+    if isinstance(element, Mapping):
+        if "image" not in element:
+            raise MirageError(f"{given}: an element with {', '.join(map(str, element))}; expected image, and label.")
+        return element["image"], element.get("label")
+    if isinstance(element, tuple | list):
+        if len(element) not in (1, 2):
+            raise MirageError(f"{given}: an element of {len(element)} parts; expected an image, or (image, label).")
+        return element[0], element[1] if len(element) == 2 else None
+    return element, None
+
+
+def _is_scalar(label: Any) -> bool:
+    return label is not None and np.ndim(label) == 0
+
+
+def _told(array: np.ndarray, label: Any) -> str:
+    labels = "no label" if label is None else f"labels of shape {list(np.shape(label))}"
+    return f"shape {list(array.shape)} and type {array.dtype} with {labels}"
