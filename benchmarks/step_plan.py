@@ -1,10 +1,7 @@
 """What a training step does, read from its traced graph: arithmetic, collectives, and what waits for what."""
 
-import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator
-from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -12,11 +9,10 @@ import tensorflow as tf
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
-from pipeline.networks import resnet
 from pipeline.objectives import compose as objectives
+from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.step import REDUCTION, TrainStep
-from pipeline.training.trainee import build_trainee
 
 TRACED_REPLICAS = 2
 # Operations that start nothing on a device.
@@ -109,8 +105,10 @@ def plan_step(config: Config, data: DataSpec, replicas: int = TRACED_REPLICAS, w
       The first replica's share of the step.
     """
     strategy = make_strategy("mirrored", replicas)
-    with _planes(width), strategy.scope():
-        trainee = build_trainee(config, data)
+    if width:  # as R3GAN's networks for small images have them
+        config = dataclasses.replace(config, model_args=f"width={width},doubling=false")
+    with strategy.scope():
+        trainee = trainee_of(config, data)
     updates = objectives.updates(config)
     layout = Layout(updates, config.batch_size, config.accumulate, replicas)
     images = np.zeros((2, *data.image_shape), np.uint8)
@@ -137,13 +135,6 @@ def plan_step(config: Config, data: DataSpec, replicas: int = TRACED_REPLICAS, w
         * math.prod(data.image_shape),
         checkpoint_bytes=sum(_size(v) * v.dtype.size for v in trainee.state().values()),
     )
-
-
-@contextlib.contextmanager
-def _planes(width: int) -> Iterator[None]:
-    """Builds `resnet` with as many feature planes everywhere, as R3GAN's networks for small images have them."""
-    with mock.patch.object(resnet, "width", return_value=width) if width else contextlib.nullcontext():
-        yield
 
 
 def needed(graph: tf.Graph) -> list[tf.Operation]:

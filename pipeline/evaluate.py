@@ -102,16 +102,16 @@ def sample_run(run_dir: Path, checkpoint: str = "newest") -> Sampler:
     import tensorflow as tf
 
     from pipeline.devices.numerics import full_float32
+    from pipeline.networks.models import function_of
     from pipeline.runs.checkpoint import load_sampler
     from pipeline.runs.preview import to_pixels
 
     config, _, model, step = load_sampler(run_dir, checkpoint)
-    generate = tf.function(lambda *inputs: model(list(inputs) if config.conditional else inputs[0], training=False))
+    generate = tf.function(function_of(model, training=False))
 
     @full_float32()
     def make(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        inputs = (tf.constant(z), tf.constant(labels)) if config.conditional else (tf.constant(z),)
-        return to_pixels(generate(*inputs).numpy())
+        return to_pixels(generate(tf.constant(z), tf.constant(labels)).numpy())
 
     return Sampler(make, step, config.latent_dim, config.conditional)
 
@@ -122,16 +122,18 @@ def reconstruct(run_dir: Path, images: "Images", checkpoint: str = "newest") -> 
     import tensorflow as tf
 
     from pipeline.devices.numerics import full_float32
+    from pipeline.networks.models import function_of
     from pipeline.runs.checkpoint import load_network
 
     config, _ = read_run(run_dir)
-    encoder, decode = load_network(run_dir, "encoder", checkpoint), sample_run(run_dir, checkpoint).make
+    encode = function_of(load_network(run_dir, "encoder", checkpoint), training=False)
+    decode = sample_run(run_dir, checkpoint).make
     parts = []
     for start in range(0, len(images.pixels), _BATCH):
         pixels, labels = images.pixels[start : start + _BATCH], images.labels[start : start + _BATCH]
         x = tf.cast(pixels, tf.float32) / 127.5 - 1
         with full_float32():
-            codes = encoder([x, tf.constant(labels)] if config.conditional else x, training=False).numpy()
+            codes = encode(x, tf.constant(labels)).numpy()
         parts.append(decode(codes[:, : config.latent_dim], labels))  # of a VAE, the means
     return np.concatenate(parts)
 
@@ -142,16 +144,17 @@ def classification_error(run_dir: Path, images: "Images", checkpoint: str = "new
     import tensorflow as tf
 
     from pipeline.devices.numerics import full_float32
-    from pipeline.networks.build import noise_size
+    from pipeline.networks.models import function_of, noise_size
     from pipeline.runs.checkpoint import load_network
 
     discriminator = load_network(run_dir, "discriminator", checkpoint)
+    judge = function_of(discriminator, training=False)
     wrong = []
     for start in range(0, len(images.pixels), _BATCH):
         x = tf.cast(images.pixels[start : start + _BATCH], tf.float32) / 127.5 - 1
         silence = tf.zeros([len(x), noise_size(discriminator)])
         with full_float32():
-            named = discriminator([x, silence], training=False)["classes"].numpy().argmax(axis=1)
+            named = judge(x, silence)["classes"].numpy().argmax(axis=1)
         wrong.append(named != images.labels[start : start + _BATCH])
     return float(np.concatenate(wrong).mean())
 

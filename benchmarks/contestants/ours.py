@@ -9,8 +9,8 @@ import tensorflow as tf
 from benchmarks.worker import Rounds, Work
 from pipeline.config import Config
 from pipeline.data.dataset import describe
-from pipeline.networks import build as networks
 from pipeline.training import trainer
+from pipeline.training.configured import networks_of
 from pipeline.training.step import TrainStep
 
 _ENOUGH = 10**9
@@ -109,9 +109,10 @@ def run(work: Work, rounds: Rounds) -> None:
     with tempfile.TemporaryDirectory() as run_dir:
         config = config_of(work, run_dir)
         data = describe(config)
-        sizes = {}
-        for name, build in (("generator", networks.build_generator), ("discriminator", networks.build_discriminator)):
-            sizes[name] = sum(int(variable.shape.num_elements()) for variable in _trainable(build(config, data)))
+        sizes = {
+            name: sum(int(variable.shape.num_elements()) for variable in _trainable(model))
+            for name, model in networks_of(config, data).items()
+        }
         rounds.ready(**sizes)
         train_gated(config, iter(rounds), [])
 

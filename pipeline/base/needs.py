@@ -11,7 +11,9 @@ class Needs:
     Attributes:
       networks: their names, the generator first: `discriminator` or `encoder` beside it, or others that a builder
         `build_NAME` can build.
-      heads: what the discriminator outputs beside `logits`, by name, each float32 [N, number].
+      heads: what the discriminator outputs beside `logits`, by name, each float32 [N, number]; 0 for any
+        number.
+      noise: whether the discriminator is given random numbers, where it has an input `noise`, instead of labels.
       code: how many numbers the encoder outputs for an image.
       standardised: whether those are standardised over the batch, so that standard normal latents lie where codes do.
       architectures: by network, the name of Mirage's architecture that builds it where what the user chose can't build
@@ -20,6 +22,7 @@ class Needs:
 
     networks: tuple[str, ...] = ("generator", "discriminator")
     heads: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    noise: bool = False
     code: int = 0
     standardised: bool = False
     architectures: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -1,9 +1,11 @@
 """Batch normalisation over the global batch (Ioffe and Szegedy 2015, arXiv 1502.03167)."""
 
+import keras
 import tensorflow as tf
 from keras import layers
 
 
+@keras.saving.register_keras_serializable(package="mirage")
 class BatchNormalization(layers.BatchNormalization):
     """Keras's layer, with a training step of its own: synchronised over replicas, exact, and fast.
 

@@ -152,10 +152,11 @@ def _check_heads(values: Any) -> None:
             f"--categories={values.categories} and --codes={values.codes} are together more than "
             f"--latent_dim={values.latent_dim}, whose components they are; raise that."
         )
-    if values.spectral_norm and (values.one_loss or values.model == "resnet"):
-        what = f"objective={values.objective}" if values.one_loss else "model=resnet"
-        why = "has no discriminator" if values.one_loss else "starts with kernels that are zero"
-        raise MirageError(f"--spectral_norm does not go with --{what}, which {why}; use --nospectral_norm.")
+    if values.spectral_norm and values.one_loss:
+        raise MirageError(
+            f"--spectral_norm does not go with --objective={values.objective}, which has no discriminator; use "
+            "--nospectral_norm."
+        )
 
 
 def _check_augmentation(values: Any) -> None:

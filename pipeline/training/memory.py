@@ -16,9 +16,10 @@ from pipeline.devices.gpu_memory import gpu_memory
 from pipeline.devices.live_memory import peak_bytes
 from pipeline.devices.logical_devices import kind_and_count
 from pipeline.objectives import compose as objectives
+from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Layout
 from pipeline.training.step import TrainStep
-from pipeline.training.trainee import Trainee, build_trainee
+from pipeline.training.trainee import Trainee
 
 _MIB = 2**20
 # What TensorFlow and its libraries take beside tensors: on a GPU its context, kernels and the convolutions' workspace,
@@ -96,7 +97,7 @@ def estimate(config: Config, data: DataSpec, replicas: int) -> tuple[dict[str, i
     """
     strategy = _replica_of(replicas)
     with strategy.scope():
-        trainee = build_trainee(config, data)
+        trainee = trainee_of(config, data)
     traced = config if replicas == 1 else dataclasses.replace(config, accumulate=min(config.accumulate, _MOST_PARTS))
     updates = objectives.updates(config, _no_labelled(config, data))
     objectives.check_divisible(config.batch_size, updates, replicas)

@@ -4,10 +4,10 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Self
 
-import keras
 import tensorflow as tf
 
 from pipeline.config import Config
+from pipeline.networks.models import function_of
 from pipeline.objectives.augment import NUMBERS, adapted
 from pipeline.objectives.compose import Batch, Update
 from pipeline.training import randomness
@@ -220,7 +220,7 @@ class TrainStep:
 
     def _micro_batch(self, update: Update, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
         optimizer = self._trainee.optimizers[update.network]
-        networks = {name: self._as_function(model) for name, model in self._trainee.networks.items()}
+        networks = {name: function_of(model, training=True) for name, model in self._trainee.networks.items()}
         # Over all replicas and micro-batches, because sums over them are to be means.
         count = self._layout.accumulate * self._layout.batch_size // update.batch_divisor
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -246,15 +246,6 @@ class TrainStep:
             parts = tf.split(total, [each.shape.num_elements() for each in bucket])
             summed += [tf.reshape(part, each.shape) for part, each in zip(parts, bucket, strict=True)]
         return summed[:0:-1], summed[0]
-
-    def _as_function(self, model: keras.Model) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        takes_more = len(model.inputs) > 1
-
-        def call(x: tf.Tensor, labels_or_noise: tf.Tensor) -> tf.Tensor:
-            outputs = model([x, labels_or_noise] if takes_more else x, training=True)
-            return tf.nest.map_structure(lambda each: tf.cast(each, tf.float32), outputs)
-
-        return call
 
     def _update_ema(self, steps_done: tf.Tensor) -> None:
         """Moves this replica's average generator towards its generator."""
