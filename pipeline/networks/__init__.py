@@ -13,6 +13,9 @@ arguments may be asked for by name. To add one, write a file such as `mlp.py`, a
 
 from typing import Any
 
+# In a run directory: what its networks are built from, without the code that made them.
+NETWORKS_FILE = "networks.json"
+
 # By their name for `--model`: import paths, or classes, objects and modules themselves.
 ARCHITECTURES: dict[str, Any] = {
     "dcgan": "pipeline.networks.dcgan:DCGAN",

@@ -1,13 +1,15 @@
 """Which networks are built. Needs only the standard library."""
 
 import dataclasses
+import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.objects import resolve
 from pipeline.base.parameters import Parameters, parameter, split
-from pipeline.networks import ARCHITECTURES
+from pipeline.networks import ARCHITECTURES, NETWORKS_FILE
 
 CONDITIONINGS = ("acgan", "concat", "projection")
 
@@ -46,9 +48,20 @@ class NetworkOptions(Parameters):
         """Makes what `model` and `model_args` choose, see `pipeline.networks`; raises MirageError if there is none."""
         return resolve("model", self.model, ARCHITECTURES, self.model_args)
 
+    def lost(self, run_dir: str) -> bool:
+        """Whether a run's networks are somebody's whose module is gone, and the run has stored what they are."""
+        package = self.model.partition(":")[0].partition(".")[0]
+        known = self.model in ARCHITECTURES or importlib.util.find_spec(package) is not None
+        return not known and (Path(run_dir) / NETWORKS_FILE).exists()
+
     def check(self, values: Mapping[str, Any]) -> None:
         """See `Parameters`."""
-        architecture = self.architecture()
+        try:
+            architecture = self.architecture()
+        except MirageError:
+            if self.lost(values["run_dir"]) and values["precision"] == "float32":
+                return  # the run goes on with what it says of its networks
+            raise
         if not hasattr(architecture, "build_generator"):
             raise MirageError(
                 f"--model={self.model} has no build_generator(latent_dim, image_shape, num_classes), and so is no pair "

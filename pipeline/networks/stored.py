@@ -4,6 +4,7 @@ A configuration is data: Keras's own layers and Mirage's are built from it, and 
 name, if it is a layer. Python code is never taken out of it.
 """
 
+import copy
 import importlib
 import inspect
 from collections.abc import Iterator, Mapping
@@ -83,7 +84,8 @@ def build(config: Mapping[str, Any], name: str) -> keras.Model:
             if found is not None:
                 custom[part.get("registered_name") or part["class_name"]] = _maker(found)
     try:
-        model = keras.saving.deserialize_keras_object(dict(config), custom_objects=custom, safe_mode=True)
+        # Which takes out of it what it has read.
+        model = keras.saving.deserialize_keras_object(copy.deepcopy(config), custom_objects=custom, safe_mode=True)
     except Exception as error:
         raise MirageError(f"the {name} can't be built from its configuration: {reason(error)}.") from error
     if not isinstance(model, keras.Model):

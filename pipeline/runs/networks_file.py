@@ -16,10 +16,27 @@ import keras
 
 from pipeline.base.errors import MirageError
 from pipeline.base.files import write_file
-from pipeline.networks import stored
+from pipeline.networks import NETWORKS_FILE, stored
 
-NETWORKS_FILE = "networks.json"
 _FORMAT = 1
+
+
+class StoredNetworks:
+    """The architecture of a run whose code isn't there any more."""
+
+    def __init__(self, run_dir: Path) -> None:
+        """Takes the run directory."""
+        self._run_dir = run_dir
+
+    def build_network(self, name: str) -> keras.Model:
+        """Builds a network as the run had it; raises MirageError."""
+        model = build_stored(self._run_dir, name)
+        if model is None:
+            raise MirageError(
+                f"{self._run_dir / NETWORKS_FILE} has no {name} that can be built without its code; make the run's "
+                "--model importable."
+            )
+        return model
 
 
 def write_networks(

@@ -1,14 +1,18 @@
 """The networks, and all that is trained with them, that a configuration asks for."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
 
+from pipeline.base.errors import MirageError
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
+from pipeline.networks import NETWORKS_FILE
 from pipeline.networks.build import build_networks
 from pipeline.runs.interim_needs import needs_of
+from pipeline.runs.networks_file import StoredNetworks
 from pipeline.training.trainee import Trainee, build_trainee
 
 
@@ -31,7 +35,7 @@ def trainee_of(
     """
     num_labels = len(data.class_names)
     return build_trainee(
-        config.architecture() if architecture is None else architecture,
+        _architecture(config, say) if architecture is None else architecture,
         needs_of(config, config, num_labels),
         config,
         config,
@@ -41,6 +45,16 @@ def trainee_of(
         augment_p=0.0 if config.augment_adaptive else 1.0,
         say=say,
     )
+
+
+def _architecture(config: Config, say: Callable[[str], None]) -> Any:
+    try:
+        return config.architecture()
+    except MirageError as error:
+        if not config.lost(config.run_dir):
+            raise
+        say(f"note: the run's networks are built from its {NETWORKS_FILE}, because {error}")
+        return StoredNetworks(Path(config.run_dir))
 
 
 def networks_of(config: Config, data: DataSpec) -> dict[str, keras.Model]:

@@ -128,8 +128,7 @@ def _train(
     peers: Peers | None,
     first_step: FirstStep,
 ) -> Outcome:
-    chief = cluster is None or cluster.is_chief
-    run_dir = Path(config.run_dir)
+    chief, run_dir = cluster is None or cluster.is_chief, Path(config.run_dir)
     labelled = few_labelled(dataset, config) if config.objective == "sgan" else None
     updates = objectives.updates(config, labelled)
     objectives.check_divisible(config.batch_size, updates, strategy.num_replicas_in_sync)
