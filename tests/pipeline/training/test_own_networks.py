@@ -109,3 +109,14 @@ def test_what_a_run_says_of_unknown_networks_is_refused(config, own, monkeypatch
     (Path(config.run_dir) / NETWORKS_FILE).unlink()
     with pytest.raises(MirageError, match="--model=tiny is not known"):
         load_sampler(Path(config.run_dir))
+
+
+@pytest.mark.parametrize(
+    ("model", "lost"), [("mlp", False), ("json:Gone", False), ("nowhere.at:All", True), ("__main__:Mine", True)]
+)
+def test_code_is_gone_where_its_module_is(config, model, lost):
+    config = dataclasses.replace(config, model=model)
+    assert not config.lost(config.run_dir)
+    Path(config.run_dir).mkdir()
+    (Path(config.run_dir) / NETWORKS_FILE).touch()
+    assert config.lost(config.run_dir) == lost
