@@ -18,7 +18,7 @@ from export.rewrites.layouts import Feeds, choose, forms_of
 from export.source import Source
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
-from pipeline.networks.build import build_generator
+from pipeline.training.configured import networks_of
 from serving.contract.pixels import to_pixels
 from serving.generator import Generator
 from serving.runtime import ort
@@ -45,7 +45,7 @@ def untrained(network: str) -> Source:
     names = tuple(str(digit) for digit in range(10))
     data = DataSpec(network, "", _SHAPES.get(network, (28, 28, 1)), names, 1)
     keras.utils.set_random_seed(0)
-    model = build_generator(config, data)
+    model = networks_of(config, data)["generator"]
     with_statistics(model)
     return Source(Path(), config, data, model, 0)
 

@@ -23,9 +23,9 @@ from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.objectives.composition import compose
+from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Feed, Layout, ResidentFeed
 from pipeline.training.step import TrainStep
-from pipeline.training.trainee import build_trainee
 
 _NUM_EXAMPLES = 1024
 _STEPS_PER_CALL = 20
@@ -106,7 +106,7 @@ def measure(point: Point, rounds: int, round_s: float) -> dict[str, float]:
 
     def build(feed: Feed) -> TrainStep:
         with strategy.scope():
-            trainee = build_trainee(config, DataSpec("random", "", shape, (), _NUM_EXAMPLES))
+            trainee = trainee_of(config, DataSpec("random", "", shape, (), _NUM_EXAMPLES))
         step = TrainStep(config, strategy, trainee, updates, feed)
         step(tf.constant(1, tf.int64), tf.constant(0.0))  # traces
         return step

@@ -32,9 +32,9 @@ from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.networks import batch_norm
 from pipeline.objectives.composition import compose
+from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.step import TrainStep
-from pipeline.training.trainee import build_trainee
 
 REPLICAS = (1, 2, 4)
 DELAYS_MS = (0, 50, 100)
@@ -70,7 +70,7 @@ def build_step(config: Config, data: DataSpec, strategy: tf.distribute.Strategy)
     layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
     images = np.random.default_rng(0).integers(0, 256, (_EXAMPLES, *data.image_shape), dtype=np.uint8)
     with strategy.scope():
-        trainee = build_trainee(config, data)
+        trainee = trainee_of(config, data)
     feed = ResidentFeed(strategy, layout, images, np.zeros(_EXAMPLES, np.int32), config.seed)
     step = TrainStep(config, strategy, trainee, updates, feed)
     train(step, 2)

@@ -1,9 +1,7 @@
 """What a training step does, read from its traced graph: arithmetic, collectives, and what waits for what."""
 
 import dataclasses
-import functools
 import math
-import types
 
 import numpy as np
 import tensorflow as tf
@@ -11,12 +9,10 @@ import tensorflow as tf
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
-from pipeline.networks import build as networks
-from pipeline.networks import resnet
 from pipeline.objectives.composition import compose
+from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.step import REDUCTION, TrainStep
-from pipeline.training.trainee import build_trainee
 
 TRACED_REPLICAS = 2
 # Operations that start nothing on a device.
@@ -109,10 +105,10 @@ def plan_step(config: Config, data: DataSpec, replicas: int = TRACED_REPLICAS, w
       The first replica's share of the step.
     """
     strategy = make_strategy("mirrored", replicas)
-    if width:
-        config = dataclasses.replace(config, model=_wide_resnet(width))
+    if width:  # as R3GAN's networks for small images have them
+        config = dataclasses.replace(config, model_args=f"width={width},doubling=false")
     with strategy.scope():
-        trainee = build_trainee(config, data)
+        trainee = trainee_of(config, data)
     updates = compose(config.to_dict()).updates()
     layout = Layout(updates, config.batch_size, config.accumulate, replicas)
     images = np.zeros((2, *data.image_shape), np.uint8)
@@ -139,15 +135,6 @@ def plan_step(config: Config, data: DataSpec, replicas: int = TRACED_REPLICAS, w
         * math.prod(data.image_shape),
         checkpoint_bytes=sum(_size(v) * v.dtype.size for v in trainee.state().values()),
     )
-
-
-def _wide_resnet(width: int) -> str:
-    """Names a `resnet` with as many feature planes everywhere, as R3GAN's networks for small images have them."""
-    networks.ARCHITECTURES[name := f"resnet{width}"] = types.SimpleNamespace(
-        build_generator=functools.partial(resnet.build_generator, width=lambda level: width),
-        build_features=functools.partial(resnet.build_features, width=lambda level: width),
-    )
-    return name
 
 
 def needed(graph: tf.Graph) -> list[tf.Operation]:

@@ -70,11 +70,11 @@ def _dry_run(config: Config) -> None:
     data = describe(config)
     print(json.dumps({"config": config.to_dict(), "data": data.to_dict()}, indent=2))
     rows, trainee = memory.estimate(config, data, devices.replicas)
-    for model in reversed(trainee.networks.values()):
+    for name, model in reversed(trainee.networks.items()):
         model.summary(print_fn=print, line_length=100)
         trainable = sum(int(variable.value.shape.num_elements()) for variable in model.trainable_variables)
         total = model.count_params()
-        print(f"{model.name}: {total:,} parameters: {trainable:,} trainable, {total - trainable:,} not\n")
+        print(f"{name}: {total:,} parameters: {trainable:,} trainable, {total - trainable:,} not\n")
     print(memory.table(rows, config, devices))
 
 

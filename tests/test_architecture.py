@@ -74,9 +74,6 @@ FLOORS = (
 )
 # To be taken away with the rooms' own parameters and objects.
 STILL = {
-    "pipeline.networks.build imports pipeline.data.spec.DataSpec",
-    "pipeline.runs.checkpoint imports pipeline.training.trainee.Trainee",
-    "pipeline.runs.checkpoint imports pipeline.training.trainee.named_weights",
     "pipeline.runs.recorder imports pipeline.evaluation.collapse.CollapseWatch",
     "pipeline.runs.recorder imports pipeline.evaluation.scoring.Evaluation",
     "pipeline.training.trainer imports pipeline.evaluation.scoring.Evaluation",

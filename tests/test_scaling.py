@@ -34,7 +34,7 @@ def dense_pair(config, data):
 
 
 def test_what_a_step_does_is_counted(monkeypatch):
-    monkeypatch.setattr(step_plan, "build_trainee", dense_pair)
+    monkeypatch.setattr(step_plan, "trainee_of", dense_pair)
     config = Config(objective="nsgan", latent_dim=4, batch_size=6)
     plan = step_plan.plan_step(config, SMALL)
     n, g, d = 3, 4 * 64, 64 * 8 + 8
@@ -161,8 +161,8 @@ def test_mistakes_in_scaling_are_told_in_one_sentence(arguments, named, monkeypa
 
 
 def test_replicas_here_are_compared_with_the_model(monkeypatch):
-    monkeypatch.setattr(scaling_check, "build_trainee", dense_pair)
-    monkeypatch.setattr(step_plan, "build_trainee", dense_pair)
+    monkeypatch.setattr(scaling_check, "trainee_of", dense_pair)
+    monkeypatch.setattr(step_plan, "trainee_of", dense_pair)
     monkeypatch.setattr(scaling_check, "COLLECTIVES", 2)
     rows = scaling_check.on_logical_devices(Config(objective="nsgan", latent_dim=4, batch_size=8), SMALL, 1, 1)
     assert [(row.replicas, row.local_batch) for row in rows] == [(2, 4), (4, 2), (2, 2)]

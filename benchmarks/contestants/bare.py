@@ -10,9 +10,8 @@ import tensorflow as tf
 
 from benchmarks.contestants.ours import config_of
 from benchmarks.worker import Rounds, Work
-from pipeline.base.needs import Needs
 from pipeline.data.dataset import describe
-from pipeline.networks import build as networks
+from pipeline.training.configured import networks_of
 from pipeline.training.optimizer import Adam
 
 _LATENT_DIM = 100
@@ -66,7 +65,8 @@ def run(work: Work, rounds: Rounds) -> None:
     """See `benchmarks.contestants`."""
     config = config_of(Work(work.networks, work.batch_size, work.images, work.round_steps), "unused")
     data = describe(config)
-    pair = _Pair(networks.build_generator(config, data), networks.build_discriminator(config, data, Needs()))
+    models = networks_of(config, data)
+    pair = _Pair(models["generator"], models["discriminator"])
     step = pair.split_step if work.networks == "mlp" else pair.joint_step
     compiled = tf.function(step, jit_compile=bool(work.options.get("jit")))
     count = work.batch_size // 2 if work.networks == "mlp" else work.batch_size

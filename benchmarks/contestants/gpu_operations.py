@@ -34,9 +34,9 @@ def operations(networks: str, batch_size: int, image_shape: tuple[int, int, int]
     from pipeline.config import Config
     from pipeline.data.spec import DataSpec
     from pipeline.objectives.composition import compose
+    from pipeline.training.configured import trainee_of
     from pipeline.training.feed import Layout, ResidentFeed
     from pipeline.training.step import TrainStep
-    from pipeline.training.trainee import build_trainee
 
     config = Config(model=networks, objective="r3gan", batch_size=batch_size)
     updates = compose(config.to_dict()).updates()
@@ -44,7 +44,7 @@ def operations(networks: str, batch_size: int, image_shape: tuple[int, int, int]
     images = np.zeros((1, *image_shape), np.uint8)
     feed = ResidentFeed(strategy, Layout(updates, batch_size, 1, 1), images, np.zeros(1, np.int32), 0)
     with strategy.scope():
-        trainee = build_trainee(config, DataSpec("none", "", image_shape, (), 1))
+        trainee = trainee_of(config, DataSpec("none", "", image_shape, (), 1))
     step = TrainStep(config, strategy, trainee, updates, feed)
     counted = needed(step.graph_of_one())
     for operation in counted:

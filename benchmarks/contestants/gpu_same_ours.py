@@ -16,9 +16,9 @@ def run(work: Work, rounds: Rounds) -> None:
     from pipeline.data.spec import DataSpec
     from pipeline.objectives import Batch
     from pipeline.objectives.composition import compose
+    from pipeline.training.configured import trainee_of
     from pipeline.training.feed import Layout, ResidentFeed
     from pipeline.training.step import TrainStep
-    from pipeline.training.trainee import build_trainee
 
     count, shape = work.batch_size, tuple(work.options["image_shape"])
     rng = np.random.default_rng(0)
@@ -30,7 +30,7 @@ def run(work: Work, rounds: Rounds) -> None:
     labels = np.zeros(count, np.int32)
     feed = ResidentFeed(strategy, Layout(updates, count, 1, 1), pixels, labels, 0)
     with strategy.scope():
-        trainee = build_trainee(config, DataSpec("random", "", shape, (), count))
+        trainee = trainee_of(config, DataSpec("random", "", shape, (), count))
     step = TrainStep(config, strategy, trainee, updates, feed)
     models = {name[0]: trainee.networks[name] for name in ("generator", "discriminator")}
     for model in models.values():  # so that no weight is one that does nothing

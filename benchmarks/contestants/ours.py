@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from benchmarks.worker import Rounds, Work
-from pipeline.base.needs import Needs
 from pipeline.config import Config
 from pipeline.data.dataset import Dataset, describe
-from pipeline.networks import build as networks
 from pipeline.training import trainer
+from pipeline.training.configured import networks_of
 from pipeline.training.step import TrainStep
 
 _ENOUGH = 10**9
@@ -109,10 +108,9 @@ def run(work: Work, rounds: Rounds) -> None:
     with tempfile.TemporaryDirectory() as run_dir:
         config = config_of(work, run_dir)
         data = describe(config)
-        built = networks.build_networks(config, data, Needs())
         sizes = {
             name: sum(int(variable.shape.num_elements()) for variable in _trainable(model))
-            for name, model in built.items()
+            for name, model in networks_of(config, data).items()
         }
         rounds.ready(**sizes)
         train_gated(config, iter(rounds), [])

@@ -13,9 +13,8 @@ import tensorflow as tf
 from pipeline.devices.numerics import full_float32
 from pipeline.metrics.metric import Images
 from pipeline.metrics.reconstruction import reconstructed
-from pipeline.networks import build as networks
-from pipeline.objectives.composition import compose
-from pipeline.runs.checkpoint import load_network, load_sampler
+from pipeline.networks.models import function_of, noise_size
+from pipeline.runs.checkpoint import build_network, load_network, load_sampler, network_names
 from pipeline.runs.preview import to_pixels
 from pipeline.runs.run_file import read_run
 
@@ -59,19 +58,14 @@ def sampler_of(model: keras.Model, step: int | None = None) -> Sampler:
       model: a model of `z` or of `[z, label]`; its weights may change later.
       step: step of its checkpoint, if that is known.
     """
-    by_name = {each.name: each for each in model.inputs}
-    latent = next(each for name, each in by_name.items() if name != "label")
-
-    @functools.partial(tf.function, reduce_retracing=True)
-    def generate(z: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        inputs = [labels if each.name == "label" else z for each in model.inputs]
-        return model(inputs if len(inputs) > 1 else inputs[0], training=False)
+    names = [each.name for each in model.inputs]
+    generate = tf.function(function_of(model, training=False), reduce_retracing=True)
 
     @full_float32()
     def make(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
         return to_pixels(generate(tf.constant(z), tf.constant(labels)).numpy())
 
-    return Sampler(make, step, latent.shape[-1], "label" in by_name)
+    return Sampler(make, step, model.inputs[0].shape[-1], "label" in names)
 
 
 def sample_run(run_dir: Path, checkpoint: str = "newest") -> Sampler:
@@ -92,17 +86,17 @@ def networks_of_run(run_dir: Path, checkpoint: str = "newest") -> dict[str, Call
       `encoder` and `discriminator`, as far as they are there, `classes` is the latter where it names classes though
       networks are told none.
     """
-    config, data = read_run(run_dir)
-    needs = compose(config.to_dict()).needs((), len(data.class_names), config.latent_dim)
-    models = networks.build_networks(config, data, needs)
+    config, _ = read_run(run_dir)
+    names = network_names(run_dir)
     functions = {
         name: _function(functools.partial(load_network, run_dir, name, checkpoint))
-        for name in models
+        for name in names
         if name != "generator"
     }
-    outputs = getattr(models.get("discriminator"), "output", None)
-    if not config.conditional and isinstance(outputs, Mapping) and "classes" in outputs:
-        functions["classes"] = functions["discriminator"]
+    if not config.conditional and "discriminator" in names:
+        outputs = build_network(run_dir, "discriminator").output
+        if isinstance(outputs, Mapping) and "classes" in outputs:
+            functions["classes"] = functions["discriminator"]
     return functions
 
 
@@ -112,9 +106,9 @@ def _function(load: Callable[[], keras.Model]) -> Callable[[np.ndarray, np.ndarr
     @full_float32()
     def call(images: np.ndarray, labels: np.ndarray) -> Any:
         model = loaded()
-        given = {"label": labels, "noise": np.zeros([len(images), networks.noise_size(model)], np.float32)}
-        inputs = [tf.constant(given.get(each.name, images)) for each in model.inputs]
-        outputs = model(inputs if len(inputs) > 1 else inputs[0], training=False)
+        silence = noise_size(model)
+        given = np.zeros([len(images), silence], np.float32) if silence else labels
+        outputs = function_of(model, training=False)(tf.constant(images), tf.constant(given))
         return tf.nest.map_structure(lambda tensor: tensor.numpy(), outputs)
 
     return call

@@ -1,28 +1,67 @@
-"""Networks: generators, discriminators and encoders, and the layers that make any network exact over replicas."""
+"""Networks: generators, discriminators and encoders, and the layers that make any network exact over replicas.
+
+An architecture is any object with
+
+    build_generator(latent_dim, image_shape, num_classes)     a Keras model of `z` and, if conditional, `label`
+    build_features(image_shape, num_classes)                  a Keras model of `image` (and `label`), whose output is
+                                                              features [N, F]; the heads are Mirage's
+
+or, instead of the latter, with `build_discriminator(image_shape, num_classes)` and, for autoencoders,
+`build_encoder(image_shape, num_classes)`, which decide their heads themselves; see `pipeline.networks.build`. More
+arguments may be asked for by name. To add one, write a file such as `mlp.py`, and enter it here.
+
+Importing this doesn't load TensorFlow.
+"""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_RANDOM = "pipeline.networks.random_layers"
-# For users' networks; imported when they are used, as this file is read before TensorFlow.
-_LAYERS = {
-    "AlphaDropout": _RANDOM,
-    "BatchNormalization": "pipeline.networks.batch_norm",
-    "Dropout": _RANDOM,
-    "GaussianDropout": _RANDOM,
-    "GaussianNoise": _RANDOM,
-    "SpatialDropout1D": _RANDOM,
-    "SpatialDropout2D": _RANDOM,
-    "SpatialDropout3D": _RANDOM,
-    "SpectralNormalization": "pipeline.networks.spectral_norm",
+if TYPE_CHECKING:
+    from pipeline.networks.batch_norm import BatchNormalization
+    from pipeline.networks.random_layers import (
+        AlphaDropout,
+        Dropout,
+        GaussianDropout,
+        GaussianNoise,
+        SpatialDropout1D,
+        SpatialDropout2D,
+        SpatialDropout3D,
+    )
+    from pipeline.networks.spectral_norm import SpectralNormalization
+
+__all__ = [
+    "ARCHITECTURES",
+    "AlphaDropout",
+    "BatchNormalization",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "SpectralNormalization",
+]
+
+# In a run directory: what its networks are built from, without the code that made them.
+NETWORKS_FILE = "networks.json"
+
+ARCHITECTURES: dict[str, Any] = {
+    "dcgan": "pipeline.networks.dcgan:DCGAN",
+    "mlp": "pipeline.networks.mlp:MLP",
+    "noisy_mlp": "pipeline.networks.noisy_mlp:NoisyMLP",
+    "resnet": "pipeline.networks.resnet:ResNet",
 }
+"""By their name for `--model`: import paths, or classes, objects and modules themselves."""
+
+_ELSEWHERE = {"BatchNormalization": "batch_norm", "SpectralNormalization": "spectral_norm"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAYERS:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAYERS[name]), name)
+    module = f"pipeline.networks.{_ELSEWHERE.get(name, 'random_layers')}"
+    return getattr(importlib.import_module(module), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAYERS})
+    return sorted({*globals(), *__all__})

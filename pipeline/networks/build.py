@@ -1,174 +1,200 @@
-"""Network pairs by name: `build` returns the Keras models that a configuration asks for.
+"""From an architecture to the networks that an objective needs.
 
-To add an architecture, write one file with a `build_generator` and a `build_features` of the same form
-as `mlp.py`, and enter it in `ARCHITECTURES`.
+An architecture makes models, and `pipeline.networks.accept` makes them such as everything else relies on:
+
+    generator        `z` float32 [N, latent_dim] or, if conditional, `[z, label]` with `label` int32 [N], to images
+                     float32 [N, H, W, C] in [-1, 1]
+    discriminator    `image` float32 [N, H, W, C] in [-1, 1], or `[image, label]`, or `[image, noise]`, to logits [N],
+                     of which a positive one says "real"; or a dictionary of `logits` and the heads that are needed
+    encoder          `image` or `[image, label]`, to the code, [N, D]
 """
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 from keras import layers
 
 from pipeline.base.errors import MirageError
 from pipeline.base.needs import Needs
-from pipeline.config import Config
-from pipeline.data.spec import DataSpec
-from pipeline.networks import dcgan, mlp, noisy_mlp, resnet
+from pipeline.base.objects import resolve
+from pipeline.networks import ARCHITECTURES, accept
+from pipeline.networks.adopt import adopt
 from pipeline.networks.batch_norm import BatchNormalization
-from pipeline.networks.conditioning import Projection, model_of
-from pipeline.networks.noisy_mlp import noise_size
-from pipeline.networks.pyramid import IMAGE_SIZES
+from pipeline.networks.called import called
+from pipeline.networks.conditioning import model_of
+from pipeline.networks.options import NetworkOptions
+from pipeline.networks.projection import Projection
 from pipeline.networks.spectral_norm import normalised
 
-__all__ = [
-    "ARCHITECTURES",
-    "build_discriminator",
-    "build_encoder",
-    "build_features",
-    "build_generator",
-    "build_networks",
-    "noise_size",
-]
-
-ARCHITECTURES = {"dcgan": dcgan, "mlp": mlp, "resnet": resnet}
-"""By name, what has a `build_generator` and a `build_features` of the form of those in `mlp.py`."""
-
-_SMALLEST, _LARGEST = IMAGE_SIZES
+Shape = tuple[int, int, int]
+Say = Callable[[str], None]
 
 
-def build_generator(config: Config, data: DataSpec) -> keras.Model:
-    """Builds an untrained generator.
-
-    Args:
-      config: decides the architecture, the latent size and whether the network is conditional.
-      data: decides the image shape and the number of classes.
-
-    Returns:
-      A model of `z` float32 [N, latent_dim] or, if conditional, of `[z, label]` with `label` int32
-      [N], whose output is float32 [N, H, W, C] in [-1, 1].
-
-    Raises:
-      MirageError: if the architecture can't make images of this shape, or there are no labels.
-    """
-    _check(config, data)
-    return ARCHITECTURES[config.model].build_generator(config.latent_dim, data.image_shape, _num_classes(config, data))
-
-
-def build_discriminator(config: Config, data: DataSpec, needs: Needs) -> keras.Model:
-    """Builds an untrained discriminator.
-
-    Args:
-      config: decides the architecture, and whether and how the network is conditional.
-      data: decides the image shape and the number of classes.
-      needs: decides the heads.
-
-    Returns:
-      A model of `image` float32 [N, H, W, C] in [-1, 1] or, if it takes labels, of `[image, label]` with
-      `label` int32 [N]. Its output is logits, float32 [N]; a positive logit says "real". With more heads it is a
-      dictionary of `logits` and, for `--conditioning=acgan` and `--objective=sgan`, `classes` float32 [N, K]; for
-      the latter `features`; for `--categories` and `--codes`, `codes` float32 [N, categories + codes]. That of
-      `--objective=sgan` is `noisy_mlp`, whatever the architecture of the generator; its second input is `noise`.
-
-    Raises:
-      MirageError: if the architecture can't judge images of this shape, or there are no labels.
-    """
-    if needs.architectures.get("discriminator") == "noisy_mlp":
-        _check(config, data)
-        inputs, features = noisy_mlp.build_features(data.image_shape)
-        classes = layers.Dense(len(data.class_names))(features)
-        logits = keras.ops.logsumexp(classes, axis=-1)
-        outputs = {"logits": logits, "classes": classes, "features": features}
-    else:
-        inputs, features = build_features(config, data, labels="concat" in config.conditionings())
-        inputs, outputs = _heads(config, _num_classes(config, data), inputs, features, needs)
-    model = model_of(inputs, outputs if len(outputs) > 1 else outputs["logits"], "discriminator")
-    return normalised(model) if config.spectral_norm else model
-
-
-def _heads(
-    config: Config,
-    num_classes: int,
-    inputs: list[keras.KerasTensor],
-    features: keras.KerasTensor,
+def build_networks(
+    architecture: Any,
     needs: Needs,
-) -> tuple[list[keras.KerasTensor], dict[str, keras.KerasTensor]]:
-    """Returns (inputs, outputs by name) of an adversarial discriminator with these features."""
-    logits = layers.Dense(1)(features)
-    if num_classes and "projection" in config.conditionings():
-        if len(inputs) == 1:
-            inputs = [*inputs, keras.Input([], dtype="int32", name="label")]
-        label = inputs[1]
-        logits = logits + keras.ops.expand_dims(Projection(num_classes)(features, label), -1)
-    outputs = {"logits": layers.Reshape([])(logits)}
-    for name, number in needs.heads.items():
-        outputs[name] = layers.Dense(number)(features)
-    return inputs, outputs
-
-
-def build_encoder(config: Config, data: DataSpec, needs: Needs) -> keras.Model:
-    """Builds an untrained encoder, with the discriminator's layers.
+    options: NetworkOptions,
+    image_shape: Shape,
+    num_labels: int,
+    say: Say = lambda line: None,
+) -> dict[str, keras.Model]:
+    """Builds the networks that an objective trains.
 
     Args:
-      config: decides the architecture and whether the network is conditional.
-      data: decides the image shape and the number of classes.
-      needs: decides the size of the code.
+      architecture: see `pipeline.networks`.
+      needs: the objective's.
+      options: decide the latent size, and whether and how networks are conditional.
+      image_shape: (height, width, channels).
+      num_labels: number of the data's classes; 0 if they have no labels.
+      say: told what was changed in somebody's models, a line each.
 
     Returns:
-      A model of the discriminator's inputs. Its output, float32, is the code [N, latent_dim], standardised
-      over the batch, so that standard normal latents lie where codes do; or, for a VAE, [N, 2 *
-      latent_dim], means and logarithms of variances.
-    """
-    inputs, features = build_features(config, data, labels=True)
-    code = layers.Dense(needs.code)(features)
-    if needs.standardised:
-        code = BatchNormalization(momentum=0.9, center=False, scale=False)(code)
-    return model_of(inputs, code, "encoder")
-
-
-def build_features(
-    config: Config, data: DataSpec, *, labels: bool
-) -> tuple[list[keras.KerasTensor], keras.KerasTensor]:
-    """Builds the layers that look at images.
-
-    Args:
-      config: decides the architecture.
-      data: decides the image shape and the number of classes.
-      labels: whether they take labels, where the configuration is conditional.
-
-    Returns:
-      (`[image]` or `[image, label]`, features [N, F]).
+      Untrained models by name, in the order of `needs.networks`; see above.
 
     Raises:
-      MirageError: if the architecture can't take images of this shape, or there are no labels.
+      MirageError: if the architecture can't make what is needed, or there are no labels.
     """
-    _check(config, data)
-    num_classes = _num_classes(config, data) if labels else 0
-    return ARCHITECTURES[config.model].build_features(data.image_shape, num_classes)
+    plan = _Plan(architecture, needs, options, image_shape, num_labels, say)
+    models = {name: plan.build(name) for name in needs.networks}
+    accept.check_apart(models)
+    return models
 
 
-def build_networks(config: Config, data: DataSpec, needs: Needs) -> dict[str, keras.Model]:
-    """Builds the networks that an objective trains, by name."""
-    other = build_encoder if "encoder" in needs.networks else build_discriminator
-    models = (build_generator(config, data), other(config, data, needs))
-    return {model.name: model for model in models}
+def build_average(
+    architecture: Any, needs: Needs, options: NetworkOptions, image_shape: Shape, num_labels: int, of: keras.Model
+) -> keras.Model:
+    """Builds a second generator, for the average of the first's weights.
 
+    Args:
+      architecture: as for `build_networks`.
+      needs: the same.
+      options: the same.
+      image_shape: the same.
+      num_labels: the same.
+      of: the first.
 
-def _num_classes(config: Config, data: DataSpec) -> int:
-    return len(data.class_names) if config.conditional else 0
-
-
-def _check(config: Config, data: DataSpec) -> None:
-    if config.conditional and not data.class_names:
+    Raises:
+      MirageError: if it isn't one with weights of its own, and as many.
+    """
+    model = _Plan(architecture, needs, options, image_shape, num_labels, lambda line: None).build("generator")
+    accept.check_apart({"generator": of, "second generator": model})
+    if [v.shape for v in model.variables] != [v.shape for v in of.variables]:
         raise MirageError(
-            f"--conditional needs labels, and --dataset={data.name} has none; use --noconditional, or a data set "
-            "with labels (for a folder: one sub-folder per class)."
+            "build_generator makes other weights when it is called again, for the average generator; let it build the "
+            "same network each time, or use --ema_images=0."
         )
-    height, width, _ = data.image_shape
-    if height != width:
-        raise MirageError(
-            f"--dataset={data.name} has images of {height}x{width} pixels, and networks need square ones; set "
-            "--image_size."
-        )
-    if config.model != "mlp" and not _SMALLEST <= height <= _LARGEST:
-        raise MirageError(
-            f"--model={config.model} supports {_SMALLEST} to {_LARGEST} pixels, and --dataset={data.name} has "
-            f"{height}; set --image_size within that range, or use --model=mlp."
-        )
+    return model
+
+
+class _Plan:
+    """What all networks of a run are built from."""
+
+    def __init__(
+        self,
+        architecture: Any,
+        needs: Needs,
+        options: NetworkOptions,
+        image_shape: Shape,
+        num_labels: int,
+        say: Say,
+    ) -> None:
+        if options.conditional and not num_labels:
+            raise MirageError(
+                "--conditional needs labels, and the data have none; use --noconditional, or a data set with labels "
+                "(for a folder: one sub-folder per class)."
+            )
+        self._architecture = architecture() if isinstance(architecture, type) else architecture
+        self._needs = needs
+        self._options = options
+        self._image_shape = image_shape
+        self._num_classes = num_labels if options.conditional else 0
+        self._say = say
+
+    def build(self, name: str) -> keras.Model:
+        """Builds one network by its name."""
+        known = {"generator": self._generator, "discriminator": self._discriminator, "encoder": self._encoder}
+        whole = getattr(self._architecture, "build_network", None)  # what a run has stored
+        if whole is None and name not in known:
+            raise MirageError(f"the objective needs a network {name!r}; expected {', '.join(known)}.")
+        model = known[name]() if whole is None else whole(name)
+        for line in adopt(model):
+            self._say(line)
+        if not model.trainable_variables:
+            raise MirageError(f"the {name} has no weights to train; leave trainable = True.")
+        return model
+
+    def _generator(self) -> keras.Model:
+        options = self._options
+        model = self._made(self._architecture, "build_generator", options.latent_dim, image_shape=self._image_shape)
+        return accept.generator(model, options.latent_dim, self._image_shape, self._num_classes, self._say)
+
+    def _discriminator(self) -> keras.Model:
+        builder = self._builder("discriminator")
+        if builder is None:
+            model = self._with_heads()
+        else:
+            made = self._made(builder, "build_discriminator", image_shape=self._image_shape)
+            model = accept.discriminator(made, self._needs, self._image_shape, self._num_classes, self._say)
+        if not self._options.spectral_norm:
+            return model
+        if any(list(layer._flatten_layers(include_self=False)) for layer in model.layers):
+            raise MirageError(
+                "--spectral_norm can't look into the discriminator, which consists of other models; use "
+                "--nospectral_norm, or build it of layers alone."
+            )
+        return normalised(model)
+
+    def _with_heads(self) -> keras.Model:
+        """Adds logits and heads to an architecture's features."""
+        conditionings = self._options.conditionings()
+        features = self._features(self._num_classes if "concat" in conditionings else 0)
+        inputs, x = features.inputs, features.outputs[0]
+        logits = layers.Dense(1)(x)
+        if self._num_classes and "projection" in conditionings:
+            if len(inputs) == 1:
+                inputs = [*inputs, keras.Input([], dtype="int32", name="label")]
+            logits = logits + keras.ops.expand_dims(Projection(self._num_classes)(x, inputs[1]), -1)
+        outputs = {"logits": layers.Reshape([])(logits)}
+        # In an order that does not depend on what has asked for them: weights are known by their place.
+        for name, number in sorted(self._needs.heads.items()):
+            outputs[name] = layers.Dense(number)(x)
+        return model_of(inputs, outputs if len(outputs) > 1 else outputs["logits"], "discriminator")
+
+    def _encoder(self) -> keras.Model:
+        builder, needs = self._builder("encoder"), self._needs
+        if builder is None:
+            features = self._features(self._num_classes)
+            inputs, code = features.inputs, layers.Dense(needs.code)(features.outputs[0])
+        else:
+            made = self._made(builder, "build_encoder", image_shape=self._image_shape)
+            model = accept.encoder(made, needs.code, self._image_shape, self._num_classes, self._say)
+            inputs, code = model.inputs, model.outputs[0]
+        if needs.standardised:
+            code = BatchNormalization(momentum=0.9, center=False, scale=False)(code)
+        return model_of(inputs, code, "encoder")
+
+    def _features(self, num_classes: int) -> keras.Model:
+        """The layers of an architecture that look at images, a model of `image` or `[image, label]`."""
+        made = self._made(self._architecture, "build_features", image_shape=self._image_shape, num_classes=num_classes)
+        return accept.features(made, self._image_shape, num_classes, self._say)
+
+    def _builder(self, name: str) -> Any:
+        """What builds a network, or None if Mirage's heads on the architecture's features do."""
+        if hasattr(self._architecture, f"build_{name}"):
+            return self._architecture
+        if name in self._needs.architectures:
+            return resolve("model", self._needs.architectures[name], ARCHITECTURES)
+        return None
+
+    def _made(
+        self, architecture: Any, function: str, *given: Any, image_shape: Shape, num_classes: int | None = None
+    ) -> Any:
+        """Calls an architecture's function."""
+        classes = self._num_classes if num_classes is None else num_classes
+        offers: Mapping[str, Any] = {
+            "latent_dim": self._options.latent_dim,
+            "heads": dict(self._needs.heads),
+            "code": self._needs.code,
+        }
+        return called(architecture, function, *given, image_shape, classes, offers=offers)

@@ -8,11 +8,11 @@
 The discriminator may use several at once; the generator takes them by concatenation.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
-import keras
-import tensorflow as tf
-from keras import layers
+from pipeline.base.libraries import keras
 
 
 def one_hot_input(num_classes: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
@@ -42,7 +42,7 @@ def latent_inputs(latent_dim: int, num_classes: int) -> tuple[list[keras.KerasTe
     if not num_classes:
         return [z], z
     label, one_hot = one_hot_input(num_classes)
-    return [z, label], layers.Concatenate()([z, one_hot])
+    return [z, label], keras.layers.Concatenate()([z, one_hot])
 
 
 def model_of(inputs: list[keras.KerasTensor], outputs: Any, name: str) -> keras.Model:
@@ -77,7 +77,7 @@ def image_planes(
     if one_hot is None:
         return inputs, inputs[0]
     height, width, _ = image_shape
-    return inputs, layers.Concatenate()([inputs[0], label_planes(one_hot, height, width)])
+    return inputs, keras.layers.Concatenate()([inputs[0], label_planes(one_hot, height, width)])
 
 
 def label_planes(one_hot: keras.KerasTensor, height: int, width: int) -> keras.KerasTensor:
@@ -92,25 +92,5 @@ def label_planes(one_hot: keras.KerasTensor, height: int, width: int) -> keras.K
       float32 [N, height, width, K].
     """
     num_classes = one_hot.shape[-1]
-    planes = layers.Reshape([1, 1, num_classes])(one_hot)
-    return layers.UpSampling2D([height, width])(planes)
-
-
-class Projection(layers.Layer):
-    """The product of features and an embedding of the label, [N]."""
-
-    def __init__(self, num_classes: int, **of_every_layer: Any) -> None:
-        """Takes the number of labels, and what Keras gives to any layer that it builds anew."""
-        super().__init__(**of_every_layer)
-        self._num_classes = num_classes
-
-    def build(self, features_shape: tuple[int, ...], label_shape: tuple[int, ...]) -> None:
-        """Creates the embeddings, zero at first: to begin with, D judges without regard to the label."""
-        del label_shape
-        self.embeddings = self.add_weight(
-            shape=[self._num_classes, features_shape[-1]], initializer="zeros", name="embeddings"
-        )
-
-    def call(self, features: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-        """Takes features float [N, F] and labels int32 [N]."""
-        return keras.ops.sum(features * keras.ops.take(self.embeddings, label, axis=0), axis=-1)
+    planes = keras.layers.Reshape([1, 1, num_classes])(one_hot)
+    return keras.layers.UpSampling2D([height, width])(planes)

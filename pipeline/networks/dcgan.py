@@ -7,62 +7,85 @@ paper the generator normalises by batch and ends in tanh; the discriminator has 
 because gradient penalties are per sample.
 """
 
+from __future__ import annotations
+
+import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any
 
-import keras
-from keras import layers
-
-from pipeline.networks.batch_norm import BatchNormalization
+from pipeline.base.libraries import keras
 from pipeline.networks.conditioning import image_planes, latent_inputs, model_of
-from pipeline.networks.pyramid import base, crop, doublings, width
+from pipeline.networks.pyramid import WIDTH, base, check_positive, check_size, crop, doublings, side_of, width
 
 
-def build_generator(latent_dim: int, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
-    """A dense projection, then transposed 4x4 convolutions of stride 2, then a 3x3 convolution.
+@dataclasses.dataclass(frozen=True)
+class DCGAN:
+    """Convolutional networks, for 16 to 128 pixels.
 
-    Args:
-      latent_dim: components of `z`.
-      image_shape: (height, width, channels) of the output; square.
-      num_classes: number of labels; 0 builds an unconditional network.
-
-    Returns:
-      See `pipeline.networks.build.build_generator`.
+    Attributes:
+      width: feature planes next to the image, which double with each halving of its size, up to 512.
     """
-    size, _, channels = image_shape
-    levels = doublings(size)
-    inputs, x = latent_inputs(latent_dim, num_classes)
-    x = layers.Dense(base(size) ** 2 * width(levels), use_bias=False)(x)
-    x = layers.ReLU()(_batch_norm()(x))
-    x = layers.Reshape([base(size), base(size), width(levels)])(x)
-    for level in reversed(range(levels)):
-        x = layers.Conv2DTranspose(width(level), 4, strides=2, padding="same", use_bias=False)(x)
-        x = layers.ReLU()(_batch_norm()(x))
-    image = layers.Conv2D(channels, 3, padding="same", activation="tanh")(crop(x, size))
-    return model_of(inputs, image, "generator")
 
+    width: int = WIDTH
 
-def build_features(
-    image_shape: tuple[int, int, int], num_classes: int
-) -> tuple[list[keras.KerasTensor], keras.KerasTensor]:
-    """Strided convolutions with LeakyReLU(0.2) down to at most 4 pixels.
+    def __post_init__(self) -> None:
+        """Refuses what no layer can have; raises ValueError."""
+        check_positive(self, "width")
 
-    Args:
-      image_shape: (height, width, channels) of the input; square.
-      num_classes: number of labels, which enter as constant planes; 0 leaves them out.
+    def check(self, values: Mapping[str, Any]) -> None:
+        """Refuses flags that don't go with these networks; raises MirageError."""
+        check_size(values)
 
-    Returns:
-      See `pipeline.networks.build.build_features`.
-    """
-    size, _, _ = image_shape
-    inputs, x = image_planes(image_shape, num_classes)
-    level = 0
-    while size > 4:
-        # An even kernel on an odd size would look at one side more than at the other.
-        x = layers.Conv2D(width(level), 4 if size % 2 == 0 else 3, strides=2, padding="same")(x)
-        x = layers.LeakyReLU(negative_slope=0.2)(x)
-        size, level = math.ceil(size / 2), level + 1
-    return inputs, layers.Flatten()(x)
+    def build_generator(self, latent_dim: int, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+        """A dense projection, then transposed 4x4 convolutions of stride 2, then a 3x3 convolution.
 
+        Args:
+          latent_dim: components of `z`.
+          image_shape: (height, width, channels) of the output.
+          num_classes: number of labels; 0 builds an unconditional network.
 
-def _batch_norm() -> layers.Layer:
-    return BatchNormalization(momentum=0.9)
+        Returns:
+          See `pipeline.networks.build.build_networks`.
+
+        Raises:
+          MirageError: if images aren't square or of another size.
+        """
+        from pipeline.networks.batch_norm import BatchNormalization
+
+        size, channels = side_of(image_shape, "dcgan"), image_shape[2]
+        levels = doublings(size)
+        inputs, x = latent_inputs(latent_dim, num_classes)
+        x = keras.layers.Dense(base(size) ** 2 * width(levels, self.width), use_bias=False)(x)
+        x = keras.layers.ReLU()(BatchNormalization(momentum=0.9)(x))
+        x = keras.layers.Reshape([base(size), base(size), width(levels, self.width)])(x)
+        for level in reversed(range(levels)):
+            planes = width(level, self.width)
+            x = keras.layers.Conv2DTranspose(planes, 4, strides=2, padding="same", use_bias=False)(x)
+            x = keras.layers.ReLU()(BatchNormalization(momentum=0.9)(x))
+        image = keras.layers.Conv2D(channels, 3, padding="same", activation="tanh")(crop(x, size))
+        return model_of(inputs, image, "generator")
+
+    def build_features(self, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+        """Strided convolutions with LeakyReLU(0.2) down to at most 4 pixels.
+
+        Args:
+          image_shape: (height, width, channels) of the input.
+          num_classes: number of labels, which enter as constant planes; 0 leaves them out.
+
+        Returns:
+          See `pipeline.networks`.
+
+        Raises:
+          MirageError: if images aren't square or of another size.
+        """
+        size = side_of(image_shape, "dcgan")
+        inputs, x = image_planes(image_shape, num_classes)
+        level = 0
+        while size > 4:
+            # An even kernel on an odd size would look at one side more than at the other.
+            kernel = 4 if size % 2 == 0 else 3
+            x = keras.layers.Conv2D(width(level, self.width), kernel, strides=2, padding="same")(x)
+            x = keras.layers.LeakyReLU(negative_slope=0.2)(x)
+            size, level = math.ceil(size / 2), level + 1
+        return model_of(inputs, keras.layers.Flatten()(x), "features")

@@ -5,53 +5,75 @@ On 28x28x1 images with a latent of 100 the discriminator has 533,505 parameters 
 logits where the original ends in a sigmoid: the same function, in a numerically safer place.
 """
 
+from __future__ import annotations
+
+import dataclasses
 import math
 
-import keras
-from keras import layers
-
-from pipeline.networks.batch_norm import BatchNormalization
+from pipeline.base.libraries import keras
 from pipeline.networks.conditioning import image_inputs, latent_inputs, model_of
+from pipeline.networks.pyramid import check_positive, square_side
 
 
-def build_generator(latent_dim: int, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
-    """Dense 256, 512, 1024, each with LeakyReLU(0.2) and batch norm; tanh.
+@dataclasses.dataclass(frozen=True)
+class MLP:
+    """Fully connected networks, for images of any size.
 
-    Args:
-      latent_dim: components of `z`.
-      image_shape: (height, width, channels) of the output.
-      num_classes: number of labels; 0 builds an unconditional network.
-
-    Returns:
-      See `pipeline.networks.build.build_generator`.
+    Attributes:
+      width: units of the narrowest layer.
     """
-    inputs, x = latent_inputs(latent_dim, num_classes)
-    for units in (256, 512, 1024):
-        x = layers.Dense(units)(x)
-        x = layers.LeakyReLU(negative_slope=0.2)(x)
-        x = BatchNormalization(momentum=0.8)(x)
-    x = layers.Dense(math.prod(image_shape), activation="tanh")(x)
-    image = layers.Reshape(image_shape)(x)
-    return model_of(inputs, image, "generator")
 
+    width: int = 256
 
-def build_features(
-    image_shape: tuple[int, int, int], num_classes: int
-) -> tuple[list[keras.KerasTensor], keras.KerasTensor]:
-    """Dense 512, 256, each with LeakyReLU(0.2).
+    def __post_init__(self) -> None:
+        """Refuses what no layer can have; raises ValueError."""
+        check_positive(self, "width")
 
-    Args:
-      image_shape: (height, width, channels) of the input.
-      num_classes: number of labels to concatenate; 0 concatenates none.
+    def build_generator(self, latent_dim: int, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+        """Dense layers of once, twice and four times the width, each with LeakyReLU(0.2) and batch norm; tanh.
 
-    Returns:
-      See `pipeline.networks.build.build_features`.
-    """
-    inputs, label = image_inputs(image_shape, num_classes)
-    x = layers.Flatten()(inputs[0])
-    if label is not None:
-        x = layers.Concatenate()([x, label])
-    for units in (512, 256):
-        x = layers.Dense(units)(x)
-        x = layers.LeakyReLU(negative_slope=0.2)(x)
-    return inputs, x
+        Args:
+          latent_dim: components of `z`.
+          image_shape: (height, width, channels) of the output.
+          num_classes: number of labels; 0 builds an unconditional network.
+
+        Returns:
+          See `pipeline.networks.build.build_networks`.
+
+        Raises:
+          MirageError: if images aren't square.
+        """
+        from pipeline.networks.batch_norm import BatchNormalization
+
+        square_side(image_shape, "mlp")
+        inputs, x = latent_inputs(latent_dim, num_classes)
+        for units in (self.width, 2 * self.width, 4 * self.width):
+            x = keras.layers.Dense(units)(x)
+            x = keras.layers.LeakyReLU(negative_slope=0.2)(x)
+            x = BatchNormalization(momentum=0.8)(x)
+        x = keras.layers.Dense(math.prod(image_shape), activation="tanh")(x)
+        image = keras.layers.Reshape(image_shape)(x)
+        return model_of(inputs, image, "generator")
+
+    def build_features(self, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+        """Dense layers of twice and once the width, each with LeakyReLU(0.2).
+
+        Args:
+          image_shape: (height, width, channels) of the input.
+          num_classes: number of labels to concatenate; 0 concatenates none.
+
+        Returns:
+          See `pipeline.networks`.
+
+        Raises:
+          MirageError: if images aren't square.
+        """
+        square_side(image_shape, "mlp")
+        inputs, label = image_inputs(image_shape, num_classes)
+        x = keras.layers.Flatten()(inputs[0])
+        if label is not None:
+            x = keras.layers.Concatenate()([x, label])
+        for units in (2 * self.width, self.width):
+            x = keras.layers.Dense(units)(x)
+            x = keras.layers.LeakyReLU(negative_slope=0.2)(x)
+        return model_of(inputs, x, "features")

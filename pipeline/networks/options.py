@@ -1,11 +1,15 @@
 """Which networks are built. Needs only the standard library."""
 
 import dataclasses
+import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import MirageError
+from pipeline.base.objects import resolve
 from pipeline.base.parameters import Parameters, parameter, split
+from pipeline.networks import ARCHITECTURES, NETWORKS_FILE
 
 CONDITIONINGS = ("acgan", "concat", "projection")
 
@@ -16,9 +20,13 @@ class NetworkOptions(Parameters):
 
     model: str = parameter(
         "dcgan",
-        "network pair: dcgan (convolutional, 16 to 128 pixels), resnet (residual, the same sizes, arXiv 2501.05441) or "
-        "mlp (fully connected, any size); sgan's discriminator is one of its own (fully connected, with noise).",
-        choices=("dcgan", "mlp", "resnet"),
+        "network pair: dcgan (convolutional, 16 to 128 pixels), resnet (residual, the same sizes, arXiv 2501.05441), "
+        "mlp (fully connected, any size), or the import path of your own, such as my_package.my_networks:MyNetworks; "
+        "sgan's discriminator is one of its own (fully connected, with noise) unless yours builds one.",
+    )
+    model_args: str = parameter(
+        "",
+        "parameters of the networks, such as width=64: dcgan and mlp have width, resnet width, blocks and doubling.",
     )
     conditional: bool = parameter(False, "train class-conditional networks, which need a labelled data set.")
     conditioning: str = parameter(
@@ -36,19 +44,33 @@ class NetworkOptions(Parameters):
         """Splits `conditioning`; raises MirageError if it names something unknown or nothing."""
         return split("conditioning", self.conditioning, CONDITIONINGS)
 
+    def architecture(self) -> Any:
+        """Makes what `model` and `model_args` choose, see `pipeline.networks`; raises MirageError if there is none."""
+        return resolve("model", self.model, ARCHITECTURES, self.model_args)
+
+    def lost(self, run_dir: str) -> bool:
+        """Whether a run's networks are somebody's whose module is gone, and the run has stored what they are."""
+        package = self.model.partition(":")[0].partition(".")[0]
+        # What a script or notebook defines lies in no module that another process could find.
+        there = package.isidentifier() and package != "__main__" and importlib.util.find_spec(package) is not None
+        return self.model not in ARCHITECTURES and not there and (Path(run_dir) / NETWORKS_FILE).exists()
+
     def check(self, values: Mapping[str, Any]) -> None:
         """See `Parameters`."""
-        size = values["image_size"]
-        if self.model != "mlp" and size and not 16 <= size <= 128:
+        try:
+            architecture = self.architecture()
+        except MirageError:
+            if self.lost(values["run_dir"]) and values["precision"] == "float32":
+                return  # the run goes on with what it says of its networks
+            raise
+        if not hasattr(architecture, "build_generator"):
             raise MirageError(
-                f"--image_size={size} is outside 16 to 128, which --model={self.model} supports; choose a size "
-                "within, or --model=mlp."
+                f"--model={self.model} has no build_generator(latent_dim, image_shape, num_classes), and so is no pair "
+                "of networks; write one, or choose another."
             )
-        if self.spectral_norm and self.model == "resnet":
-            raise MirageError(
-                "--spectral_norm does not go with --model=resnet, which starts with kernels that are zero; use "
-                "--nospectral_norm."
-            )
+        check = getattr(architecture, "check", None)
+        if check is not None:
+            check(values)
         if self.conditioning != "concat" and not self.conditional:
             raise MirageError(f"--conditioning={self.conditioning} needs labels to condition on; add --conditional.")
         self.conditionings()

@@ -6,94 +6,126 @@ activations are LeakyReLU(0.2) in both networks. Scaled down: widths are those o
 narrows to half its width instead of widening it in groups, and the generator ends in tanh as all of ours do.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
 
-import keras
-from keras import layers
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
+from pipeline.base.errors import MirageError
+from pipeline.base.libraries import keras
 from pipeline.networks.conditioning import image_planes, latent_inputs, model_of
-from pipeline.networks.pyramid import base, crop, doublings, width
+from pipeline.networks.pyramid import WIDTH, base, check_positive, check_size, crop, doublings, side_of, width
 
-_BLOCKS = 2  # at each size
 _SLOPE = 0.2
 # Variance that a layer must gain to make up for the LeakyReLU after it (He et al. 2015, arXiv 1502.01852).
 _GAIN = 2 / (1 + _SLOPE**2)
 
 
-def build_generator(
-    latent_dim: int, image_shape: tuple[int, int, int], num_classes: int, width: Callable[[int], int] = width
-) -> keras.Model:
-    """A dense projection, residual blocks between bilinear doublings, then a 3x3 convolution.
+@dataclasses.dataclass(frozen=True)
+class ResNet:
+    """Residual networks, for 16 to 128 pixels.
 
-    Args:
-      latent_dim: components of `z`.
-      image_shape: (height, width, channels) of the output; square.
-      num_classes: number of labels; 0 builds an unconditional network.
-      width: gives the feature planes at a level, of which 0 is the outermost.
-
-    Returns:
-      See `pipeline.networks.build.build_generator`.
+    Attributes:
+      width: feature planes at the image's own size, which double with each halving, up to 512; even.
+      blocks: residual blocks at each size.
+      doubling: whether widths double; otherwise they are the same at every size, as in R3GAN's for small images.
     """
-    size, _, channels = image_shape
-    levels = doublings(size)
-    inputs, x = latent_inputs(latent_dim, num_classes)
-    x = layers.Dense(base(size) ** 2 * width(levels), kernel_initializer=_initializer(1.0))(x)
-    x = layers.Reshape([base(size), base(size), width(levels)])(x)
-    blocks = _BLOCKS * (levels + 1)
-    x = _stage(x, blocks)
-    for level in reversed(range(levels)):
-        x = layers.UpSampling2D(2, interpolation="bilinear")(_fit(x, width(level)))
-        x = _stage(x, blocks)
-    image = layers.Conv2D(channels, 3, padding="same", activation="tanh")(crop(x, size))
-    return model_of(inputs, image, "generator")
 
+    width: int = WIDTH
+    blocks: int = 2
+    doubling: bool = True
 
-def build_features(
-    image_shape: tuple[int, int, int], num_classes: int, width: Callable[[int], int] = width
-) -> tuple[list[keras.KerasTensor], keras.KerasTensor]:
-    """Residual blocks between averaging halvings down to at most 4 pixels.
+    def __post_init__(self) -> None:
+        """Refuses what no layer can have; raises ValueError."""
+        check_positive(self, "width", "blocks")
+        if self.width % 2:
+            raise ValueError(f"width={self.width}; expected an even number, as blocks narrow to half of it")
 
-    Args:
-      image_shape: (height, width, channels) of the input; square.
-      num_classes: number of labels, which enter as constant planes; 0 leaves them out.
-      width: see `build_generator`.
+    def check(self, values: Mapping[str, Any]) -> None:
+        """Refuses flags that don't go with these networks; raises MirageError."""
+        check_size(values)
+        if values["spectral_norm"]:
+            raise MirageError(
+                f"--spectral_norm does not go with --model={values['model']}, which starts with kernels that are zero; "
+                "use --nospectral_norm."
+            )
 
-    Returns:
-      See `pipeline.networks.build.build_features`.
-    """
-    size, _, _ = image_shape
-    inputs, x = image_planes(image_shape, num_classes)
-    halvings = 0
-    while size > 4:
-        size, halvings = (size + 1) // 2, halvings + 1
-    blocks = _BLOCKS * (halvings + 1)
-    x = layers.Conv2D(width(0), 3, padding="same", kernel_initializer=_initializer(1.0))(x)
-    x = _stage(x, blocks)
-    for level in range(1, halvings + 1):
-        x = layers.AveragePooling2D(2, padding="same")(x)
-        x = _stage(_fit(x, width(level)), blocks)
-    return inputs, layers.Flatten()(x)
+    def build_generator(self, latent_dim: int, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+        """A dense projection, residual blocks between bilinear doublings, then a 3x3 convolution.
 
+        Args:
+          latent_dim: components of `z`.
+          image_shape: (height, width, channels) of the output.
+          num_classes: number of labels; 0 builds an unconditional network.
 
-def _stage(x: keras.KerasTensor, blocks: int) -> keras.KerasTensor:
-    """The blocks at one size: x + conv1x1(conv3x3(conv1x1(x))), activated in between."""
-    outer = x.shape[-1]
-    scale = _GAIN * blocks**-0.5  # of variances: the standard deviations' blocks^(-1/4)
-    for _ in range(_BLOCKS):
-        y = layers.Conv2D(outer // 2, 1, kernel_initializer=_initializer(scale))(x)
-        y = layers.LeakyReLU(negative_slope=_SLOPE)(y)
-        y = layers.Conv2D(outer // 2, 3, padding="same", kernel_initializer=_initializer(scale))(y)
-        y = layers.LeakyReLU(negative_slope=_SLOPE)(y)
-        y = layers.Conv2D(outer, 1, use_bias=False, kernel_initializer="zeros")(y)
-        x = layers.Add()([x, y])
-    return x
+        Returns:
+          See `pipeline.networks.build.build_networks`.
+
+        Raises:
+          MirageError: if images aren't square or of another size.
+        """
+        size, channels = side_of(image_shape, "resnet"), image_shape[2]
+        levels = doublings(size)
+        inputs, x = latent_inputs(latent_dim, num_classes)
+        x = keras.layers.Dense(base(size) ** 2 * self._width(levels), kernel_initializer=_initializer(1.0))(x)
+        x = keras.layers.Reshape([base(size), base(size), self._width(levels)])(x)
+        total = self.blocks * (levels + 1)
+        x = self._stage(x, total)
+        for level in reversed(range(levels)):
+            x = keras.layers.UpSampling2D(2, interpolation="bilinear")(_fit(x, self._width(level)))
+            x = self._stage(x, total)
+        image = keras.layers.Conv2D(channels, 3, padding="same", activation="tanh")(crop(x, size))
+        return model_of(inputs, image, "generator")
+
+    def build_features(self, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+        """Residual blocks between averaging halvings down to at most 4 pixels.
+
+        Args:
+          image_shape: (height, width, channels) of the input.
+          num_classes: number of labels, which enter as constant planes; 0 leaves them out.
+
+        Returns:
+          See `pipeline.networks`.
+
+        Raises:
+          MirageError: if images aren't square or of another size.
+        """
+        size = side_of(image_shape, "resnet")
+        inputs, x = image_planes(image_shape, num_classes)
+        halvings = 0
+        while size > 4:
+            size, halvings = (size + 1) // 2, halvings + 1
+        total = self.blocks * (halvings + 1)
+        x = keras.layers.Conv2D(self._width(0), 3, padding="same", kernel_initializer=_initializer(1.0))(x)
+        x = self._stage(x, total)
+        for level in range(1, halvings + 1):
+            x = keras.layers.AveragePooling2D(2, padding="same")(x)
+            x = self._stage(_fit(x, self._width(level)), total)
+        return model_of(inputs, keras.layers.Flatten()(x), "features")
+
+    def _width(self, level: int) -> int:
+        return width(level, self.width) if self.doubling else self.width
+
+    def _stage(self, x: keras.KerasTensor, total: int) -> keras.KerasTensor:
+        """The blocks at one size: x + conv1x1(conv3x3(conv1x1(x))), activated in between."""
+        outer = x.shape[-1]
+        scale = _GAIN * total**-0.5  # of variances: the standard deviations' total^(-1/4)
+        for _ in range(self.blocks):
+            y = keras.layers.Conv2D(outer // 2, 1, kernel_initializer=_initializer(scale))(x)
+            y = keras.layers.LeakyReLU(negative_slope=_SLOPE)(y)
+            y = keras.layers.Conv2D(outer // 2, 3, padding="same", kernel_initializer=_initializer(scale))(y)
+            y = keras.layers.LeakyReLU(negative_slope=_SLOPE)(y)
+            y = keras.layers.Conv2D(outer, 1, use_bias=False, kernel_initializer="zeros")(y)
+            x = keras.layers.Add()([x, y])
+        return x
 
 
 def _fit(x: keras.KerasTensor, planes: int) -> keras.KerasTensor:
     """Changes the number of planes where it differs."""
     if x.shape[-1] == planes:
         return x
-    return layers.Conv2D(planes, 1, use_bias=False, kernel_initializer=_initializer(1.0))(x)
+    return keras.layers.Conv2D(planes, 1, use_bias=False, kernel_initializer=_initializer(1.0))(x)
 
 
 def _initializer(scale: float) -> keras.initializers.Initializer:

@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras import layers
 
 
+@keras.saving.register_keras_serializable(package="mirage")
 class SpectralNormalization(layers.Wrapper):
     """Divides a linear layer's kernel W, as a matrix, by its largest singular value.
 

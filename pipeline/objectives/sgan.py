@@ -57,7 +57,7 @@ class SGAN(Objective):
     def needs(self, num_labels: int, latent_dim: int) -> Needs:
         """See `Objective`."""
         heads = {"classes": num_labels, "features": 0}
-        return Needs(heads=heads, architectures={"discriminator": "noisy_mlp"})
+        return Needs(heads=heads, noise=True, architectures={"discriminator": "noisy_mlp"})
 
     def check(self, values: Mapping[str, Any]) -> None:
         """See `Parameters`."""

@@ -4,6 +4,7 @@ Noise and data order follow from the seed and the step number (see `pipeline/tra
 networks, optimisers, the average generator and the step are the whole state.
 """
 
+import dataclasses
 import math
 import shlex
 import sys
@@ -16,9 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.base.errors import MirageError
-from pipeline.config import Config
-from pipeline.data.spec import DataSpec
-from pipeline.networks import build as networks
+from pipeline.networks.build import build_networks
+from pipeline.networks.models import named_weights
 from pipeline.objectives.composition import compose
 from pipeline.runs.best import Best, best_by_evaluations, noted_best, read_best, warn_of_best, write_best
 from pipeline.runs.checkpoint_files import (
@@ -32,8 +32,8 @@ from pipeline.runs.checkpoint_files import (
     step_of,
     write_checkpoint,
 )
-from pipeline.runs.run_file import read_run
-from pipeline.training.trainee import Trainee, named_weights
+from pipeline.runs.networks_file import build_stored, stored_names
+from pipeline.runs.run_file import KnownRun, read_run
 
 CHECKPOINT_DIR = "checkpoints"
 
@@ -44,18 +44,18 @@ class Checkpoints:
     Only one process may use a run's checkpoints at a time.
     """
 
-    def __init__(self, run_dir: Path, trainee: Trainee, keep: int) -> None:
+    def __init__(self, run_dir: Path, state: Mapping[str, tf.Variable], keep: int) -> None:
         """Prepares the folder, which may hold checkpoints already.
 
         Args:
           run_dir: the run directory.
-          trainee: what to save, and to restore into.
+          state: what to save, and to restore into, by name.
           keep: number of newest undamaged checkpoints to keep.
         """
         self._folder = run_dir / CHECKPOINT_DIR
         self._folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self._folder)
-        self._state = trainee.state()
+        self._state = dict(state)
         # Taken once and kept: large blocks that come and go would scatter over the heap, and memory would grow.
         self._copies = {
             name: np.empty(variable.shape, variable.dtype.as_numpy_dtype) for name, variable in self._state.items()
@@ -198,7 +198,7 @@ def _remove(path: Path) -> None:
         print(f"warning: {path} can't be removed ({error.strerror}).", file=sys.stderr, flush=True)
 
 
-def load_sampler(run_dir: Path, which: str = "newest") -> tuple[Config, DataSpec, keras.Model, int]:
+def load_sampler(run_dir: Path, which: str = "newest") -> tuple[*KnownRun, keras.Model, int]:
     """Loads the generator that a run's previews show: the average one, unless that is turned off.
 
     Args:
@@ -212,8 +212,8 @@ def load_sampler(run_dir: Path, which: str = "newest") -> tuple[Config, DataSpec
       MirageError: if there is no run or no checkpoint, or none can be read.
     """
     config, data = read_run(run_dir)
-    path, arrays = _find(run_dir, config, which)
-    model = networks.build_generator(config, data)
+    path, arrays = _find(run_dir, config.checkpoint_every, which)
+    model = build_network(run_dir, "generator")
     _assign(path, arrays, named_weights("ema" if config.ema_images else "generator", model))
     return config, data, model, int(arrays["step"])
 
@@ -224,21 +224,44 @@ def load_network(run_dir: Path, name: str, which: str = "newest") -> keras.Model
     Raises:
       MirageError: as `load_sampler`.
     """
-    config, data = read_run(run_dir)
-    path, arrays = _find(run_dir, config, which)
-    needs = compose(config.to_dict()).needs((), len(data.class_names), config.latent_dim)
-    model = networks.build_networks(config, data, needs)[name]
+    config, _ = read_run(run_dir)
+    path, arrays = _find(run_dir, config.checkpoint_every, which)
+    model = build_network(run_dir, name)
     _assign(path, arrays, named_weights(name, model))
     return model
 
 
-def _find(run_dir: Path, config: Config, which: str) -> tuple[Path, dict[str, np.ndarray]]:
+def network_names(run_dir: Path) -> tuple[str, ...]:
+    """Names the networks that a run trains; raises MirageError if it can't be read."""
+    names = stored_names(run_dir)
+    if names:
+        return names
+    config, data = read_run(run_dir)  # of a version that didn't note them
+    return compose(config.to_dict()).needs((), len(data.class_names), config.latent_dim).networks
+
+
+def build_network(run_dir: Path, name: str) -> keras.Model:
+    """Builds a network, untrained, as the run says, or as its `--model` does; raises MirageError if neither can."""
+    model = build_stored(run_dir, name)
+    if model is not None:
+        return model
+    config, data = read_run(run_dir)
+    needs = compose(config.to_dict()).needs((), len(data.class_names), config.latent_dim)
+    try:
+        architecture = config.architecture()
+    except MirageError as error:
+        raise MirageError(f"the {name} of {run_dir} can't be built: {error}") from None
+    needs = dataclasses.replace(needs, networks=(name,))
+    return build_networks(architecture, needs, config, data.image_shape, len(data.class_names))[name]
+
+
+def _find(run_dir: Path, checkpoint_every: int, which: str) -> tuple[Path, dict[str, np.ndarray]]:
     folder = run_dir / CHECKPOINT_DIR
     found = _best_undamaged(folder) if which == "best" else _newest_undamaged(folder)
     if found is None:
         raise MirageError(
             f"{run_dir} has no checkpoint yet; train on: python -m pipeline --run_dir={shlex.quote(str(run_dir))} "
-            f"saves one every --checkpoint_every={config.checkpoint_every} steps and at the end."
+            f"saves one every --checkpoint_every={checkpoint_every} steps and at the end."
         )
     return found
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from pipeline.base.files import write_file
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
+from pipeline.networks.models import function_of
 
 _PER_CLASS = 8
 _SIDE = 5  # an unconditional preview shows 5 x 5 images
@@ -41,8 +42,7 @@ class Preview:
         distinct = self.columns if config.conditional and len(data.class_names) <= _MAX_ROWS else len(self.labels)
         z = tf.random.stateless_normal([distinct, config.latent_dim], [config.seed, _STREAM], alg="philox")
         self._z = tf.tile(z, [rows, 1]) if distinct == self.columns else z
-        self._conditional = config.conditional
-        self._generator = generator
+        self._generator = function_of(generator, training=False)
 
     def draw(self) -> np.ndarray:
         """Returns the grid, uint8 [height, width, channels]."""
@@ -50,8 +50,7 @@ class Preview:
 
     @tf.function
     def _generate(self) -> tf.Tensor:
-        inputs = [self._z, tf.constant(self.labels)] if self._conditional else self._z
-        return self._generator(inputs, training=False)
+        return self._generator(self._z, tf.constant(self.labels))
 
 
 def grid_labels(num_classes: int) -> tuple[np.ndarray, int]:

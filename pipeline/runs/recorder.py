@@ -21,6 +21,7 @@ from pipeline.devices.out_of_memory import out_of_memory, ran_out
 from pipeline.evaluation.collapse import CollapseWatch
 from pipeline.evaluation.scoring import Evaluation
 from pipeline.runs.checkpoint import CHECKPOINT_DIR, Checkpoints
+from pipeline.runs.networks_file import NETWORKS_FILE
 from pipeline.runs.preview import Preview, write_png
 from pipeline.runs.run_file import CONFIG_FILE
 from pipeline.runs.run_log import EVALUATIONS_FILE, METRICS_FILE, TENSORBOARD_DIR, RunLog
@@ -30,7 +31,7 @@ LOCK_FILE = ".lock"
 
 
 _FOLDERS = (SAMPLES_DIR, TENSORBOARD_DIR, CHECKPOINT_DIR)
-_FILES = (CONFIG_FILE, METRICS_FILE, EVALUATIONS_FILE, LOCK_FILE)
+_FILES = (CONFIG_FILE, NETWORKS_FILE, METRICS_FILE, EVALUATIONS_FILE, LOCK_FILE)
 
 
 def check_place(run_dir: Path) -> None:

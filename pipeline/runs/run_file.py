@@ -10,6 +10,8 @@ from pipeline.data.spec import DataSpec
 
 CONFIG_FILE = "config.json"
 _REAL_IMAGES = "real images"
+# What a run directory says of its run.
+KnownRun = tuple[Config, DataSpec]
 
 
 def write_run(
@@ -53,7 +55,7 @@ def ema_counts_batches(run_dir: Path) -> bool:
         return True
 
 
-def read_run(run_dir: Path) -> tuple[Config, DataSpec]:
+def read_run(run_dir: Path) -> KnownRun:
     """Reads what `write_run` wrote.
 
     Raises:

@@ -45,6 +45,7 @@ def choose_step(
     cluster: Cluster | None,
     build: Callable[..., TrainStep],
     measure: Callable[[], tuple[TrainStep, bool | None, str]],
+    convolutional: bool,
 ) -> tuple[TrainStep, bool | None]:
     """Builds the step, compiled by XLA or not.
 
@@ -54,6 +55,7 @@ def choose_step(
       cluster: the cluster that this process is part of, if any.
       build: makes a step, with `jit` or without.
       measure: see `measure_jit`.
+      convolutional: whether networks have convolutions.
 
     Returns:
       (the step, what the run directory shall say of XLA: on, off or undecided).
@@ -78,7 +80,7 @@ def choose_step(
     if _on_gpus(strategy):
         step, decided, sentence = measure()
     else:
-        decided = jit = config.model == "mlp"
+        decided = jit = not convolutional
         step, sentence = build(jit=jit), f"XLA: {'on' if jit else 'off'} (on CPUs it is slower with convolutions)"
     if cluster is None or cluster.is_chief:
         print(sentence, flush=True)

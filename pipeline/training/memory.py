@@ -15,9 +15,10 @@ from pipeline.devices.gpu_memory import gpu_memory
 from pipeline.devices.live_memory import peak_bytes
 from pipeline.devices.logical_devices import kind_and_count
 from pipeline.objectives.composition import check_divisible, compose
+from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Layout
 from pipeline.training.step import TrainStep
-from pipeline.training.trainee import Trainee, build_trainee
+from pipeline.training.trainee import Trainee
 
 _MIB = 2**20
 # What TensorFlow and its libraries take beside tensors: on a GPU its context, kernels and the convolutions' workspace,
@@ -99,7 +100,7 @@ def estimate(config: Config, data: DataSpec, replicas: int) -> tuple[dict[str, i
     updates = objective.updates(**_no_images(data), num_labels=num_labels, seed=config.seed)
     with strategy.scope():
         needs = objective.needs(updates, num_labels, config.latent_dim)
-        trainee = build_trainee(config, data, objective, needs)
+        trainee = trainee_of(config, data, objective=objective, needs=needs)
     traced = config if replicas == 1 else dataclasses.replace(config, accumulate=min(config.accumulate, _MOST_PARTS))
     check_divisible(config.batch_size, updates, replicas)
     layout = Layout(updates, config.batch_size, traced.accumulate, replicas)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from pipeline.config import Config
+from pipeline.networks.models import function_of
 from pipeline.objectives import Batch, Update
 from pipeline.training import randomness
 from pipeline.training.feed import Feed, Layout
@@ -288,12 +289,11 @@ class TrainStep:
         return summed[:0:-1], summed[0]
 
     def _as_function(self, model: keras.Model, numbers: LayerNumbers) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        takes_more = len(model.inputs) > 1
+        function = function_of(model, training=True)
 
         def call(x: tf.Tensor, labels_or_noise: tf.Tensor) -> tf.Tensor:
             with numbers.given(model.name, x), assigned_alike(model):
-                outputs = model([x, labels_or_noise] if takes_more else x, training=True)
-            return tf.nest.map_structure(lambda each: tf.cast(each, tf.float32), outputs)
+                return function(x, labels_or_noise)
 
         return call
 

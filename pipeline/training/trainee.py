@@ -1,15 +1,16 @@
 """What training changes: networks, optimisers, average generator, step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from pipeline.base.needs import Needs
-from pipeline.config import Config
-from pipeline.data.spec import DataSpec
-from pipeline.networks import build as networks
-from pipeline.objectives.composition import Composition, compose
+from pipeline.networks.build import build_average, build_networks
+from pipeline.networks.models import has_convolutions, named_weights, noise_size
+from pipeline.networks.options import NetworkOptions
+from pipeline.objectives.composition import Composition
 from pipeline.training.optimizer import Adam
 from pipeline.training.options import TrainingOptions
 
@@ -30,7 +31,7 @@ class Trainee:
         self,
         models: Mapping[str, keras.Model],
         ema: keras.Model | None,
-        config: TrainingOptions,
+        options: TrainingOptions,
         objective: Composition,
         trained: Sequence[str] = (),
     ) -> None:
@@ -39,7 +40,7 @@ class Trainee:
         Args:
           models: Keras models by name.
           ema: a second generator, which becomes a copy of the first; or None.
-          config: for the optimisers' settings.
+          options: the optimisers' settings.
           objective: what is optimised.
           trained: see `pipeline.base.needs.Needs`.
         """
@@ -53,11 +54,11 @@ class Trainee:
         self.optimizers = {
             name: Adam(
                 [variable.value for part in name.split("+") for variable in self.networks[part].trainable_variables],
-                beta_1=config.beta_1,
-                beta_2=config.beta_2,
-                loss_scaling=config.precision == "mixed_float16",
+                beta_1=options.beta_1,
+                beta_2=options.beta_2,
+                loss_scaling=options.precision == "mixed_float16",
             )
-            for name in (trained or self.networks)
+            for name in trained or self.networks
         }
         if ema is not None:
             ema.set_weights(models["generator"].get_weights())
@@ -65,7 +66,12 @@ class Trainee:
     @property
     def noise_size(self) -> int:
         """Random numbers that the discriminator takes with each image."""
-        return networks.noise_size(self.networks["discriminator"]) if "discriminator" in self.networks else 0
+        return noise_size(self.networks["discriminator"]) if "discriminator" in self.networks else 0
+
+    @property
+    def convolutional(self) -> bool:
+        """Whether networks have convolutions."""
+        return has_convolutions(self.networks.values())
 
     @property
     def sampler(self) -> keras.Model:
@@ -82,33 +88,42 @@ class Trainee:
         return found
 
 
-def named_weights(name: str, network: keras.Model) -> dict[str, tf.Variable]:
-    """Names a network's variables by their position in it, such as `generator.003.kernel`."""
-    return {f"{name}.{i:03}.{v.name}": v.value for i, v in enumerate(network.variables)}
-
-
 def build_trainee(
-    config: Config, data: DataSpec, objective: Composition | None = None, needs: Needs | None = None
+    architecture: Any,
+    needs: Needs,
+    networks: NetworkOptions,
+    training: TrainingOptions,
+    image_shape: tuple[int, int, int],
+    num_labels: int,
+    objective: Composition,
+    *,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Trainee:
     """Builds networks and optimisers; call it in the strategy's scope.
 
     Args:
-      config: the run's configuration; its seed decides the initial weights, its precision the type in
-        which the trained networks compute (weights are float32 always).
-      data: what the networks are built for.
-      objective: what is optimised; None takes the configuration's.
-      needs: the networks that it needs; None asks it.
+      architecture: what builds the networks, see `pipeline.networks`.
+      needs: what the objective needs of them.
+      networks: see `pipeline.networks.build.build_networks`.
+      training: its seed decides the initial weights, its precision the type in which the trained networks compute
+        (weights are float32 always).
+      image_shape: (height, width, channels).
+      num_labels: number of the data's classes.
+      objective: what is optimised.
+      say: told what was changed in somebody's models, a line each.
 
     Returns:
       The untrained state.
+
+    Raises:
+      MirageError: if the networks can't be built, or aren't what the objective needs.
     """
-    objective = objective or compose(config.to_dict())
-    needs = needs or objective.needs((), len(data.class_names), config.latent_dim)
-    keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(config.precision)
+    given = (architecture, needs, networks, image_shape, num_labels)
+    keras.utils.set_random_seed(training.seed)
+    keras.config.set_dtype_policy(training.precision)
     try:
-        trained = networks.build_networks(config, data, needs)
+        trained = build_networks(*given, say)
     finally:
         keras.config.set_dtype_policy("float32")
-    ema = networks.build_generator(config, data) if config.ema_images else None
-    return Trainee(trained, ema, config, objective, needs.trained)
+    ema = build_average(*given, of=trained["generator"]) if training.ema_images else None
+    return Trainee(trained, ema, training, objective, needs.trained)

@@ -29,17 +29,19 @@ from pipeline.evaluation.scoring import Evaluation
 from pipeline.objectives import Update
 from pipeline.objectives.composition import Composition, check_divisible, compose
 from pipeline.runs.checkpoint import Checkpoints
+from pipeline.runs.networks_file import write_networks
 from pipeline.runs.preview import Preview
 from pipeline.runs.recorder import Recorder, check_place, lock_run, writing
 from pipeline.runs.run_file import ema_counts_batches, write_run
 from pipeline.runs.run_log import TENSORBOARD_DIR, RunLog
 from pipeline.runs.same_run import check_same_data, check_same_run, classes_of_run
+from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Layout, check_data, make_feed
 from pipeline.training.first_step import FirstStep
 from pipeline.training.jit import choose_step, measure_jit
 from pipeline.training.profile import Profile
 from pipeline.training.step import TrainStep
-from pipeline.training.trainee import Trainee, build_trainee
+from pipeline.training.trainee import Trainee
 
 Around = Callable[[TrainStep], TrainStep]
 
@@ -133,14 +135,14 @@ def _train(
     first_step: FirstStep,
     around: Around,
 ) -> Outcome:
-    chief = cluster is None or cluster.is_chief
-    run_dir = Path(config.run_dir)
+    chief, run_dir = cluster is None or cluster.is_chief, Path(config.run_dir)
     objective = compose(config.to_dict())
     updates, needs = _prepared(objective, dataset, config, strategy.num_replicas_in_sync)
     with watchdog.waiting("the other workers to build their networks"), strategy.scope():
-        trainee = build_trainee(config, dataset.spec, objective, needs)
+        say = print if chief else lambda line: None
+        trainee = trainee_of(config, dataset.spec, say, objective=objective, needs=needs)
     with writing(run_dir):
-        checkpoints = Checkpoints(run_dir, trainee, config.keep_checkpoints) if chief else None
+        checkpoints = Checkpoints(run_dir, trainee.state(), config.keep_checkpoints) if chief else None
         restored = checkpoints.restore() if checkpoints else None
     _together("the chief to restore its checkpoint", peers, watchdog)
     if cluster:
@@ -166,11 +168,12 @@ def _train(
     with watchdog.waiting("the other workers to compile", working=True):
         sides = (trainee, config.steps - start, build, chiefs, first_step)
         measure = functools.partial(measure_jit, *sides, alone=cluster is None)
-        step_function, decided = choose_step(config, strategy, cluster, build, measure)
+        step_function, decided = choose_step(config, strategy, cluster, build, measure, trainee.convolutional)
     with contextlib.ExitStack() as stack:
         recorder = None
         if checkpoints is not None:
             with writing(run_dir):
+                write_networks(run_dir, trainee.networks, print)
                 write_run(run_dir, config, dataset.spec, jit=decided, ema_counts_batches=by_batches)
                 log = _open_log(config, step_function, dataset.spec, start)
             preview = Preview(config, dataset.spec, trainee.sampler)

@@ -5,7 +5,7 @@ from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.runs.checkpoint import Checkpoints
 from pipeline.runs.run_file import write_run
-from pipeline.training.trainee import build_trainee
+from pipeline.training.configured import trainee_of
 
 SPECS = {
     "mlp": (
@@ -26,11 +26,11 @@ SPECS = {
 def make_run(run_dir, kind, seed=0):
     """Writes a run whose batch norms have statistics that matter."""
     config, data = SPECS[kind]
-    trainee = build_trainee(config, data)
+    trainee = trainee_of(config, data)
     with_statistics(trainee.sampler, seed)
     trainee.step.assign(3)
     run_dir.mkdir()
-    checkpoints = Checkpoints(run_dir, trainee, 1)
+    checkpoints = Checkpoints(run_dir, trainee.state(), 1)
     checkpoints.save()
     checkpoints.wait()
     write_run(run_dir, config, data)

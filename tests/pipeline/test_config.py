@@ -130,7 +130,6 @@ BAD_FILES = {
     '{"config": {}, "data": 3}': "it has no 'data'",
     '{"config": {"steps": null}, "data": {}}': "'steps' is None; expected int",
     document(config=[]): "it has no 'config'",
-    document(config={"model": "vgg"}): "--model=vgg is not known",
     document(config={"latent_dim": -5}): "--latent_dim=-5 is too small",
     document(config={"gamma": math.nan}): "--gamma=nan is too small",
     document(config={"of tomorrow": 1}): "unknown field 'of tomorrow'",

@@ -13,9 +13,10 @@ from pipeline.data.spec import DataSpec
 from pipeline.devices import numerics
 from pipeline.diagnosis.children.telling import argument, tell
 from pipeline.objectives.composition import compose
+from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Layout, make_feed
 from pipeline.training.step import TrainStep
-from pipeline.training.trainee import Trainee, build_trainee
+from pipeline.training.trainee import Trainee
 
 _CALL_S = 0.5
 _IMAGES = 1024
@@ -57,7 +58,7 @@ def _train(seconds: float) -> dict[str, Any]:
     data = Dataset(_DATA, pixels, np.zeros(_IMAGES, np.int32))
     updates = compose(config.to_dict()).updates()
     with strategy.scope():
-        trainee = build_trainee(config, _DATA)
+        trainee = trainee_of(config, _DATA)
     layout = Layout(updates, config.batch_size, config.accumulate, replicas)
     step = TrainStep(config, strategy, trainee, updates, make_feed(strategy, layout, data, config, 0))
 

@@ -105,7 +105,7 @@ def test_a_step_that_runs_out_saves_nothing_and_keeps_the_last_checkpoint(config
 @pytest.mark.parametrize(
     ("place", "name", "doing"),
     [
-        (trainer, "build_trainee", "preparing the training"),
+        (trainer, "trainee_of", "preparing the training"),
         (trainer, "make_feed", "copying the data set to each device"),
         (trainer, "Evaluation", "preparing evaluations"),
         (Preview, "draw", "drawing the preview"),

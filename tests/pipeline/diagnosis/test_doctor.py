@@ -135,7 +135,7 @@ def test_replicas_train_together_and_agree(told):
 def test_replicas_that_disagree_are_found():
     strategy = train_steps.make_strategy("mirrored")
     with strategy.scope():
-        trainee = train_steps.build_trainee(Config(model="mlp", latent_dim=4), train_steps._DATA)
+        trainee = train_steps.trainee_of(Config(model="mlp", latent_dim=4), train_steps._DATA)
     assert train_steps._agree(strategy, trainee)
     variable = next(iter(trainee.networks["generator"].trainable_variables)).value
     copy = strategy.experimental_local_results(variable)[2]

@@ -16,7 +16,7 @@ from pipeline.runs.best import best_by_evaluations
 from pipeline.runs.checkpoint import Checkpoints, load_sampler
 from pipeline.runs.checkpoint_files import DamagedCheckpointError, read_checkpoint, write_checkpoint
 from pipeline.runs.run_file import write_run
-from pipeline.training.trainee import build_trainee
+from pipeline.training.configured import trainee_of
 
 DATA = DataSpec("shapes", "", (8, 8, 1), (), 20)
 CONFIG = Config(model="mlp", latent_dim=3, batch_size=2)
@@ -27,7 +27,7 @@ def state(trainee):
 
 
 def save(run_dir, trainee, keep=3):
-    checkpoints = Checkpoints(run_dir, trainee, keep)
+    checkpoints = Checkpoints(run_dir, trainee.state(), keep)
     checkpoints.save()
     checkpoints.wait()
 
@@ -45,18 +45,18 @@ def randomise(trainee, step, seed=0):
 
 @pytest.fixture
 def trainee():
-    return build_trainee(CONFIG, DATA)
+    return trainee_of(CONFIG, DATA)
 
 
 def test_a_new_folder_has_nothing_to_restore(tmp_path, trainee):
-    assert Checkpoints(tmp_path, trainee, 3).restore() is None
+    assert Checkpoints(tmp_path, trainee.state(), 3).restore() is None
 
 
 def test_restores_everything(tmp_path, trainee):
     randomise(trainee, step=12)
     save(tmp_path, trainee)
-    other = build_trainee(CONFIG, DATA)
-    assert Checkpoints(tmp_path, other, 3).restore() == 12
+    other = trainee_of(CONFIG, DATA)
+    assert Checkpoints(tmp_path, other.state(), 3).restore() == 12
     for restored, saved in zip(state(other), state(trainee), strict=True):
         np.testing.assert_array_equal(restored, saved)
 
@@ -73,7 +73,7 @@ def test_leftovers_of_a_killed_save_are_removed(tmp_path, trainee):
     leftover = tmp_path / "checkpoints" / "step_0000007.partial"
     leftover.mkdir(parents=True)
     (leftover / "part").write_text("x")
-    assert Checkpoints(tmp_path, trainee, 3).restore() is None
+    assert Checkpoints(tmp_path, trainee.state(), 3).restore() is None
     assert not leftover.exists()
 
 
@@ -102,16 +102,16 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path, tra
     expected = state(trainee)
     files = sorted((tmp_path / "checkpoints" / "step_0000005").iterdir())
     assert [file.name for file in files] == ["checksums.json", "state.npz"]
-    other = build_trainee(CONFIG, DATA)
+    other = trainee_of(CONFIG, DATA)
     for file in files:
         for kind in damages(file):
-            assert Checkpoints(tmp_path, other, 3).restore() == 4, (file.name, kind)
+            assert Checkpoints(tmp_path, other.state(), 3).restore() == 4, (file.name, kind)
             for restored, saved in zip(state(other), expected, strict=True):
                 np.testing.assert_array_equal(restored, saved)
             assert str(file) in capsys.readouterr().err
             assert load_sampler(tmp_path)[3] == 4
             assert str(file) in capsys.readouterr().err
-    assert Checkpoints(tmp_path, other, 3).restore() == 5
+    assert Checkpoints(tmp_path, other.state(), 3).restore() == 5
     assert capsys.readouterr().err == ""
 
 
@@ -138,7 +138,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_does_not_start_afresh(tmp_path,
         save(tmp_path, trainee)
         (tmp_path / "checkpoints" / f"step_{step:07}" / "state.npz").unlink()
     with pytest.raises(MirageError, match=r"none of the 2 checkpoints"):
-        Checkpoints(tmp_path, trainee, 3).restore()
+        Checkpoints(tmp_path, trainee.state(), 3).restore()
     with pytest.raises(MirageError, match=r"none of the 2 checkpoints"):
         load_sampler(tmp_path)
 
@@ -149,7 +149,7 @@ def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(tmp_path, tr
         save(tmp_path, trainee)
     (tmp_path / "checkpoints" / "step_0000005" / "state.npz").write_bytes(b"")
     save(tmp_path, trainee)
-    assert Checkpoints(tmp_path, build_trainee(CONFIG, DATA), 3).restore() == 5
+    assert Checkpoints(tmp_path, trainee_of(CONFIG, DATA).state(), 3).restore() == 5
 
 
 def test_a_failed_save_leaves_the_others_and_is_told(tmp_path, trainee, monkeypatch):
@@ -161,12 +161,12 @@ def test_a_failed_save_leaves_the_others_and_is_told(tmp_path, trainee, monkeypa
 
     monkeypatch.setattr(os, "fsync", full)
     randomise(trainee, step=5)
-    checkpoints = Checkpoints(tmp_path, trainee, 3)
+    checkpoints = Checkpoints(tmp_path, trainee.state(), 3)
     checkpoints.save()
     with pytest.raises(MirageError, match=r"step 5 can't be written.*No space left"):
         checkpoints.wait()
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_0000004"]
-    assert Checkpoints(tmp_path, build_trainee(CONFIG, DATA), 3).restore() == 4
+    assert Checkpoints(tmp_path, trainee_of(CONFIG, DATA).state(), 3).restore() == 4
 
 
 def test_a_defect_while_saving_is_not_swallowed(tmp_path, trainee, monkeypatch):
@@ -174,7 +174,7 @@ def test_a_defect_while_saving_is_not_swallowed(tmp_path, trainee, monkeypatch):
         raise ZeroDivisionError
 
     monkeypatch.setattr(checkpoint, "write_checkpoint", broken)
-    checkpoints = Checkpoints(tmp_path, trainee, 3)
+    checkpoints = Checkpoints(tmp_path, trainee.state(), 3)
     checkpoints.save()
     with pytest.raises(ZeroDivisionError):
         checkpoints.wait()
@@ -191,26 +191,26 @@ def test_what_is_saved_is_the_state_at_the_call(tmp_path, trainee):
     """Training goes on while the files are written."""
     randomise(trainee, step=7)
     expected = state(trainee)
-    checkpoints = Checkpoints(tmp_path, trainee, 3)
+    checkpoints = Checkpoints(tmp_path, trainee.state(), 3)
     checkpoints.save()
     randomise(trainee, step=8, seed=1)
     checkpoints.wait()
-    other = build_trainee(CONFIG, DATA)
-    assert Checkpoints(tmp_path, other, 3).restore() == 7
+    other = trainee_of(CONFIG, DATA)
+    assert Checkpoints(tmp_path, other.state(), 3).restore() == 7
     for restored, saved in zip(state(other), expected, strict=True):
         np.testing.assert_array_equal(restored, saved)
 
 
 def test_other_networks_are_refused(tmp_path, trainee):
     save(tmp_path, trainee)
-    other = build_trainee(Config(model="mlp", latent_dim=4, batch_size=2), DATA)
+    other = trainee_of(Config(model="mlp", latent_dim=4, batch_size=2), DATA)
     with pytest.raises(MirageError, match="can't be restored"):
-        Checkpoints(tmp_path, other, 3).restore()
+        Checkpoints(tmp_path, other.state(), 3).restore()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_never_saved(tmp_path, trainee, value):
-    checkpoints = Checkpoints(tmp_path, trainee, 3)
+    checkpoints = Checkpoints(tmp_path, trainee.state(), 3)
     trainee.step.assign(1)
     checkpoints.save()
     checkpoints.wait()
@@ -225,7 +225,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path, trainee, value):
 @pytest.mark.parametrize("ema_images", [0, 100])
 def test_load_sampler_takes_the_average_generator_if_there_is_one(tmp_path, ema_images):
     config = Config(model="mlp", latent_dim=3, batch_size=2, ema_images=ema_images)
-    trainee = build_trainee(config, DATA)
+    trainee = trainee_of(config, DATA)
     randomise(trainee, step=9)
     save(tmp_path, trainee)
     write_run(tmp_path, config, DATA)
@@ -257,13 +257,13 @@ def test_a_damaged_checkpoint_ahead_of_the_run_drives_no_good_one_out(tmp_path, 
     randomise(trainee, 40)
     save(tmp_path, trainee, keep=5)
     harm(tmp_path, 50)
-    checkpoints = Checkpoints(tmp_path, trainee, keep=1)
+    checkpoints = Checkpoints(tmp_path, trainee.state(), keep=1)
     assert checkpoints.restore() == 40
     randomise(trainee, 45)
     checkpoints.save()
     checkpoints.wait()
     assert "step_0000045" in folders(tmp_path)
-    assert Checkpoints(tmp_path, trainee, keep=1).restore() == 45
+    assert Checkpoints(tmp_path, trainee.state(), keep=1).restore() == 45
     for step in (50, 60):
         randomise(trainee, step)
         checkpoints.save()
@@ -276,7 +276,7 @@ def test_a_damaged_checkpoint_does_not_count_among_those_kept(tmp_path, trainee)
         randomise(trainee, step)
         save(tmp_path, trainee, keep=3)
     harm(tmp_path, 2)
-    checkpoints = Checkpoints(tmp_path, trainee, keep=3)
+    checkpoints = Checkpoints(tmp_path, trainee.state(), keep=3)
     checkpoints.restore()
     randomise(trainee, 4)
     checkpoints.save()
@@ -305,21 +305,21 @@ def test_a_file_in_the_place_of_a_checkpoint_is_taken_for_a_damaged_one(tmp_path
     randomise(trainee, 4)
     save(tmp_path, trainee)
     (tmp_path / "checkpoints" / "step_0000005").write_text("mine")
-    checkpoints = Checkpoints(tmp_path, trainee, keep=1)
+    checkpoints = Checkpoints(tmp_path, trainee.state(), keep=1)
     assert checkpoints.restore() == 4
     assert "step_0000005" in capsys.readouterr().err
     randomise(trainee, 5)
     checkpoints.save()
     checkpoints.wait()
     assert folders(tmp_path) == ["step_0000005"]
-    assert Checkpoints(tmp_path, trainee, keep=1).restore() == 5
+    assert Checkpoints(tmp_path, trainee.state(), keep=1).restore() == 5
 
 
 @pytest.fixture
 def judged(tmp_path, trainee):
     """Checkpoints 1 to 3, of which 2 is the best and 3 the next."""
     write_run(tmp_path, CONFIG, DATA)
-    checkpoints = Checkpoints(tmp_path, trainee, keep=3)
+    checkpoints = Checkpoints(tmp_path, trainee.state(), keep=3)
     lines = []
     for step, distance in ((1, 9.0), (2, 4.0), (3, 5.0)):
         randomise(trainee, step)
@@ -351,7 +351,7 @@ def test_a_damaged_note_of_the_best_checkpoint_is_named_and_made_again(judged, t
     judged.write_bytes(note)
     assert load_sampler(judged.parent.parent, "best")[3] == 2
     assert f"{judged} is damaged" in capsys.readouterr().err
-    checkpoints = Checkpoints(judged.parent.parent, trainee, keep=1)
+    checkpoints = Checkpoints(judged.parent.parent, trainee.state(), keep=1)
     checkpoints.restore()
     assert f"{judged} is damaged" in capsys.readouterr().err
     assert json.loads(judged.read_bytes()) == good
@@ -369,7 +369,7 @@ def test_figures_that_no_float_holds_choose_no_best_checkpoint(judged, capsys):
 def test_a_best_checkpoint_that_is_damaged_makes_room_for_the_next(judged, trainee, capsys):
     run_dir = judged.parent.parent
     harm(run_dir, 2)
-    checkpoints = Checkpoints(run_dir, trainee, keep=1)
+    checkpoints = Checkpoints(run_dir, trainee.state(), keep=1)
     assert checkpoints.restore() == 3
     assert "step_0000003 is the best of the others" in capsys.readouterr().err
     assert checkpoints.best_distance() == 5
@@ -383,7 +383,7 @@ def test_a_best_checkpoint_whose_steps_are_done_again_is_forgotten(judged, train
     run_dir = judged.parent.parent
     harm(run_dir, 2)
     harm(run_dir, 3)
-    checkpoints = Checkpoints(run_dir, trainee, keep=3)
+    checkpoints = Checkpoints(run_dir, trainee.state(), keep=3)
     assert checkpoints.restore() == 1
     assert checkpoints.best_distance() == 9
     assert "is to be done again" in capsys.readouterr().err

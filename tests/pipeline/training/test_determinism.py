@@ -17,9 +17,9 @@ from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.objectives.composition import compose
+from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.step import TrainStep
-from pipeline.training.trainee import build_trainee
 from pipeline.training.trainer import train
 
 # One value for each place, from the values of that place; or no arithmetic at all.
@@ -102,7 +102,7 @@ def operations_of_a_step(config: Config, replicas: int = 1) -> set[str]:
     config.validate()
     strategy = make_strategy("one_device") if replicas == 1 else make_strategy("mirrored", replicas)
     with strategy.scope():
-        trainee = build_trainee(config, DATA)
+        trainee = trainee_of(config, DATA)
     updates = compose(config.to_dict()).updates(images=IMAGES, labels=LABELS, num_labels=3)
     layout = Layout(updates, config.batch_size, config.accumulate, replicas)
     step = TrainStep(config, strategy, trainee, updates, ResidentFeed(strategy, layout, IMAGES, LABELS, 0))

@@ -16,7 +16,7 @@ from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.devices.gpu_memory import GpuMemory
 from pipeline.training import memory
-from pipeline.training.trainee import build_trainee
+from pipeline.training.configured import trainee_of
 from tests.processes import ENVIRONMENT, ROOT
 
 MIB = 2**20
@@ -38,7 +38,7 @@ from pipeline.data.spec import DataSpec
 from pipeline.training.feed import Layout, make_feed
 from pipeline.training.step import TrainStep
 from pipeline.cluster.strategy import make_strategy
-from pipeline.training.trainee import build_trainee
+from pipeline.training.configured import trainee_of
 
 flags, size, channels = json.loads(sys.argv[1])
 config = Config(**flags)
@@ -49,7 +49,7 @@ rows, trainee = memory.estimate(config, data, replicas)
 del trainee
 before = tf.config.experimental.get_memory_info("CPU:0")["current"]
 with strategy.scope():
-    trainee = build_trainee(config, data)
+    trainee = trainee_of(config, data)
 updates = compose(config.to_dict()).updates()
 layout = Layout(updates, config.batch_size, config.accumulate, replicas)
 images = np.zeros((data.num_examples, *data.image_shape), np.uint8)
@@ -101,7 +101,7 @@ def test_so_it_is_for_all_kinds_of_runs(size, channels, flags):
 def test_state_and_data_are_exact(changes):
     config = dataclasses.replace(SMALL, **changes)
     rows, _ = memory.estimate(config, DIGITS, 1)
-    state = build_trainee(config, DIGITS).state()
+    state = trainee_of(config, DIGITS).state()
     sizes = {name: variable.numpy().nbytes for name, variable in state.items()}
 
     def of(kind):

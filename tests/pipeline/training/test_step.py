@@ -12,10 +12,11 @@ from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.objectives import Update
 from pipeline.objectives.composition import compose
+from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.randomness import data_order, latents
 from pipeline.training.step import TrainStep
-from pipeline.training.trainee import Trainee, build_trainee
+from pipeline.training.trainee import Trainee
 
 DATA = DataSpec("shapes", "", (16, 16, 1), ("a", "b", "c"), 21)
 RNG = np.random.default_rng(0)
@@ -32,7 +33,7 @@ def make(config, strategy, *, trainee=None, jit=False, ema_counts_batches=False)
     """Returns a state and a function that trains it for a number of steps and returns the metrics."""
     if trainee is None:
         with strategy.scope():
-            trainee = build_trainee(config, DATA)
+            trainee = trainee_of(config, DATA)
     updates = updates_of(config)
     layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
     feed = ResidentFeed(strategy, layout, IMAGES, LABELS, config.seed)
@@ -49,7 +50,7 @@ def weights(trainee):
 def test_one_step_equals_a_plain_keras_loop():
     config = Config(model="mlp", objective="nsgan", batch_size=4, latent_dim=6, ema_images=0, beta_1=0.5)
     trainee, train_step = make(config, make_strategy("one_device"))
-    reference = build_trainee(config, DATA)
+    reference = trainee_of(config, DATA)
     generator, discriminator = reference.networks["generator"], reference.networks["discriminator"]
     train_step(1)
 
@@ -248,7 +249,7 @@ def test_an_overflow_on_any_replica_skips_the_update_on_all(replica):
     config = Config(model="mlp", batch_size=4, precision="mixed_float16", ema_images=0)
     strategy = make_strategy("mirrored", 2)
     with strategy.scope():
-        trainee = build_trainee(config, DATA)
+        trainee = trainee_of(config, DATA)
     before = weights(trainee)
     updates = overflow_on(replica)
     feed = ResidentFeed(strategy, Layout(updates, 4, 1, 2), IMAGES, LABELS, 0)
@@ -305,7 +306,7 @@ def test_synchronised_batch_norm_adds_its_own_reductions():
     config = TRAJECTORIES["dcgan-r3gan-conditional"]
     strategy = make_strategy("mirrored", 2)
     with strategy.scope():
-        trainee = build_trainee(config, DATA)
+        trainee = trainee_of(config, DATA)
     found, updates = reductions(config, trainee, strategy)
     layers = sum(v.name == "moving_mean" for v in trainee.networks["generator"].variables)
     # One forward, in both updates, and one backward, in the generator's.
@@ -326,7 +327,7 @@ def test_replicas_draw_their_own_share_of_the_same_noise(config):
     def drawn(replicas):
         strategy = make_strategy("one_device") if replicas == 1 else make_strategy("mirrored", replicas)
         with strategy.scope():
-            trainee = build_trainee(config, DATA)
+            trainee = trainee_of(config, DATA)
         updates = updates_of(config)
         layout = Layout(updates, config.batch_size, config.accumulate, replicas)
         feed = ResidentFeed(strategy, layout, IMAGES, LABELS, config.seed)

@@ -48,6 +48,7 @@ def test_a_run_writes_what_it_promises(config):
         "checkpoints",
         "config.json",
         "metrics.jsonl",
+        "networks.json",
         "samples",
         "tensorboard",
     ]

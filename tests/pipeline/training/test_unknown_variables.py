@@ -10,9 +10,10 @@ from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.objectives import Update
 from pipeline.objectives.composition import compose
+from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.step import TrainStep
-from pipeline.training.trainee import Trainee, build_trainee
+from pipeline.training.trainee import Trainee
 
 IMAGES = np.zeros([4, 16, 16, 1], np.uint8)
 CONFIG = Config(model="mlp", objective="nsgan", batch_size=4, latent_dim=3, ema_images=0)
@@ -166,7 +167,7 @@ def test_all_of_mirages_own_state_is_known(precision):
     )
     strategy = make_strategy("mirrored", 2)
     with strategy.scope():
-        trainee = build_trainee(config, DataSpec("shapes", "", (16, 16, 1), (), 4))
+        trainee = trainee_of(config, DataSpec("shapes", "", (16, 16, 1), (), 4))
     updates = compose(config.to_dict()).updates()
     feed = ResidentFeed(strategy, Layout(updates, 64, 1, 2), IMAGES, np.zeros(4, np.int32), 0)
     TrainStep(config, strategy, trainee, updates, feed).trace(tf.constant(1, tf.int64), tf.constant(0.0))

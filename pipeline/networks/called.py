@@ -1,0 +1,77 @@
+"""Calls what somebody else has written; what goes wrong there is told in one sentence."""
+
+import inspect
+import re
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pipeline.base.errors import MirageError
+from pipeline.base.objects import offered
+
+_OURS = str(Path(__file__).parents[1])
+_EXPECTED = {
+    "build_generator": "latent_dim, image_shape, num_classes",
+    "build_features": "image_shape, num_classes",
+    "build_discriminator": "image_shape, num_classes",
+    "build_encoder": "image_shape, num_classes",
+}
+
+
+def called(architecture: Any, function: str, *given: Any, offers: Mapping[str, Any]) -> Any:
+    """Calls an architecture's function.
+
+    Args:
+      architecture: see `pipeline.networks`.
+      function: its name, such as `build_generator`.
+      *given: its arguments.
+      offers: what it may ask for besides, by name.
+
+    Returns:
+      What it returns.
+
+    Raises:
+      MirageError: if there is no such function, it takes something else, or it fails.
+    """
+    who = name_of(architecture)
+    build = getattr(architecture, function, None)
+    form = f"{function}({_EXPECTED[function]})"
+    if not callable(build):
+        other = " or build_features" if function in ("build_discriminator", "build_encoder") else ""
+        hint = " or build_discriminator" if function == "build_features" else other
+        raise MirageError(f"the networks {who} have no {function}{hint}; write {form}.")
+    asked = inspect.signature(build)
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    own = {each.name for each in [each for each in asked.parameters.values() if each.kind in kinds][: len(given)]}
+    try:
+        asked.bind(*given, **{name: value for name, value in offers.items() if name in {*asked.parameters} - own})
+    except TypeError:
+        raise MirageError(
+            f"{function} of the networks {who} takes {asked}; expected {form}, and "
+            f"by name, if it likes, any of {', '.join(offers)}."
+        ) from None
+    try:
+        return offered(build, *given, **offers)
+    except MirageError:
+        raise
+    except Exception as error:
+        raise MirageError(f"{form} of the networks {who} failed: {reason(error)}; mend it.") from error
+
+
+def name_of(architecture: Any) -> str:
+    """What an architecture is called in messages."""
+    if isinstance(architecture, ModuleType):
+        return architecture.__name__
+    return getattr(architecture, "__qualname__", type(architecture).__qualname__)
+
+
+def reason(error: Exception) -> str:
+    """What somebody's code has failed with, and where, in one line."""
+    places = traceback.extract_tb(error.__traceback__)
+    theirs = [each for each in places if not each.filename.startswith(_OURS) and "site-packages" not in each.filename]
+    where = f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    text = text.partition("Error encountered during deserialization: ")[2] or text.partition("Arguments received by")[0]
+    return f"{type(error).__name__}: {' '.join(text.split())[:300].rstrip('.')}{where}"

@@ -1,0 +1,44 @@
+"""What others need of a network: to call it, to name its weights, to know what it consists of."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def function_of(model: keras.Model, *, training: bool) -> Callable[..., Any]:
+    """Makes a function of a network, the same for those with labels or noise and those without.
+
+    Args:
+      model: made by `pipeline.networks.build`.
+      training: whether it shall do as in training, such as normalise by the batch's own statistics.
+
+    Returns:
+      A function of `z` float32 [N, latent_dim] or images [N, H, W, C], and of labels int32 [N] or, if the model takes
+      it, noise float32 [N, M], which are ignored by a model that takes neither. It returns float32: a tensor, or
+      tensors by name.
+    """
+    takes_more = len(model.inputs) > 1
+
+    def call(x: tf.Tensor, labels_or_noise: tf.Tensor | None = None) -> Any:
+        outputs = model([x, labels_or_noise] if takes_more else x, training=training)
+        return tf.nest.map_structure(lambda each: tf.cast(each, tf.float32), outputs)
+
+    return call
+
+
+def noise_size(model: keras.Model) -> int:
+    """Number of random numbers that a model takes with each image; 0 if it takes none."""
+    sizes = [each.shape[-1] for each in model.inputs if each.name == "noise"]
+    return sizes[0] if sizes else 0
+
+
+def named_weights(name: str, network: keras.Model) -> dict[str, tf.Variable]:
+    """Names a network's variables by their position in it, such as `generator.003.kernel`."""
+    return {f"{name}.{i:03}.{v.name}": v.value for i, v in enumerate(network.variables)}
+
+
+def has_convolutions(models: Iterable[keras.Model]) -> bool:
+    """Whether any of the models has kernels of more than two dimensions."""
+    return any(len(variable.shape) > 2 for model in models for variable in model.variables)
