@@ -121,7 +121,7 @@ def test_no_room_knows_a_higher_floor_or_its_neighbours(floor):
 
 def test_every_file_of_the_pipeline_is_in_a_room_or_is_a_command():
     loose = {p.stem for p in (ROOT / "pipeline").glob("*.py")} - {"__init__", "__main__", "config"}
-    assert loose == {"compare", "doctor", "evaluate", "launch"}
+    assert loose == {"compare", "doctor", "evaluate", "launch", "experiment", "run"}
     assert {p.parent.name for p in (ROOT / "pipeline").glob("*/__init__.py")} == set().union(*FLOORS)
 
 
@@ -150,6 +150,16 @@ def test_what_must_start_fast_needs_no_library(module):
     assert {*violations(module, (*HEAVY, "numpy"))} - but == set()
 
 
+# Which `pipeline.run` imports late: how a bundle is asked for pictures, and how one is made.
+OF_RUN = (
+    "export.bundle.export_bundle",
+    "serving.arguments.INT64",
+    "serving.arguments.whole",
+    "serving.labels.Classes",
+    "serving.labels.Labels",
+)
+
+
 @pytest.mark.parametrize(
     ("importer", "forbidden", "but"),
     [
@@ -158,7 +168,7 @@ def test_what_must_start_fast_needs_no_library(module):
         (
             "pipeline",
             ("export", "serving"),
-            ("serving.contract.latents", "serving.contract.manifest", "serving.generator"),
+            ("serving.contract.latents", "serving.contract.manifest", "serving.generator", *OF_RUN),
         ),
         (
             "pipeline.diagnosis.checks",
@@ -173,12 +183,16 @@ def test_who_imports_whom(importer, forbidden, but):
     assert violations(importer, forbidden, but) == []
 
 
+def test_only_a_run_as_an_object_exports():
+    assert {m for m, names in IMPORTS.items() if within(m, ("pipeline",)) and {*names} & {*OF_RUN}} == {"pipeline.run"}
+
+
 def test_of_training_only_evaluation_knows_the_edge():
     assert {
         module
         for module, names in IMPORTS.items()
         if within(module, ("pipeline",)) and any(within(name, ("serving",)) for name in names)
-    } == {"pipeline.compare", "pipeline.evaluate"}
+    } == {"pipeline.compare", "pipeline.evaluate", "pipeline.run"}
 
 
 SERVER_LIBRARIES = ("starlette", "uvicorn", "httptools", "prometheus_client")

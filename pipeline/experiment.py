@@ -1,0 +1,126 @@
+"""A training as an object: what `python -m pipeline` trains, with names or objects for what it consists of."""
+
+import dataclasses
+import difflib
+import inspect
+import numbers
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.base.errors import MirageError
+from pipeline.config import Config
+from pipeline.devices import compilation
+
+if TYPE_CHECKING:
+    from pipeline.run import Run
+
+_FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+# In Python, what an object may be passed for has the name of the thing; the flag is that of a name.
+_FLAGS = {"data": "dataset", "networks": "model"}
+
+
+class Experiment:
+    """A training: data, networks, objective, and every flag of `python -m pipeline` by its name.
+
+      run = Experiment(data="folder:/pictures", batch_size=256, steps=20_000).train("runs/mine")
+
+    Attributes:
+      config: the configuration: the value of every flag.
+    """
+
+    def __init__(self, **flags: Any) -> None:
+        """Checks everything that can be checked without the data; TensorFlow is not imported.
+
+        Args:
+          flags: those of `python -m pipeline`, by name; `data` may stand for `dataset`, and `networks` for `model`.
+
+        Raises:
+          MirageError: for a name or a value that isn't known, or for values that don't go together.
+        """
+        values: dict[str, Any] = {}
+        for name, value in flags.items():
+            flag = _FLAGS.get(name, name)
+            if flag in values:
+                raise MirageError(f"{name} and {flag} are the same; pass one of them.")
+            values[flag] = _checked(flag, name, value)
+        self.config = Config(**values)
+        self.config.validate()
+
+    @classmethod
+    def of(cls, config: Config) -> "Experiment":
+        """Returns the experiment that a configuration describes."""
+        return cls(**{name: getattr(config, name) for name in _FIELDS})
+
+    def train(self, run_dir: str | os.PathLike[str] | None = None) -> "Run":
+        """Trains, and goes on where an earlier training in the same folder ended.
+
+        Ctrl-C, or interrupting a notebook's cell, saves and returns the run, with `stopped_by` set.
+
+        Args:
+          run_dir: the run directory; by default the flag `run_dir`.
+
+        Returns:
+          The run.
+
+        Raises:
+          MirageError: as `pipeline.training.trainer.train`.
+          KeyboardInterrupt: if it is interrupted while there is nothing to save.
+        """
+        config = self.config
+        if run_dir is not None:
+            config = dataclasses.replace(config, run_dir=_checked("run_dir", "run_dir", run_dir))
+            config.validate()
+        compilation.prepare(config)  # before TensorFlow is imported
+        from pipeline.run import Run
+        from pipeline.training.trainer import train
+
+        outcome = train(config)
+        return Run(config.run_dir, stopped_by=outcome.stopped_by, chief=outcome.chief)
+
+    def __repr__(self) -> str:
+        changed = {name: getattr(self.config, name) for name, field in _FIELDS.items()}
+        shown = [f"{name}={value!r}" for name, value in changed.items() if value != _FIELDS[name].default]
+        return f"Experiment({', '.join(shown)})"
+
+
+def _checked(flag: str, name: str, value: Any) -> Any:
+    """Makes the flag's type of a value, or refuses it."""
+    if flag not in _FIELDS:
+        known = [*_FIELDS, *_FLAGS]
+        near = difflib.get_close_matches(name, known, 1)
+        meant = f"did you mean {near[0]}?" if near else "help(Experiment) lists all."
+        raise MirageError(f"{name}={value!r:.100}: Experiment knows no {name}; {meant}")
+    expected = type(_FIELDS[flag].default)
+    if expected is str and isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    elif expected is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        value = int(value)
+    elif expected is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        value = float(value)
+    elif expected is bool and type(value).__name__ in ("bool", "bool_"):
+        value = bool(value)
+    if type(value) is not expected:
+        raise MirageError(f"{name}={value!r:.100} is a {type(value).__name__}; expected {_NAMES[expected]}.")
+    return value
+
+
+_NAMES = {str: "a text", int: "an integer", float: "a number", bool: "True or False"}
+
+
+def _signature() -> inspect.Signature:
+    """What `help` and notebooks show: every flag with its default."""
+    parameters: Sequence[inspect.Parameter] = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+        for name, field in _FIELDS.items()
+    ]
+    return inspect.Signature(list(parameters))
+
+
+def _documentation() -> str:
+    lines = [f"  {name} (default {field.default!r}): {field.metadata['help']}" for name, field in _FIELDS.items()]
+    return "\n".join([inspect.cleandoc(Experiment.__doc__ or ""), "", "Flags:", *lines, ""])
+
+
+Experiment.__signature__ = _signature()  # type: ignore[attr-defined]
+Experiment.__doc__ = _documentation()
