@@ -208,7 +208,8 @@ def _columns(path: Path) -> Any:
     names = dict.fromkeys(name for record in records for name in record)
     columns = {name: np.array([record.get(name, np.nan) for record in records]) for name in names}
     try:
-        except ImportError:
+        import pandas
+    except ImportError:
         return columns
     return pandas.DataFrame(columns)
 
