@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.experiment import Experiment
     from pipeline.run import Run
+    from pipeline.runs.callback import Callback, Training
 
-__all__ = ["Config", "Experiment", "MirageError", "Run"]
+__all__ = ["Callback", "Config", "Experiment", "MirageError", "Run", "Training"]
 
 _PLACES = {
+    "Callback": "pipeline.runs.callback",
     "Config": "pipeline.config",
     "Experiment": "pipeline.experiment",
     "MirageError": "pipeline.base.errors",
     "Run": "pipeline.run",
+    "Training": "pipeline.runs.callback",
 }
 
 

@@ -5,12 +5,15 @@ import difflib
 import inspect
 import numbers
 import os
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import MirageError
+from pipeline.base.interrupt import Interrupt
 from pipeline.config import Config
 from pipeline.devices import compilation
+from pipeline.runs.callback import Callback, check_callbacks
 
 if TYPE_CHECKING:
     from pipeline.run import Run
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 # In Python, what an object may be passed for has the name of the thing; the flag is that of a name.
 _FLAGS = {"data": "dataset", "networks": "model"}
+
+# What TensorFlow, Keras and Python keep for a process, seeds above all, can't be had twice.
+_one_at_a_time = threading.Lock()
 
 
 class Experiment:
@@ -27,13 +33,15 @@ class Experiment:
 
     Attributes:
       config: the configuration: the value of every flag.
+      callbacks: what is done besides while it trains.
     """
 
-    def __init__(self, **flags: Any) -> None:
+    def __init__(self, *, callbacks: Sequence[Callback] = (), **flags: Any) -> None:
         """Checks everything that can be checked without the data; TensorFlow is not imported.
 
         Args:
-          flags: those of `python -m pipeline`, by name; `data` may stand for `dataset`, and `networks` for `model`.
+          callbacks: what is done at intervals, after what Mirage itself does then: `pipeline.Callback`s.
+          **flags: those of `python -m pipeline`, by name; `data` may stand for `dataset`, and `networks` for `model`.
 
         Raises:
           MirageError: for a name or a value that isn't known, or for values that don't go together.
@@ -46,16 +54,20 @@ class Experiment:
             values[flag] = _checked(flag, name, value)
         self.config = Config(**values)
         self.config.validate()
+        self.callbacks = tuple(callbacks)
+        check_callbacks(self.callbacks)
+        self._interrupt: Interrupt | None = None
 
     @classmethod
-    def of(cls, config: Config) -> "Experiment":
+    def of(cls, config: Config, callbacks: Sequence[Callback] = ()) -> "Experiment":
         """Returns the experiment that a configuration describes."""
-        return cls(**{name: getattr(config, name) for name in _FIELDS})
+        return cls(callbacks=callbacks, **{name: getattr(config, name) for name in _FIELDS})
 
     def train(self, run_dir: str | os.PathLike[str] | None = None) -> "Run":
         """Trains, and goes on where an earlier training in the same folder ended.
 
-        Ctrl-C, or interrupting a notebook's cell, saves and returns the run, with `stopped_by` set.
+        Ctrl-C, SIGTERM, or interrupting a notebook's cell, saves and returns the run, with `stopped_by` set. In a
+        thread, which signals don't reach, `stop` does so. One training may be under way in a process.
 
         Args:
           run_dir: the run directory; by default the flag `run_dir`.
@@ -64,19 +76,44 @@ class Experiment:
           The run.
 
         Raises:
-          MirageError: as `pipeline.training.trainer.train`.
+          MirageError: if the run directory holds another run, if data or checkpoints can't be read or written, if the
+            training diverges, or if a callback fails.
           KeyboardInterrupt: if it is interrupted while there is nothing to save.
         """
         config = self.config
         if run_dir is not None:
             config = dataclasses.replace(config, run_dir=_checked("run_dir", "run_dir", run_dir))
             config.validate()
-        compilation.prepare(config)  # before TensorFlow is imported
-        from pipeline.run import Run
-        from pipeline.training.trainer import train
+        if not _one_at_a_time.acquire(blocking=False):
+            raise MirageError("another training is under way in this process; wait for it, or stop it.")
+        try:
+            self._interrupt = Interrupt()
+            with compilation.prepared(config):  # before TensorFlow is imported
+                from pipeline.evaluation.callback import Evaluations
+                from pipeline.run import Run
+                from pipeline.training import trainer
 
-        outcome = train(config)
-        return Run(config.run_dir, stopped_by=outcome.stopped_by, chief=outcome.chief)
+                callbacks = [Evaluations(config), *self.callbacks]
+                outcome = trainer.train(config, callbacks, interrupt=self._interrupt)
+            return Run.ended(config.run_dir, outcome.stopped_by, chief=outcome.chief)
+        finally:
+            self._interrupt = None
+            _one_at_a_time.release()
+
+    def stop(self, reason: str = "stop()") -> bool:
+        """Asks a training that is under way in another thread to save and end.
+
+        Args:
+          reason: what `stopped_by` of the run will be.
+
+        Returns:
+          Whether one was under way.
+        """
+        interrupt = self._interrupt
+        if interrupt is None:
+            return False
+        interrupt.ask(reason)
+        return True
 
     def __repr__(self) -> str:
         changed = {name: getattr(self.config, name) for name, field in _FIELDS.items()}

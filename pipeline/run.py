@@ -36,30 +36,37 @@ class Run:
       chief: whether this process wrote the folder, as all do but the further workers of a cluster.
     """
 
-    def __init__(
-        self, run_dir: str | os.PathLike[str], *, stopped_by: signal.Signals | str | None = None, chief: bool = True
-    ) -> None:
+    def __init__(self, run_dir: str | os.PathLike[str]) -> None:
         """Opens a run that is there.
 
         Args:
           run_dir: the `run_dir` of a training.
-          stopped_by: see above; `Experiment.train` says it.
-          chief: likewise.
 
         Raises:
           MirageError: if there is no run.
         """
-        self.run_dir = Path(run_dir)
-        self.stopped_by = stopped_by
-        self.chief = chief
-        self._loaded: tuple[tuple[str, int], keras.Model] | None = None
-        if chief:
-            read_run(self.run_dir)
+        read_run(Path(run_dir))
+        self._set(run_dir, None, chief=True)
 
     @classmethod
     def open(cls, run_dir: str | os.PathLike[str]) -> Self:
         """Opens a run that is there; raises MirageError if there is none."""
         return cls(run_dir)
+
+    @classmethod
+    def ended(
+        cls, run_dir: str | os.PathLike[str], stopped_by: signal.Signals | str | None, *, chief: bool = True
+    ) -> Self:
+        """Returns the run of a training that has just ended; see the attributes."""
+        run = cls.__new__(cls)
+        run._set(run_dir, stopped_by, chief=chief)
+        return run
+
+    def _set(self, run_dir: str | os.PathLike[str], stopped_by: signal.Signals | str | None, *, chief: bool) -> None:
+        self.run_dir = Path(run_dir)
+        self.stopped_by = stopped_by
+        self.chief = chief
+        self._loaded: tuple[tuple[str, int], keras.Model] | None = None
 
     @property
     def config(self) -> Config:

@@ -76,10 +76,7 @@ STILL = {
     "pipeline.networks.build imports pipeline.data.spec.DataSpec",
     "pipeline.runs.checkpoint imports pipeline.training.trainee.Trainee",
     "pipeline.runs.checkpoint imports pipeline.training.trainee.named_weights",
-    "pipeline.runs.recorder imports pipeline.evaluation.collapse.CollapseWatch",
-    "pipeline.runs.recorder imports pipeline.evaluation.scoring.Evaluation",
     "pipeline.runs.same_run imports pipeline.evaluation.scoring.chosen_extractor",
-    "pipeline.training.trainer imports pipeline.evaluation.scoring.Evaluation",
 }
 # Rooms that are imported before TensorFlow and NumPy are, or where those may be broken.
 LIGHT = (

@@ -12,8 +12,8 @@ import tests.tensorflow_devices  # noqa: F401
 from export.bundle import export_bundle
 from pipeline import evaluate
 from pipeline.config import Config
-from pipeline.training.trainer import train
 from serving import Generator
+from tests.experiments import train
 
 COLOURS = {"blue": (20, 20, 220), "green": (20, 220, 20), "red": (220, 20, 20)}
 

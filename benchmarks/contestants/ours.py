@@ -93,15 +93,13 @@ def train_gated(config: Config, asked: Iterator[int], gates: list[Gate]) -> None
       asked: numbers of steps.
       gates: receives the gate, for its figures.
     """
-    loop = trainer._loop
     first = next(asked)  # nothing computes before that, so that no other side is disturbed
 
-    def gated(config: Config, step: int, step_function: TrainStep, *rest: object, **options: object) -> trainer.Outcome:
+    def gate(step_function: TrainStep) -> Gate:
         gates.append(Gate(step_function, asked, first))
-        return loop(config, step, gates[-1], *rest, **options)
+        return gates[-1]
 
-    trainer._loop = gated
-    trainer.train(config)
+    trainer.train(config, around=gate)
 
 
 def run(work: Work, rounds: Rounds) -> None:

@@ -19,6 +19,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.base.errors import MirageError
@@ -86,6 +87,28 @@ class KeptCode:
 
 
 _kept: KeptCode | None = None
+# What the first call of `prepare` has set in the environment.
+_set: dict[str, str] = {}
+_VARIABLES = ("TF_XLA_FLAGS", "XLA_FLAGS", "CUBLAS_WORKSPACE_CONFIG")
+
+
+@contextlib.contextmanager
+def prepared(config: Config) -> Iterator[None]:
+    """Does what `prepare` does, and in the end leaves the environment as it was.
+
+    Args:
+      config: see `prepare`.
+    """
+    before = {name: os.environ.get(name) for name in _VARIABLES}
+    try:
+        prepare(config)
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def prepare(config: Config) -> KeptCode:
@@ -102,7 +125,11 @@ def prepare(config: Config) -> KeptCode:
     """
     global _kept
     if _kept is None:
+        before = {name: os.environ.get(name) for name in _VARIABLES}
         _kept = _set_up(config)
+        _set.clear()
+        _set.update({name: os.environ[name] for name, value in before.items() if os.environ.get(name) != value})
+    os.environ.update(_set)  # XLA reads it when it first compiles, which may be later than the first training
     return _kept
 
 

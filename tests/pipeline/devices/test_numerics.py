@@ -14,7 +14,7 @@ from tensorflow.python.framework import config as tensorflow_config
 
 from pipeline.base.errors import MirageError
 from pipeline.devices import numerics
-from pipeline.training.trainer import train
+from tests.experiments import train
 from tests.processes import ENVIRONMENT
 
 GPU = "/replica:0/task:0/device:GPU:0"

@@ -15,7 +15,7 @@ from pipeline.base.errors import MISTAKE, MirageError
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.runs.run_file import write_run
-from pipeline.training.trainer import train
+from tests.experiments import train
 
 
 @pytest.fixture(scope="module")

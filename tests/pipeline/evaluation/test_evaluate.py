@@ -19,8 +19,8 @@ from pipeline.data.spec import DataSpec
 from pipeline.evaluate import Provenance
 from pipeline.metrics import classifier as classifiers
 from pipeline.runs.run_file import read_run
-from pipeline.training.trainer import train
 from serving.contract.manifest import ModelInfo
+from tests.experiments import train
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,14 @@ from PIL import Image
 
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
-from pipeline.runs import checkpoint, recorder
+from pipeline.evaluation import callback
+from pipeline.runs import checkpoint, recording
 from pipeline.runs.checkpoint import load_sampler
+from pipeline.runs.place import lock_run
 from pipeline.runs.preview import Preview
-from pipeline.runs.recorder import lock_run
 from pipeline.runs.run_file import read_decided_jit
 from pipeline.training import jit, trainer
-from pipeline.training.trainer import train
+from tests.experiments import train
 
 
 def _folder(config):
@@ -183,7 +184,7 @@ def test_virtual_devices_that_come_too_late_are_refused(config):
 @pytest.mark.parametrize("failing", ["write_checkpoint", "write_png"])
 def test_a_full_disk_is_reported_and_keeps_the_last_checkpoint(config, monkeypatch, failing):
     train(dataclasses.replace(config, steps=4))
-    module = checkpoint if failing == "write_checkpoint" else recorder
+    module = checkpoint if failing == "write_checkpoint" else recording
 
     def no_space(*arguments, **keywords):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -270,7 +271,7 @@ def scripted_scores(monkeypatch):
         def __call__(self):
             return {"frechet_distance": next(distances), "recall": 0.5}
 
-    monkeypatch.setattr(trainer, "Evaluation", Scripted)
+    monkeypatch.setattr(callback, "Evaluation", Scripted)
 
 
 @pytest.mark.usefixtures("scripted_scores")
