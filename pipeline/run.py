@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from serving.labels import Labels
 
 SAMPLES_DIR = "samples"
-_BATCH = 100
 # Of a log line, what is no figure of the training itself.
 _COUNTS = ("step", "images", "epoch", "seconds")
 
@@ -125,11 +124,13 @@ class Run:
         Raises:
           MirageError: if there is no such checkpoint, or it can't be read.
         """
+        from pipeline.devices.keras_state import own_keras_state
         from pipeline.runs.checkpoint import load_sampler
 
         loaded = (checkpoint, self.step)
         if self._loaded is None or self._loaded[0] != loaded or checkpoint == "best":
-            self._loaded = loaded, load_sampler(self.run_dir, checkpoint)[2]
+            with own_keras_state():
+                self._loaded = loaded, load_sampler(self.run_dir, checkpoint)[2]
         return self._loaded[1]
 
     def sample(
@@ -152,19 +153,40 @@ class Run:
         Raises:
           MirageError: if there is no checkpoint, or for arguments that don't fit.
         """
-        from serving.arguments import INT64, whole
-        from serving.labels import Classes
+        from pipeline.runs.sampling import sample
 
         config, data = read_run(self.run_dir)
+        return sample(self.load(checkpoint), config, data, n, seed, labels)
+
+    def evaluate(self, **options: Any) -> dict[str, Any]:
+        """Measures the quality of the generator, as `python -m pipeline.evaluate` does.
+
+        Args:
+          **options: the flags of that command, by name, such as `num_samples`, `seed`, `checkpoint` or `extractor`.
+
+        Returns:
+          All measures by name, with what must be known to read them.
+
+        Raises:
+          MirageError: if the run or its data can't be used, or for options that aren't known.
+        """
+        from absl import flags
+
+        from pipeline.devices.keras_state import own_keras_state
+        from pipeline.evaluate import define_flags, evaluate
+
+        values = flags.FlagValues()
+        define_flags(values)
+        known = sorted({*values} - {"run_dir"})
+        for name in options:
+            if name not in known:
+                raise MirageError(f"{name}={options[name]!r:.100}: evaluate knows {', '.join(known)}, and no {name}.")
         try:
-            n, seed = whole("n", n, 0, INT64[1]), whole("seed", seed, *INT64)
-            whole("seed + n", seed + n, *INT64)
-            if labels is not None and not config.conditional:
-                raise ValueError(f"labels={labels!r:.100}: this generator is unconditional; leave them out.")
-            positions = Classes(data.class_names).positions(labels, n) if config.conditional else None
-        except ValueError as error:
+            values(["", *(f"--{name}={value}" for name, value in options.items())])
+        except flags.Error as error:
             raise MirageError(str(error)) from None
-        return _draw(self.load(checkpoint), seed, n, config.latent_dim, data.image_shape, positions)
+        with own_keras_state():
+            return evaluate(values, self.run_dir, values.bundle)[0]
 
     def export(
         self, out: str | os.PathLike[str], formats: Sequence[str] = ("saved_model", "onnx"), **more: Any
@@ -184,9 +206,11 @@ class Run:
             can't be written.
         """
         from export.bundle import export_bundle
+        from pipeline.devices.keras_state import own_keras_state
 
         chosen = formats.split(",") if isinstance(formats, str) else list(formats)
-        export_bundle(self.run_dir, Path(out), chosen, **more)
+        with own_keras_state():
+            export_bundle(self.run_dir, Path(out), chosen, **more)
         return Path(out)
 
     def __repr__(self) -> str:
@@ -219,27 +243,3 @@ def _columns(path: Path) -> Any:
     except ImportError:
         return columns
     return pandas.DataFrame(columns)
-
-
-def _draw(
-    model: "keras.Model",
-    seed: int,
-    n: int,
-    latent_dim: int,
-    image_shape: tuple[int, int, int],
-    labels: "NDArray[np.int64] | None",
-) -> "NDArray[np.uint8]":
-    import tensorflow as tf
-
-    from pipeline.devices.numerics import full_float32
-    from pipeline.runs.preview import to_pixels
-    from serving.contract.latents import latents
-
-    images = np.empty((n, *image_shape), np.uint8)
-    with full_float32():
-        for start in range(0, n, _BATCH):
-            stop = min(start + _BATCH, n)
-            z = tf.constant(latents(np.int64(seed) + np.arange(start, stop, dtype=np.int64), latent_dim))
-            inputs = z if labels is None else [z, tf.constant(labels[start:stop], tf.int32)]
-            images[start:stop] = to_pixels(model(inputs, training=False).numpy())
-    return images

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
-from pipeline.config import Config
+from pipeline.devices.options import DeviceOptions
 
 _FIRST_WITH_TF32 = (8, 0)  # compute capability
 
@@ -18,7 +18,7 @@ _deterministic = False  # once TensorFlow is, it stays so
 
 
 @contextlib.contextmanager
-def prepared(config: Config) -> Iterator[None]:
+def prepared(config: DeviceOptions) -> Iterator[None]:
     """Does what `prepare` does, and in the end sets TF32 as it was.
 
     Args:
@@ -32,7 +32,7 @@ def prepared(config: Config) -> Iterator[None]:
         tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
-def prepare(config: Config) -> None:
+def prepare(config: DeviceOptions) -> None:
     """Sets how GPUs compute in this process; call it before TensorFlow starts its devices.
 
     Args:
@@ -56,7 +56,7 @@ def prepare(config: Config) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def described(config: Config, devices: Sequence[str]) -> str:
+def described(config: DeviceOptions, devices: Sequence[str]) -> str:
     """Says what `prepare` set, for the first line of a training.
 
     Args:

@@ -209,9 +209,8 @@ def test_what_a_callback_raises_is_told_with_its_name_when_the_training_is_saved
     setattr(Broken, hook, fail)
     notes = Notes(3)
     saved = []
-    with pytest.raises(
-        MirageError, match=r"the callback Broken failed after step 3: KeyError: 'nobody' \(.*line \d+"
-    ) as e:
+    sentence = r"the callback Broken failed after step 3: KeyError: 'nobody' \(.*line \d+"
+    with pytest.raises(MirageError, match=sentence) as e:
         run([SaveNotes(saved), Broken(), notes])
     assert isinstance(e.value.__cause__, KeyError)
     assert "the training is saved at that step" in str(e.value)
@@ -243,7 +242,7 @@ def test_a_callback_that_fails_at_either_end_leaves_no_other_open(hook):
 
     setattr(Broken, hook, fail)
     before, after = Notes(), Notes()
-    with pytest.raises(MirageError, match="the callback Broken failed .*ValueError: no"):
+    with pytest.raises(MirageError, match=r"the callback Broken failed .*ValueError: no"):
         run([before, Broken(), after])
     assert before.seen == ["start", "end"]
     assert after.seen == ([] if hook == "on_start" else ["start", "end"])
