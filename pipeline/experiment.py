@@ -5,12 +5,15 @@ import difflib
 import inspect
 import numbers
 import os
+import textwrap
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.interrupt import Interrupt
+from pipeline.base.objects import described, load_object
+from pipeline.base.parameters import Parameters
 from pipeline.config import Config
 from pipeline.devices import compilation
 from pipeline.runs.callback import Callback, check_callbacks
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 # In Python, what an object may be passed for has the name of the thing; the flag is that of a name.
 _FLAGS = {"data": "dataset", "networks": "model"}
+# What has a name among the objects that a flag may be passed: import paths of the registries. Where a flag can be
+# written with arguments, as --model_args, an object may be passed for it.
+_REGISTRIES = {"model": "pipeline.networks:ARCHITECTURES", "objective": "pipeline.objectives:OBJECTIVES"}
+_ARGUMENTS = "_args"
 
 # What TensorFlow, Keras and Python keep for a process, seeds above all, can't be had twice.
 _one_at_a_time = threading.Lock()
@@ -33,6 +40,7 @@ class Experiment:
 
     Attributes:
       config: the configuration: the value of every flag.
+      objects: the objects that were passed instead of names, by flag.
       callbacks: what is done besides while it trains.
     """
 
@@ -47,11 +55,16 @@ class Experiment:
           MirageError: for a name or a value that isn't known, or for values that don't go together.
         """
         values: dict[str, Any] = {}
+        self.objects: dict[str, Any] = {}
         for name, value in flags.items():
             flag = _FLAGS.get(name, name)
             if flag in values:
                 raise MirageError(f"{name} and {flag} are the same; pass one of them.")
-            values[flag] = _checked(flag, name, value)
+            if flag + _ARGUMENTS in _FIELDS and not isinstance(value, str | os.PathLike):
+                self.objects[flag] = value
+                values |= _recorded(flag, value)
+            else:
+                values[flag] = _checked(flag, name, value)
         self.config = Config(**values)
         self.config.validate()
         self.callbacks = tuple(callbacks)
@@ -94,7 +107,7 @@ class Experiment:
                 from pipeline.training import trainer
 
                 callbacks = [Evaluations(config), *self.callbacks]
-                outcome = trainer.train(config, callbacks, interrupt=self._interrupt)
+                outcome = trainer.train(config, callbacks, objects=self.objects, interrupt=self._interrupt)
             return Run.ended(config.run_dir, outcome.stopped_by, chief=outcome.chief)
         finally:
             self._interrupt = None
@@ -119,6 +132,18 @@ class Experiment:
         changed = {name: getattr(self.config, name) for name, field in _FIELDS.items()}
         shown = [f"{name}={value!r}" for name, value in changed.items() if value != _FIELDS[name].default]
         return f"Experiment({', '.join(shown)})"
+
+
+def _recorded(flag: str, thing: Any) -> dict[str, Any]:
+    """The flags by which a run directory names an object."""
+    if flag == "dataset":
+        name, arguments = load_object("pipeline.data.objects:recorded", flag)(thing)
+        return {flag: name, flag + _ARGUMENTS: arguments}
+    registry = load_object(_REGISTRIES[flag], flag)
+    name, arguments = described(thing, registry)
+    if isinstance(thing, Parameters) and {*thing.to_dict()} <= {*_FIELDS}:  # one of ours, which has flags of its own
+        return {**thing.to_dict(), flag: name}
+    return {flag: name, flag + _ARGUMENTS: arguments}
 
 
 def _checked(flag: str, name: str, value: Any) -> Any:
@@ -147,15 +172,20 @@ _NAMES = {str: "a text", int: "an integer", float: "a number", bool: "True or Fa
 
 def _signature() -> inspect.Signature:
     """What `help` and notebooks show: every flag with its default."""
-    parameters: Sequence[inspect.Parameter] = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    objects = [inspect.Parameter(name, keyword, default=_FIELDS[flag].default) for name, flag in _FLAGS.items()]
+    flags = [
+        inspect.Parameter(name, keyword, default=field.default, annotation=field.type)
         for name, field in _FIELDS.items()
     ]
-    return inspect.Signature(list(parameters))
+    return inspect.Signature([*objects, inspect.Parameter("callbacks", keyword, default=()), *flags])
 
 
 def _documentation() -> str:
-    lines = [f"  {name} (default {field.default!r}): {field.metadata['help']}" for name, field in _FIELDS.items()]
+    lines = []
+    for name, field in _FIELDS.items():
+        text = f"{name} (default {field.default!r}): {field.metadata['help']}"
+        lines += textwrap.wrap(text, 110, initial_indent="  ", subsequent_indent="    ")
     return "\n".join([inspect.cleandoc(Experiment.__doc__ or ""), "", "Flags:", *lines, ""])
 
 

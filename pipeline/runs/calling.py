@@ -13,7 +13,7 @@ from pipeline.runs.callback import Callback, Training, check_callbacks, name_of
 
 def interval_facts(callbacks: Sequence[Callback]) -> dict[str, str]:
     """What workers must have in common of callbacks besides flags, which say how often Mirage's own are called."""
-    others = [each for each in callbacks if not type(each).__module__.startswith("pipeline.")]
+    others = [each for each in callbacks if not _is_own(each)]
     named = [f"{name_of(each)} every {each.every}{f' and at {list(each.at)}' if each.at else ''}" for each in others]
     return {"the list of callbacks": ", ".join(named)} if named else {}
 
@@ -115,10 +115,12 @@ class Callbacks:
 
     @contextlib.contextmanager
     def _errors_of(self, callback: Callback, when: str, *, saves: bool = True) -> Iterator[None]:
-        """Saves the training where a callback fails, and makes one sentence of what isn't one already."""
+        """Saves the training where somebody's callback fails, and makes one sentence of what isn't one already."""
         try:
             yield
         except Exception as error:
+            if _is_own(callback):
+                raise
             saved = False
             if saves:
                 with contextlib.suppress(MirageError):  # what has failed first matters more
@@ -132,3 +134,8 @@ class Callbacks:
             raise MirageError(
                 f"the callback {name_of(callback)} failed {when}: {what}; {kept}: mend it, then train on."
             ) from error
+
+
+def _is_own(callback: Callback) -> bool:
+    """Whether it is one of Mirage's, whose errors say what they have to say, and are as bad for a save."""
+    return type(callback).__module__.startswith("pipeline.")

@@ -5,8 +5,9 @@ import dataclasses
 import functools
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -66,12 +67,14 @@ class _Setting:
     strategy: tf.distribute.Strategy
     interrupt: Interrupt
     first_step: FirstStep
+    objects: Mapping[str, Any]
 
 
 def train(
     config: Config,
     callbacks: Sequence[Callback] = (),
     *,
+    objects: Mapping[str, Any] | None = None,
     dataset: Dataset | None = None,
     interrupt: Interrupt | None = None,
     around: Around = lambda step: step,
@@ -84,6 +87,7 @@ def train(
     Args:
       config: the configuration.
       callbacks: what is done at intervals, after checkpoint, log line and picture.
+      objects: what was passed in place of a name, by flag; what the configuration names is made from that.
       dataset: the images, where they are at hand; by default those that the configuration names are loaded.
       interrupt: hears requests to stop.
       around: gives what the loop calls in place of its step, to watch or to measure it.
@@ -121,7 +125,7 @@ def train(
             strategy = make_strategy(config.strategy, config.virtual_devices, cluster)
         # In a cluster, TensorFlow has just taken SIGTERM for itself.
         heard = stack.enter_context(interrupt or Interrupt())
-        setting = _Setting(config, worker, strategy, heard, first_step)
+        setting = _Setting(config, worker, strategy, heard, first_step, objects or {})
         outcome = _train_on(setting, load(config) if dataset is None else dataset, callbacks, around)
         if cluster is not None:
             # No worker leaves before the chief has saved: some batch systems end all when the first one does.

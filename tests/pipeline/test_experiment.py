@@ -42,6 +42,8 @@ def test_every_flag_is_a_parameter_with_its_default_and_its_text():
     for field in dataclasses.fields(Config):
         assert parameters[field.name].default == field.default
         assert f"  {field.name} (default {field.default!r}): " in Experiment.__doc__
+    assert list(parameters)[:3] == ["data", "networks", "callbacks"]
+    assert max(map(len, Experiment.__doc__.splitlines())) <= 110
 
 
 @pytest.mark.parametrize(

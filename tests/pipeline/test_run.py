@@ -72,7 +72,7 @@ def test_samples_follow_the_law_of_seeds(trained):
         ({"n": 2.5}, "n is .*2.5.*; expected an integer"),
         ({"n": 2, "labels": [1]}, "1 labels were passed for 2 images"),
         ({"n": 2, "labels": 10}, "label 10 is unknown"),
-        ({"n": 2, "seed": 2**63 - 1}, "expected .* or less|leaves the range"),
+        ({"n": 2, "seed": 2**63 - 1}, "expected at most"),
     ):
         with pytest.raises(MirageError, match=sentence):
             trained.sample(**arguments)
