@@ -101,7 +101,7 @@ class Experiment:
             raise MirageError("another training is under way in this process; wait for it, or stop it.")
         try:
             self._interrupt = Interrupt()
-            with compilation.prepared(config):  # before TensorFlow is imported
+            with compilation.prepared(config, config.data_dir):  # before TensorFlow is imported
                 from pipeline.evaluation.callback import Evaluations
                 from pipeline.run import Run
                 from pipeline.training import trainer

@@ -104,7 +104,7 @@ def train(
     config.validate()
     callbacks = [*recording(config), *callbacks, Profile(config)]
     check_callbacks(callbacks)
-    kept = compilation.prepare(config)  # before TensorFlow looks for devices
+    kept = compilation.prepare(config, config.data_dir)  # before TensorFlow looks for devices
     cluster = find_cluster(os.environ) if config.strategy in ("auto", "multi_worker") else None
 
     def facts() -> dict[str, str]:
