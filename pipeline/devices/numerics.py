@@ -8,50 +8,43 @@ import os
 from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
+from tensorflow.python.framework import config as tensorflow_config
 
 from pipeline.devices.options import DeviceOptions
 
 _FIRST_WITH_TF32 = (8, 0)  # compute capability
 
 
-_deterministic = False  # once TensorFlow is, it stays so
-
-
 @contextlib.contextmanager
 def prepared(config: DeviceOptions) -> Iterator[None]:
-    """Does what `prepare` does, and in the end sets TF32 as it was.
+    """Does what `prepare` does, and in the end sets all as it was, for what else the process computes.
 
     Args:
       config: see `prepare`.
     """
-    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
+    deterministic = tensorflow_config.is_op_determinism_enabled()
     try:
         prepare(config)
         yield
     finally:
-        tf.config.experimental.enable_tensor_float_32_execution(before)
+        tf.config.experimental.enable_tensor_float_32_execution(tf32)
+        if not deterministic:
+            tensorflow_config.disable_op_determinism()
 
 
 def prepare(config: DeviceOptions) -> None:
     """Sets how GPUs compute in this process; call it before TensorFlow starts its devices.
 
     Args:
-      config: `tf32` and `deterministic` count; that it is deterministic can't be undone in a process.
+      config: `tf32` and `deterministic` count. Where TensorFlow is deterministic already, it stays so.
     """
-    global _deterministic
     if not tf.config.get_visible_devices("GPU"):
         return
-    if _deterministic and not config.deterministic:
-        print(
-            "note: an earlier training has made TensorFlow deterministic in this process for good; --nodeterministic "
-            "counts in a new one.",
-            flush=True,
-        )
     tf.config.experimental.enable_tensor_float_32_execution(config.tf32)
     if config.deterministic:
         # TensorFlow tells cuDNN and XLA too (`xla_gpu_deterministic_ops`): neither times kernels to choose among them.
         tf.config.experimental.enable_op_determinism()
-        _deterministic = True
         # Logical GPUs share a handle of cuBLAS, which chooses by what runs beside unless each has memory of its own.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
@@ -71,7 +64,7 @@ def described(config: DeviceOptions, devices: Sequence[str]) -> str:
     details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.get_visible_devices("GPU")]
     able = any(each.get("compute_capability", _FIRST_WITH_TF32) >= _FIRST_WITH_TF32 for each in details)
     clauses = [", with TF32" if config.tf32 and able else ", without TF32"]
-    if not config.deterministic and not _deterministic:
+    if not config.deterministic and not tensorflow_config.is_op_determinism_enabled():
         clauses.append(", not deterministic: a continued run ends with other bits than one that was never stopped")
     return "".join(clauses)
 
