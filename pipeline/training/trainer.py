@@ -182,7 +182,7 @@ def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], a
         resumed=restored is not None,
     )
     calls = Callbacks(callbacks, training)
-    step, decided = _prepared(setting, training, calls, trainee, updates, by_batches)
+    step, decided = _ready(setting, training, calls, trainee, updates, by_batches)
     training.metric_names = step.metric_names
     if worker.chief:
         with writing(run_dir):
@@ -197,7 +197,7 @@ def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], a
     return Outcome(training.step, cause)
 
 
-def _prepared(
+def _ready(
     setting: _Setting,
     training: Training,
     calls: Callbacks,
