@@ -1,5 +1,5 @@
 # Thin names for commands that also work alone.
-.PHONY: help setup demo test test-slow test-browser test-clients check bench peers bench-train bench-gpu bench-serving
+.PHONY: help setup demo test test-slow test-browser test-clients check docs bench peers bench-train bench-gpu bench-serving
 
 help:
 	@echo "make demo    train on digits, export, sample with onnxruntime (about 5 minutes on 2 CPU cores)"
@@ -8,6 +8,7 @@ help:
 	@echo "make test-browser  run those that need Node.js, npm and Chromium"
 	@echo "make test-clients  run those that need other people's clients, in .venv-clients"
 	@echo "make check   lint, types, architecture"
+	@echo "make docs    build the site, manual and Python reference, into build/docs"
 	@echo "make bench   time exported generators against TensorFlow, tf2onnx, Keras, PyTorch (about 10 minutes)"
 	@echo "make bench-train  time training against Keras, PyTorch and the classic tutorial (about 35 minutes)"
 	@echo "make bench-gpu  time training on a GPU against PyTorch, eager and compiled (about an hour; BENCH=--quick: 3 minutes)"
@@ -46,6 +47,16 @@ test-clients: .venv/installed .venv-clients/installed
 
 check: .venv/installed
 	@sh scripts/check
+
+# The variable hushes an advertisement.
+docs: .venv-docs/installed
+	PATH="$(CURDIR)/.venv-docs/bin:$$PATH" NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build
+	@echo "Done: build/docs/index.html"
+
+.venv-docs/installed: setup.cfg constraints.txt scripts/find-python
+	@python=$$(PYTHON="$(PYTHON)" sh scripts/find-python) && "$$python" -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[docs]'
+	@touch $@
 
 bench: .venv/installed peers
 	.venv/bin/python -m benchmarks.edge

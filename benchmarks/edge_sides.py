@@ -10,15 +10,17 @@ import numpy as np
 import onnx
 import tensorflow as tf
 
-from export.layouts import Feeds, choose, forms_of
-from export.onnx_export import convert, example_feeds, explained, write_onnx
+from export.conversion import convert
+from export.formats.saved_model import write_saved_model
+from export.onnx_export import example_feeds, explained, write_onnx
 from export.quantize import quantize
-from export.saved_model import write_saved_model
+from export.rewrites.layouts import Feeds, choose, forms_of
 from export.source import Source
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.networks.build import build_generator
-from serving.generator import Generator, to_pixels
+from serving.contract.pixels import to_pixels
+from serving.generator import Generator
 from serving.runtime import ort
 
 _SHAPES = {"dcgan64": (64, 64, 3)}

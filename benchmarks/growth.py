@@ -4,14 +4,16 @@ Shares are measured by leaving parts out and training on, all variants in turn:
 
   launch      steps asked for one by one, against all in one call (paid once per --steps_per_call)
   input       the same images in every step, against a shuffled order from the data set
-  all-reduce  no reduction of gradients and batch norm over replicas, against both
+  all-reduce  no reduction of gradients and batch norm over replicas, against both; packing is computing
   compute     the rest
 """
 
+import contextlib
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -20,8 +22,7 @@ import tensorflow as tf
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
-from pipeline.networks import batch_norm
-from pipeline.objectives import compose as objectives
+from pipeline.objectives.composition import compose
 from pipeline.training.feed import Feed, Layout, ResidentFeed
 from pipeline.training.step import TrainStep
 from pipeline.training.trainee import build_trainee
@@ -66,9 +67,16 @@ class _SameImages:
         return self._images
 
 
-class _Unreduced(TrainStep):
-    def _reduce(self, gradients: Sequence[tf.Tensor], figures: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-        return list(gradients), figures
+@contextlib.contextmanager
+def unreduced() -> Iterator[None]:
+    """Lets what is traced meanwhile reduce nothing over replicas: each sums as if all had the same numbers."""
+
+    def all_reduce(context: Any, operation: Any, values: tf.Tensor, options: Any = None) -> tf.Tensor:
+        del operation, options
+        return values * tf.cast(context.num_replicas_in_sync, values.dtype)
+
+    with mock.patch.object(tf.distribute.ReplicaContext, "all_reduce", all_reduce):
+        yield
 
 
 def split_cpu() -> None:
@@ -91,29 +99,29 @@ def measure(point: Point, rounds: int, round_s: float) -> dict[str, float]:
     config = Config(objective="nsgan", batch_size=point.batch_size, ema_images=0)
     shape = (point.image_size, point.image_size, 1)
     strategy = make_strategy("mirrored", point.replicas) if point.replicas > 1 else make_strategy("one_device")
-    updates = objectives.updates(config)
+    updates = compose(config.to_dict()).updates()
     layout = Layout(updates, config.batch_size, 1, point.replicas)
     images = np.random.default_rng(0).integers(0, 256, (_NUM_EXAMPLES, *shape), dtype=np.uint8)
     resident = ResidentFeed(strategy, layout, images, np.zeros(_NUM_EXAMPLES, np.int32), 0)
 
-    def build(kind: type[TrainStep], feed: Feed) -> TrainStep:
+    def build(feed: Feed) -> TrainStep:
         with strategy.scope():
             trainee = build_trainee(config, DataSpec("random", "", shape, (), _NUM_EXAMPLES))
-        step = kind(config, strategy, trainee, updates, feed)
+        step = TrainStep(config, strategy, trainee, updates, feed)
         step(tf.constant(1, tf.int64), tf.constant(0.0))  # traces
         return step
 
-    full = build(TrainStep, resident)
+    full = build(resident)
     variants: dict[str, Callable[[int], None]] = {
         "together": lambda steps: _train(full, steps, _STEPS_PER_CALL),
         "one by one": lambda steps: _train(full, steps, 1),
     }
-    same_images = build(TrainStep, _SameImages(resident, strategy))
+    same_images = build(_SameImages(resident, strategy))
     variants["same images"] = lambda steps: _train(same_images, steps, _STEPS_PER_CALL)
     if point.replicas > 1:
-        with mock.patch.object(batch_norm, "_over_replicas", lambda mean, variance, context: (mean, variance)):
-            unreduced = build(_Unreduced, resident)
-        variants["unreduced"] = lambda steps: _train(unreduced, steps, _STEPS_PER_CALL)
+        with unreduced():
+            alone = build(resident)
+        variants["unreduced"] = lambda steps: _train(alone, steps, _STEPS_PER_CALL)
     ms = _medians(variants, rounds, round_s)
     total = ms["together"]
     # One launch is paid _STEPS_PER_CALL times as often one by one.

@@ -26,12 +26,12 @@ import tensorflow as tf
 
 from benchmarks.scaling_model import Planned, scheduled
 from benchmarks.step_plan import StepPlan, plan_step
+from pipeline.cluster.launch import worker_environments
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
-from pipeline.launch import worker_environments
 from pipeline.networks import batch_norm
-from pipeline.objectives import compose as objectives
+from pipeline.objectives.composition import compose
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.step import TrainStep
 from pipeline.training.trainee import build_trainee
@@ -66,7 +66,7 @@ class Row:
 
 def build_step(config: Config, data: DataSpec, strategy: tf.distribute.Strategy) -> TrainStep:
     """Builds a step on random images, and traces it."""
-    updates = objectives.updates(config)
+    updates = compose(config.to_dict()).updates()
     layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
     images = np.random.default_rng(0).integers(0, 256, (_EXAMPLES, *data.image_shape), dtype=np.uint8)
     with strategy.scope():
@@ -221,7 +221,7 @@ def _alone(config: Config, data: DataSpec) -> TrainStep:
     """One replica that computes what each of several does: batch norm without the kernel for one alone."""
 
     def as_on_several(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float, **_: Any) -> Any:
-        y, mean, variance = batch_norm._normalise(x, scale, offset, epsilon, tf.distribute.get_replica_context())
+        y, mean, variance = batch_norm.normalise(x, scale, offset, epsilon, tf.distribute.get_replica_context())
         return y, mean, variance
 
     with mock.patch.object(tf.compat.v1.nn, "fused_batch_norm", as_on_several):

@@ -1,10 +1,9 @@
 """What a training step does, read from its traced graph: arithmetic, collectives, and what waits for what."""
 
-import contextlib
 import dataclasses
+import functools
 import math
-from collections.abc import Iterator
-from unittest import mock
+import types
 
 import numpy as np
 import tensorflow as tf
@@ -12,8 +11,9 @@ import tensorflow as tf
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
+from pipeline.networks import build as networks
 from pipeline.networks import resnet
-from pipeline.objectives import compose as objectives
+from pipeline.objectives.composition import compose
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.step import REDUCTION, TrainStep
 from pipeline.training.trainee import build_trainee
@@ -109,15 +109,17 @@ def plan_step(config: Config, data: DataSpec, replicas: int = TRACED_REPLICAS, w
       The first replica's share of the step.
     """
     strategy = make_strategy("mirrored", replicas)
-    with _planes(width), strategy.scope():
+    if width:
+        config = dataclasses.replace(config, model=_wide_resnet(width))
+    with strategy.scope():
         trainee = build_trainee(config, data)
-    updates = objectives.updates(config)
+    updates = compose(config.to_dict()).updates()
     layout = Layout(updates, config.batch_size, config.accumulate, replicas)
     images = np.zeros((2, *data.image_shape), np.uint8)
     step = TrainStep(
         config, strategy, trainee, updates, ResidentFeed(strategy, layout, images, np.zeros(2, np.int32), 0)
     )
-    graph = tf.function(step._step).get_concrete_function(tf.TensorSpec([], tf.int64), tf.TensorSpec([])).graph
+    graph = step.graph_of_one()
     # On the first device the host also finds the places of the other replicas' images.
     own = (op for op in needed(graph) if not op.device or op.device.endswith("CPU:0"))
     operations = [op for op in own if not op.name.startswith("replica_")]
@@ -139,11 +141,13 @@ def plan_step(config: Config, data: DataSpec, replicas: int = TRACED_REPLICAS, w
     )
 
 
-@contextlib.contextmanager
-def _planes(width: int) -> Iterator[None]:
-    """Builds `resnet` with as many feature planes everywhere, as R3GAN's networks for small images have them."""
-    with mock.patch.object(resnet, "width", return_value=width) if width else contextlib.nullcontext():
-        yield
+def _wide_resnet(width: int) -> str:
+    """Names a `resnet` with as many feature planes everywhere, as R3GAN's networks for small images have them."""
+    networks.ARCHITECTURES[name := f"resnet{width}"] = types.SimpleNamespace(
+        build_generator=functools.partial(resnet.build_generator, width=lambda level: width),
+        build_features=functools.partial(resnet.build_features, width=lambda level: width),
+    )
+    return name
 
 
 def needed(graph: tf.Graph) -> list[tf.Operation]:

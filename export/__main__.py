@@ -15,9 +15,10 @@ from pathlib import Path
 
 from absl import flags
 
+from export import formats
 from pipeline.base import command_line
 from pipeline.base.errors import MirageError
-from serving.contract.manifest import read_manifest
+from serving.contract.manifest import GENERATOR_FILE, read_manifest
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -49,14 +50,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "CPUs; or measured, which times all of them on this one.",
         flag_values=values,
     )
-    flags.DEFINE_list(
-        "formats",
-        "saved_model,onnx",
-        "what to export, separated by commas: saved_model; onnx; int8 (a quantised ONNX generator, shipped only if it "
-        "is as good and faster, which takes the training data and a minute or two to find out); litert (a .tflite "
-        "file); web (a page that runs the ONNX files in any browser); triton (a model repository).",
-        flag_values=values,
-    )
+    flags.DEFINE_list("formats", ",".join(formats.DEFAULT), formats.help_text(), flag_values=values)
     flags.DEFINE_integer("num_samples", 10000, "images by which int8 is judged.", lower_bound=20, flag_values=values)
     flags.DEFINE_string(
         "dataset",
@@ -83,6 +77,8 @@ def main(values: flags.FlagValues, argv: Sequence[str], *, own_process: bool = F
         print(f"Exporting {values.run_dir} to {out}", flush=True)
         if own_process:
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # before TensorFlow is there
+        chosen = formats.chosen(values.formats)
+        if own_process:
             from pipeline.devices import numerics
 
             numerics.cpu_only()
@@ -91,7 +87,7 @@ def main(values: flags.FlagValues, argv: Sequence[str], *, own_process: bool = F
         export_bundle(
             Path(values.run_dir),
             out,
-            values.formats,
+            chosen,
             values.checkpoint,
             values.layout,
             values.num_samples,
@@ -100,10 +96,11 @@ def main(values: flags.FlagValues, argv: Sequence[str], *, own_process: bool = F
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    size = sum((out / name).stat().st_size for name in read_manifest(out).files)
+    files = read_manifest(out).files
+    size = sum((out / name).stat().st_size for name in files)
     print(f"Done: {out}, {size / 1e6:.1f} MB")
     print(f"  look at    {out}/samples.png and {out}/README.md")
-    if "onnx" in values.formats:
+    if GENERATOR_FILE in files:
         bundle = shlex.quote(f"--bundle={out}")
         print(f"  next       python -m serving.sample {bundle} --n=25 --seed=1 --out=sample.png")
     return 0

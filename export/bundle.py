@@ -1,5 +1,6 @@
-"""From a run directory to a bundle, all or nothing."""
+"""From a run directory, or a generator in memory, to a bundle, all or nothing."""
 
+import dataclasses
 import datetime
 import json
 import os
@@ -12,19 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from export.apart import export_apart
+from export.formats import DEFAULT, Format, Generate, Work, chosen, served, waves
 from export.golden import write_golden
-from export.layouts import LAYOUTS
-from export.litert import LITERT_FILE, write_litert
 from export.model_card import model_card
-from export.onnx_export import write_onnx_files
 from export.parity import check_formats
 from export.placing import placed, target_of
-from export.quantize import write_int8
-from export.readers import Generate, Reader, keras_generator, litert_reader, onnx_readers, saved_model_readers
-from export.saved_model import write_saved_model
+from export.rewrites.layouts import LAYOUTS
+from export.signatures import keras_generator
 from export.source import Source, producer
-from export.triton import write_triton
-from export.web_page import write_web
 from pipeline.base.errors import MirageError
 from serving.contract import png
 from serving.contract.latents import latents
@@ -36,36 +32,36 @@ from serving.contract.manifest import (
     ModelInfo,
     sha256,
 )
-from serving.generator import Generator, to_pixels
+from serving.contract.pixels import to_pixels
+from serving.generator import Generator
 
-FORMATS = ("saved_model", "onnx", "int8", "litert", "web", "triton")
-_OF_ONNX = ("int8", "web", "triton")  # which need the ONNX files
 _SHEET_PER_CLASS = 8
 _SHEET_CLASSES = 20
 _SHEET_SIDE = 5
 
 
 def export_bundle(
-    run_dir: Path,
-    out: Path,
-    formats: Sequence[str] = ("saved_model", "onnx"),
+    run_dir: Path | str | Source,
+    out: Path | str,
+    formats: Sequence[str | Format] = DEFAULT,
     checkpoint: str = "newest",
     layout: str = "portable",
     num_samples: int = 10_000,
     dataset: str = "",
 ) -> None:
-    """Exports a run's generator.
+    """Exports a run's generator, or one that is in memory.
 
     Everything is built elsewhere and moved to `out` at the end, so that `out` is either untouched or complete. An older
     bundle at `out` is replaced, file by file; what its manifest doesn't list stays. All is computed on CPUs, so that
-    GPUs change no byte of a bundle: where this process has some, another one exports.
+    GPUs change no byte of a bundle: where this process has some, another one exports, and formats of your own must lie
+    in modules that it can import. May be called in any thread.
 
     Args:
-      run_dir: a run directory with a checkpoint.
+      run_dir: a run directory with a checkpoint; or the generator itself, with what is known of it.
       out: folder of the bundle; see `export.placing.target_of`.
-      formats: some of `FORMATS`.
-      checkpoint: "newest" or "best".
-      layout: one of `export.layouts.LAYOUTS`.
+      formats: names in `export.formats.FORMATS`, import paths, or objects.
+      checkpoint: "newest" or "best", of a run directory.
+      layout: one of `export.rewrites.layouts.LAYOUTS`.
       num_samples: number of images by which int8 is judged.
       dataset: where the training data are now, as for `--dataset`; empty takes the run's own.
 
@@ -73,60 +69,47 @@ def export_bundle(
       MirageError: if the run can't be read, the exports disagree with the trained network, or `out`
         can't be written or holds something else.
     """
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown or not formats:
-        raise MirageError(f"--formats={','.join(formats)} is not known; choose from {', '.join(FORMATS)}.")
-    for name in formats:
-        if name in _OF_ONNX and "onnx" not in formats:
-            raise MirageError(f"--formats with {name} needs onnx too; add it.")
+    found = chosen(formats)
     if layout not in LAYOUTS:
         raise MirageError(f"--layout={layout} is not known; choose from {', '.join(LAYOUTS)}.")
-    target_of(out)
+    target_of(Path(out))
     _now()  # before the work
     if tf.config.get_visible_devices("GPU"):
-        names = {"run_dir": run_dir, "out": out, "formats": ",".join(formats), "checkpoint": checkpoint}
-        export_apart({**names, "layout": layout, "num_samples": num_samples, "dataset": dataset})
+        export_apart(export_bundle, run_dir, out, found, checkpoint, layout, num_samples, dataset)
         return
-    source = Source.load(run_dir, checkpoint, dataset)
-    with placed(out) as folder:
-        _build(folder, source, formats, layout, num_samples)
+    if isinstance(run_dir, Source):
+        source = dataclasses.replace(run_dir, dataset=dataset or run_dir.dataset)
+    else:
+        source = Source.load(Path(run_dir), checkpoint, dataset)
+    sections: dict[str, Any] = {**dict.fromkeys(served()), "scores": source.scores, "parity": {}, "sampler_readers": []}
+    with placed(Path(out)) as folder:
+        _build(folder, Work(source, layout, num_samples, sections), found)
 
 
-def _build(folder: Path, source: Source, formats: Sequence[str], layout: str, num_samples: int) -> None:
+def _build(folder: Path, work: Work, formats: Sequence[Format]) -> None:
     """Writes all files of a bundle into an empty folder."""
-    info, model = source.info, source.model
+    info = work.source.info
+    reference = keras_generator(work.source.model, info)
     started = time.perf_counter()
-    exported: dict[str, list[Reader]] = {}
-    sections: dict[str, Any] = {"onnx": None, "scores": source.scores}
-    if "saved_model" in formats:
-        write_saved_model(model, info, folder / "saved_model")
-        exported["saved_model"] = list(saved_model_readers(folder / "saved_model", info))
-        started = _report("SavedModel", started)
-    if "onnx" in formats:
-        sections["onnx"], forms = write_onnx_files(folder, source, layout)
-        exported["onnx"] = list(onnx_readers(folder, info))
-        started = _report("ONNX", started)
-    if "litert" in formats:
-        write_litert(folder, source)
-        exported["litert"] = [litert_reader(folder / LITERT_FILE, info)]
-        started = _report("LiteRT", started)
-    reference = keras_generator(model, info)
-    sections["parity"], sections["sampler_readers"] = check_formats(reference, exported, info)
-    started = _report("parity of Keras with " + " and ".join(exported), started)
-    if "int8" in formats:
-        sections["int8"] = write_int8(folder, source, forms, num_samples)
-        sections["scores"] = sections["int8"]["scores"]["float32"]
-        started = _report(f"int8 ({sections['int8']['verdict']})", started)
-    if "web" in formats:
-        write_web(folder, source)
-        started = _report("page for browsers", started)
-    if "triton" in formats:
-        write_triton(folder, sections["onnx"]["models"])
-        started = _report("Triton model repository", started)
-    _write_sheet(folder, info, reference, "onnx" in formats)
-    (folder / "README.md").write_text(model_card(source, sections), encoding="utf-8")
+    for wave in waves(formats):
+        exported = {}
+        for each in wave:
+            section = each.write(folder, work)
+            if section is not None:
+                work.sections[each.name] = section
+            exported[each.name] = list(each.readers(folder, info))
+            verdict = f" ({section['verdict']})" if section and "verdict" in section else ""
+            started = _report(f"{each.title or each.name}{verdict}", started)
+        compared = {name: readers for name, readers in exported.items() if readers}
+        if compared:
+            figures, samplers = check_formats(reference, compared, info)
+            work.sections["parity"] |= figures
+            work.sections["sampler_readers"] += samplers
+            started = _report("parity of Keras with " + " and ".join(compared), started)
+    _write_sheet(folder, info, reference)
+    (folder / "README.md").write_text(model_card(work.source, work.sections, formats), encoding="utf-8")
     write_golden(folder, info, reference)
-    _write_manifest(folder, source, sections)
+    _write_manifest(folder, work.source, work.sections)
     _report("model card, sample sheet, manifest", started)
 
 
@@ -136,8 +119,8 @@ def _report(what: str, started: float) -> float:
     return now
 
 
-def _write_sheet(folder: Path, info: ModelInfo, reference: Generate, through_onnx: bool) -> None:
-    """Draws samples with the exported file itself, or with Keras where only a SavedModel is exported."""
+def _write_sheet(folder: Path, info: ModelInfo, reference: Generate) -> None:
+    """Draws samples with what the edge will load, or with Keras where that is not exported."""
     classes = len(info.class_names)
     if not classes:
         labels, columns = np.zeros(_SHEET_SIDE**2, np.int64), _SHEET_SIDE
@@ -147,7 +130,7 @@ def _write_sheet(folder: Path, info: ModelInfo, reference: Generate, through_onn
         labels, columns = np.arange(classes), int(np.ceil(np.sqrt(classes)))
     seeds = np.arange(len(labels)) % (columns if classes else len(labels))
     z = latents(seeds, info.latent_dim)
-    if through_onnx:
+    if (folder / GENERATOR_FILE).exists():
         names = [info.class_names[label] for label in labels] if classes else None
         images = Generator.load(folder / GENERATOR_FILE).decode(z, names)
     else:

@@ -3,25 +3,22 @@
 import io
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from export.formats import Generate
 from serving.contract.files import read_file
 from serving.contract.latents import latents
 from serving.contract.manifest import GOLDEN_FILE, BundleError, ModelInfo
-from serving.generator import to_pixels
-
-if TYPE_CHECKING:
-    from export.readers import Generate  # which brings TensorFlow
+from serving.contract.pixels import to_pixels
 
 _SEEDS = (*range(12), -1, 2**31, 2**63 - 1, -(2**63))
 _MAX_IMAGES = 256
 
 
-def write_golden(folder: Path, info: ModelInfo, reference: "Generate") -> None:
+def write_golden(folder: Path, info: ModelInfo, reference: Generate) -> None:
     """Writes `golden.npz`, the same bytes for the same arrays.
 
     It holds `seed` int64 [n], `label` int64 [n], their latents `z` float32 [n, latent_dim], `image` float32

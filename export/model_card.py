@@ -1,11 +1,12 @@
 """The bundle's README.md: what the model is, how good, and how to use it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from export.formats import Format
 from export.source import Source
-from serving.contract.manifest import GENERATOR_FILE, INT8_FILE, SAMPLER_FILE
+from serving.contract.manifest import ModelInfo
 
 # The head is what Hugging Face reads of a model card.
 _TEMPLATE = """\
@@ -66,14 +67,13 @@ Keras, {formats} agree on fixed latents in batches of up to 64; the samplers on 
 | against Keras | read by | largest difference in [-1, 1] | differing uint8 values |
 | --- | --- | --- | --- |
 {parity}
-{int8}
+{chapters}
 ## Intended use and limits
 
 For pictures where nobody is deceived by them: demonstrations, tests, teaching, augmentation of data like its own.
 They resemble the training data and nothing else. {quality}
 A generator can reproduce training images: mind the data's licence.
 """
-_NAMES = {"saved_model": "the SavedModel", "onnx": "the ONNX file", "litert": "the LiteRT file"}
 _SCORES = {
     "frechet_distance": "Fréchet distance",
     "frechet_floor": "the same of real images",
@@ -83,18 +83,20 @@ _SCORES = {
 }
 
 
-def model_card(source: Source, sections: Mapping[str, Any]) -> str:
+def model_card(source: Source, sections: Mapping[str, Any], formats: Sequence[Format]) -> str:
     """Writes the model card.
 
     Args:
       source: what is exported.
-      sections: `scores`, `parity` and perhaps `onnx` and `int8` of the manifest.
+      sections: `scores`, `parity`, `sampler_readers` and those of formats of the manifest.
+      formats: what it is exported as.
 
     Returns:
       Markdown.
     """
     config, data, info = source.config, source.data, source.info
     height, width, channels = info.image_shape
+    titles = {each.name: each.title or each.name for each in formats}
     return _TEMPLATE.format(
         kind="class-conditional" if info.conditional else "unconditional",
         dataset=source.data_name,
@@ -117,16 +119,16 @@ def model_card(source: Source, sections: Mapping[str, Any]) -> str:
         else "last weights",
         scores=_score_rows(sections["scores"]),
         label=f", labels={json.dumps(info.class_names[0], ensure_ascii=False)}" if info.conditional else "",
-        tensors=_tensors(source, sections["onnx"]),
-        elsewhere=_elsewhere(source.info.conditional, sections),
+        tensors=_tensors(info, sections, formats),
+        elsewhere=_elsewhere(info, sorted(formats, key=lambda each: not each.served)),
         samplers=", ".join(sections["sampler_readers"]) or "none",
-        formats=" and ".join(_NAMES[name] for name in sections["parity"]),
+        formats=" and ".join(f"the {titles[name]}" for name in sections["parity"]),
         parity="\n".join(
             f"| {name} | {', '.join(figures['readers'])} | {figures['max_difference']:.1e} | "
             f"{figures['pixel_share']:.3%} |"
             for name, figures in sections["parity"].items()
         ),
-        int8=_int8(sections.get("int8")),
+        chapters="".join(each.chapter(sections[each.name]) for each in formats if sections.get(each.name) is not None),
         quality="How good and how varied they are is measured above; look at the sheet too."
         if sections["scores"]
         else "How good and how varied they are has not been measured; look at the sheet.",
@@ -143,10 +145,13 @@ def _score_rows(scores: Mapping[str, Any]) -> str:
     return "\n".join([*rows, f"| scores are of | {', '.join(how)} |"])
 
 
-def _tensors(source: Source, section: Mapping[str, Any] | None) -> str:
-    if section is None:
-        return "| none exported | | | | |"
-    info = source.info
+def _tensors(info: ModelInfo, sections: Mapping[str, Any], formats: Iterable[Format]) -> str:
+    """Rows of the files whose signatures the manifest has."""
+    models = {
+        file: signature
+        for each in formats
+        for file, signature in (sections.get(each.name) or {}).get("models", {}).items()
+    }
     meanings = {
         "z": "latent, standard normal",
         "seed": "any number",
@@ -156,54 +161,20 @@ def _tensors(source: Source, section: Mapping[str, Any] | None) -> str:
         "pixels": "output in 0 to 255",
     }
     rows = []
-    for file in (GENERATOR_FILE, SAMPLER_FILE):
-        signature = section["models"][file]
+    for file, signature in models.items():
         for tensor in [*signature["inputs"], *signature["outputs"]]:
             shape = ", ".join(str(size) for size in tensor["shape"]) or "none"
-            rows.append(f"| `{file}` | `{tensor['name']}` | {tensor['dtype']} | {shape} | {meanings[tensor['name']]} |")
-    return "\n".join(rows)
+            meaning = meanings.get(tensor["name"], "")
+            rows.append(f"| `{file}` | `{tensor['name']}` | {tensor['dtype']} | {shape} | {meaning} |")
+    return "\n".join(rows) or "| none exported | | | | |"
 
 
-def _elsewhere(conditional: bool, sections: Mapping[str, Any]) -> str:
+def _elsewhere(info: ModelInfo, formats: Iterable[Format]) -> str:
     """What holds in which format and runtime."""
     parts = ["A batch must hold at least one picture; an empty one is refused."]
-    if conditional:
+    if info.conditional:
         parts.append(
             "A label of no class is refused; where a runtime can't refuse it, as OpenVINO (which reads its low 32 bits "
             "only), it makes a plain grey picture."
         )
-    if sections["onnx"]:
-        parts.append(
-            "In `sampler.onnx` the same seed and label give the same picture in every runtime that computes integers "
-            "of 64 bits, as onnxruntime does on CPUs, in Node.js and in browsers. OpenVINO cuts them to 32: there all "
-            "pictures of `sampler.onnx` are black; use `generator.onnx`, with latents from `serving.contract.latents`."
-        )
-    if "saved_model" in sections["parity"]:
-        arguments = "seed, label" if conditional else "seed"
-        parts.append(
-            "The SavedModel's signature `serving_default` is that of `generator.onnx`, and `sample` that of "
-            f"`sampler.onnx`; in Python, where a signature wants all of its inputs, `tf.saved_model.load(...).sample("
-            f"{arguments})` does without `truncation`."
-        )
-    if "litert" in sections["parity"]:
-        parts.append("The LiteRT file has the signature `serving_default`, that of `generator.onnx`.")
-    return "\n".join(f"- {part}" for part in parts)
-
-
-def _int8(section: Mapping[str, Any] | None) -> str:
-    if section is None:
-        return ""
-    rows = []
-    for name in ("float32", "int8"):
-        scores, times = section["scores"][name], section["milliseconds"][name]
-        accuracy = f"{scores['label_accuracy']:.4f}" if "label_accuracy" in scores else ""
-        milliseconds = " | ".join(f"{each:.3f}" for each in times.values())
-        rows.append(f"| {name} | {scores['frechet_distance']:.3f} | {accuracy} | {milliseconds} |")
-    verdict = (
-        f'`{INT8_FILE}` is a quarter of the size: `Generator.load(..., precision="int8")`.'
-        if section["verdict"] == "shipped"
-        else f"There is no int8 file: {section['verdict'].removeprefix('not shipped: ')}."
-    )
-    batches = " | ".join(f"ms for a batch of {size}, one thread" for size in section["milliseconds"]["int8"])
-    head = f"| | Fréchet distance | label accuracy | {batches} |\n| --- | --- | --- | --- | --- |"
-    return "\n".join(["\n## int8\n", verdict, "", head, *rows, ""])
+    return "\n".join(f"- {part}" for part in [*parts, *(note for each in formats for note in each.notes(info))])

@@ -5,22 +5,17 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import onnx
-import tf2onnx
 from numpy.typing import NDArray
 
-from export.layouts import choose, forms_of
+from export.conversion import OPSET, convert
+from export.rewrites.layouts import choose, forms_of
 from export.sampler import sampler_of
-from export.saved_model import generator_function
 from export.source import Source
 from serving.contract.latents import latents
 from serving.contract.manifest import CHUNK_KEY, GENERATOR_FILE, METADATA_KEY, SAMPLER_FILE, ModelInfo
 from serving.contract.onnx_file import seal
-
-OPSET = 18  # the highest that tf2onnx 1.17 writes
-BATCH_AXIS = "N"
 
 _DOCS = {
     "z": "Latent, standard normal.",
@@ -37,29 +32,6 @@ _RANGES = {"image": "Normalized_1_1", "pixels": "NominalRange_0_255"}
 # Batches worth running at once, as measured by benchmarks/edge.py: see serving.generator.
 _CHUNK_OF_CONVOLUTIONS, _CHUNK_OF_MATRICES = 16, 256
 _AXES = ("DATA_BATCH", "DATA_FEATURE", "DATA_FEATURE", "DATA_CHANNEL")
-
-
-def convert(model: keras.Model, info: ModelInfo) -> onnx.ModelProto:
-    """Converts a generator.
-
-    Args:
-      model: the generator.
-      info: its description.
-
-    Returns:
-      A checked model with inputs `z` float32 [N, latent_dim] and, if conditional, `label` int64 [N],
-      and the output `image` float32 [N, H, W, C] in [-1, 1].
-    """
-    import tensorflow as tf
-
-    generate, signature = generator_function(model, info)
-    proto, _ = tf2onnx.convert.from_function(
-        tf.function(generate, input_signature=signature), input_signature=signature, opset=OPSET
-    )
-    _name_batch_axis(proto)
-    proto.graph.name = "generator"
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
 
 
 def explained(proto: onnx.ModelProto, info: ModelInfo, facts: Mapping[str, str]) -> onnx.ModelProto:
@@ -113,7 +85,7 @@ def write_onnx_files(folder: Path, source: Source, layout: str) -> tuple[dict[st
     Args:
       folder: where to write.
       source: what is exported.
-      layout: see `export.layouts.choose`.
+      layout: see `export.rewrites.layouts.choose`.
 
     Returns:
       (the manifest's section about them; all forms of the generator).
@@ -151,11 +123,3 @@ def signature_of(proto: onnx.ModelProto) -> dict[str, list[dict]]:
         ]
 
     return {"inputs": describe(proto.graph.input), "outputs": describe(proto.graph.output)}
-
-
-def _name_batch_axis(proto: onnx.ModelProto) -> None:
-    """Says that inputs and output have as many rows as each other; tf2onnx leaves unrelated symbols."""
-    for value in [*proto.graph.input, *proto.graph.output]:
-        value.type.tensor_type.shape.dim[0].dim_param = BATCH_AXIS
-    # Intermediate shapes still carry the unrelated symbols; they are hints that anyone can infer again.
-    del proto.graph.value_info[:]

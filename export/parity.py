@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.closeness import closeness
-from export.readers import Generate, Reader, Sample
+from export.formats import Generate, Reader, Sample
 from pipeline.base.errors import MirageError
 from serving.contract.latents import latents
 from serving.contract.manifest import ModelInfo
-from serving.generator import to_pixels
+from serving.contract.pixels import to_pixels
 
 BATCH_SIZES = (1, 3, 64)
 MAX_DIFFERENCE = 1e-5  # of images in [-1, 1]

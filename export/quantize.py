@@ -12,15 +12,15 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-from export.graph_rewrites import canonical
-from export.layouts import BYTE_FORMS, Feeds, fastest_first, session_of
 from export.onnx_export import example_feeds, explained, write_onnx
+from export.rewrites.canonical import canonical
+from export.rewrites.layouts import BYTE_FORMS, Feeds, fastest_first, session_of
 from export.source import Source
 from pipeline.evaluation.judge import Judge
 from pipeline.evaluation.scoring import load_known, make_judge
 from serving.contract.latents import latents
 from serving.contract.manifest import INT8_FILE
-from serving.generator import to_pixels
+from serving.contract.pixels import to_pixels
 
 _CALIBRATION_IMAGES = 512
 _CALIBRATION_BATCH = 16
@@ -85,7 +85,7 @@ def quantize(model: onnx.ModelProto, feeds: Feeds) -> onnx.ModelProto:
 
 
 def _of_latents(model: onnx.ModelProto) -> list[str]:
-    """Name of the node that only looks at latents, see `export.graph_rewrites.guarded`."""
+    """Name of the node that only looks at latents, see `export.rewrites.inputs.guarded`."""
     return [node.name for node in model.graph.node if "z" in node.input]
 
 
@@ -131,7 +131,7 @@ def write_int8(folder: Path, source: Source, forms: Mapping[str, onnx.ModelProto
     Args:
       folder: where the float32 generator is.
       source: what is exported; its training data are loaded to judge by.
-      forms: of the float32 generator, see `export.layouts.forms_of`.
+      forms: of the float32 generator, see `export.rewrites.layouts.forms_of`.
       num_samples: number of images to judge by.
 
     Returns:

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import pickle
 import subprocess
 from pathlib import Path, PurePath
 from typing import Any
@@ -49,6 +50,13 @@ class Source:
           MirageError: if there is none that can be read.
         """
         return cls(run_dir, *load_sampler(run_dir, checkpoint), dataset)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keras finds no layers but its own again, so their classes go along.
+        layers = {type(layer) for layer in self.model._flatten_layers()}
+        kinds = {keras.saving.get_registered_name(each): each for each in layers if not _is_keras(each)}
+        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return _unpickled, (kinds, pickle.dumps(settings.pop("model")), settings)
 
     @property
     def info(self) -> ModelInfo:
@@ -97,6 +105,15 @@ class Source:
             "code_revision": code_revision(),
             "packages": {name: version(name) for name in _PACKAGES},
         }
+
+
+def _is_keras(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == "keras"
+
+
+def _unpickled(kinds: dict[str, type], model: bytes, settings: dict[str, Any]) -> Source:
+    with keras.saving.custom_object_scope(kinds):
+        return Source(model=pickle.loads(model), **settings)
 
 
 def producer() -> str:

@@ -6,222 +6,21 @@ Writes table.md, scores.json, samples.png (for autoencoders also images and what
 runs with --eval_every, curves.png: the Fréchet distance over images and over time.
 """
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pipeline import evaluate
 from pipeline.base import command_line
 from pipeline.base.errors import MISTAKE, MirageError
-from pipeline.base.names import printable
-from pipeline.runs.run_file import read_run
-
-if TYPE_CHECKING:
-    import numpy as np
-
-_COLUMNS = 10
-_ROWS = 2
-_TITLE_HEIGHT = 14
-_DRAWN = ("images", "seconds", "frechet_distance")
-_SHOWN = (
-    "step",
-    "frechet_distance",
-    "frechet_floor",
-    "precision",
-    "recall",
-    "label_accuracy",
-    "sharpness",
-    "sharpness_of_reference",
-    "reconstruction_error",
-    "classification_error",
-    "modes",
-    "kl_to_uniform",
-)
+from pipeline.evaluation.options import ScoringOptions
 
 
 def define_flags(values: flags.FlagValues) -> None:
     """Adds the command's flags to `values`: those of `pipeline.evaluate` that are of use, and `--out`."""
-    evaluate.define_flags(values)
-    for name in ("run_dir", "bundle"):
-        delattr(values, name)
+    command_line.define_parameters(values, ScoringOptions)
     flags.DEFINE_string("out", "comparisons/default", "folder to write; files there are replaced.", flag_values=values)
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Writes scores as a Markdown table, a line for each run."""
-    columns = [name for name in _SHOWN if any(name in row for row in rows)]
-
-    def cell(row: Mapping[str, Any], name: str) -> str:
-        value = row.get(name, "")
-        return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-    lines = [f"| run | {' | '.join(name.replace('_', ' ') for name in columns)} |", "|" + " --- |" * (len(columns) + 1)]
-    lines += [f"| {row['source']} | {' | '.join(cell(row, name) for name in columns)} |" for row in rows]
-    first = rows[0]
-    lines += ["", f"Extractor {first['extractor']}, {first['num_samples']:,} samples, reference {first['reference']}."]
-    return "\n".join(lines) + "\n"
-
-
-def distinct_names(run_dirs: Sequence[Path]) -> list[str]:
-    """Names run directories by as many of the last parts of their paths as tell them apart, such as a/run, b/run.
-
-    Raises:
-      MirageError: if two are the same folder.
-    """
-    parts = [run_dir.resolve().parts for run_dir in run_dirs]
-    twice = [str(run_dir) for run_dir, each in zip(run_dirs, parts, strict=True) if parts.count(each) > 1]
-    if twice:
-        raise MirageError(f"{' and '.join(twice)} are the same run; name each run once.")
-    names = []
-    for each in parts:
-        alike = [other for other in parts if other != each]
-        count = next(n for n in range(1, len(each) + 1) if all(other[-n:] != each[-n:] for other in alike))
-        names.append(printable(Path(*each[-count:])))
-    return names
-
-
-def _strips(name: str, run_dir: Path, checkpoint: str, reference: Any) -> list[tuple[str, "np.ndarray"]]:
-    """Pictures of a run, each with its title: uint8 [n, H, W, C]."""
-    import numpy as np
-
-    from serving.contract.latents import latents
-
-    config, data = read_run(run_dir)
-    count = _ROWS * _COLUMNS
-    labels = np.arange(count, dtype=np.int32) % max(1, len(data.class_names))
-    samples = evaluate.sample_run(run_dir, checkpoint).make(latents(np.arange(count), config.latent_dim), labels)
-    strips = [(f"{name}: samples", samples)]
-    if config.one_loss:
-        chosen = reference.some(_COLUMNS)
-        strips.append((f"{name}: images", chosen.pixels))
-        strips.append((f"{name}: reconstructed", evaluate.reconstruct(run_dir, chosen, checkpoint)))
-    return strips
-
-
-def picture(strips: Sequence[tuple[str, "np.ndarray"]]) -> "np.ndarray":
-    """Stacks titled strips of images of one size, ten a row; returns uint8 [height, width, C]."""
-    import numpy as np
-    from PIL import Image, ImageDraw
-
-    from pipeline.runs.preview import grid
-
-    parts = []
-    for title, images in strips:
-        rows = grid(images, _COLUMNS)
-        head = Image.new("L", (rows.shape[1], _TITLE_HEIGHT), 255)
-        ImageDraw.Draw(head).text((2, 1), title, fill=0)
-        parts += [np.repeat(np.asarray(head)[..., None], rows.shape[2], axis=2), rows]
-    return np.concatenate(parts)
-
-
-def draw_curves(run_dirs: Sequence[Path], path: Path) -> bool:
-    """Draws Fréchet distances over images and over training time; returns whether any run has them."""
-    import matplotlib as mpl
-
-    from pipeline.evaluation.scoring import chosen_extractor
-    from pipeline.runs.run_log import EVALUATIONS_FILE, read_records
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    histories = {}
-    settings = [read_run(run_dir) for run_dir in run_dirs]
-    judges = [(chosen_extractor(config.extractor, data), config.eval_samples) for config, data in settings]
-    for run_dir, name, judge in zip(run_dirs, distinct_names(run_dirs), judges, strict=True):
-        records = read_records(run_dir / EVALUATIONS_FILE, _DRAWN)
-        # A legend leaves out what begins with a line, and sets formulas between dollars.
-        name = f"{'./' * name.startswith('_')}{name}".replace("$", r"\$")
-        # Distances by other judges are no worse or better.
-        label = name if len({*judges}) == 1 else f"{name} ({judge[0]}, {judge[1]:,} samples)"
-        histories[label] = records
-    if not any(histories.values()):
-        path.unlink(missing_ok=True)  # it would be of other runs
-        return False
-    figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
-    for panel, column, label in zip(panels, ("images", "seconds"), ("images", "seconds of training"), strict=True):
-        for name, history in histories.items():
-            panel.plot([each[column] for each in history], [each["frechet_distance"] for each in history], label=name)
-        panel.set_xlabel(label)
-        panel.set_yscale("log")
-        panel.grid(alpha=0.3)
-    panels[0].set_ylabel("Fréchet distance")
-    panels[1].legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=100)
-    pyplot.close(figure)
-    return True
-
-
-def compare(run_dirs: Sequence[Path], out: Path, values: flags.FlagValues) -> str:
-    """Evaluates runs and writes all files.
-
-    Args:
-      run_dirs: run directories.
-      out: folder to write.
-      values: the flags of `pipeline.evaluate`.
-
-    Returns:
-      The table.
-
-    Raises:
-      MirageError: if runs can't be compared: other image shapes, data or extractors, or something can't be read or
-        written.
-    """
-    names = distinct_names(run_dirs)
-    shapes = {run_dir: read_run(run_dir)[1].image_shape for run_dir in run_dirs}
-    if len(set(shapes.values())) > 1:
-        listing = ", ".join(f"{run_dir} {shape}" for run_dir, shape in shapes.items())
-        raise MirageError(f"runs with images of different shapes can't stand side by side: {listing}.")
-    _check_same_data(run_dirs)
-    _check_same_judge(values, run_dirs)
-    rows, strips = [], []
-    for name, run_dir in zip(names, run_dirs, strict=True):
-        print(f"evaluating {run_dir} ...", flush=True)
-        scores, judge = evaluate.evaluate(values, run_dir, "")
-        rows.append(scores)
-        strips += _strips(name, run_dir, values.checkpoint, judge.reference)
-    from pipeline.runs.preview import write_png
-
-    text = table(rows)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_png(out / "samples.png", picture(strips))
-        draw_curves(run_dirs, out / "curves.png")
-        (out / "scores.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-        (out / "table.md").write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise MirageError(f"--out={out} can't be written ({error.strerror or error}); choose another folder.") from None
-    return text
-
-
-def _check_same_data(run_dirs: Sequence[Path]) -> None:
-    first = read_run(run_dirs[0])[1]
-    for run_dir in run_dirs[1:]:
-        difference = read_run(run_dir)[1].difference_from(first)
-        if difference:
-            raise MirageError(
-                f"{run_dir} was trained on other data than {run_dirs[0]}, with {difference}, so their figures say "
-                "nothing beside each other; compare runs on the same data."
-            )
-
-
-def _check_same_judge(values: flags.FlagValues, run_dirs: Sequence[Path]) -> None:
-    from pipeline.evaluation.scoring import chosen_extractor
-
-    judges: dict[str, Path] = {}
-    for run_dir in run_dirs:
-        config, data = evaluate.settings(values, run_dir)
-        judges.setdefault(chosen_extractor(config.extractor, data), run_dir)
-    if len(judges) > 1:
-        listing = " and ".join(f"{run_dir} by {extractor}" for extractor, run_dir in judges.items())
-        raise MirageError(
-            f"figures by different extractors say nothing beside each other, and training judged {listing}; pass "
-            "--extractor=."
-        )
 
 
 def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
@@ -231,11 +30,13 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
             raise MirageError(
                 "no run was given; name run directories, such as: python -m pipeline.compare runs/a runs/b."
             )
+        options = command_line.given_parameters(values, ScoringOptions)
         from pipeline.devices.out_of_memory import EVALUATION, out_of_memory
+        from pipeline.evaluation.comparison import compare
 
         out = Path(values.out)
         with out_of_memory("evaluating", EVALUATION):
-            print(compare([Path(each) for each in argv[1:]], out, values))
+            print(compare([Path(each) for each in argv[1:]], out, options))
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE

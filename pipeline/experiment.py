@@ -60,7 +60,10 @@ class Experiment:
             flag = _FLAGS.get(name, name)
             if flag in values:
                 raise MirageError(f"{name} and {flag} are the same; pass one of them.")
-            if flag + _ARGUMENTS in _FIELDS and not isinstance(value, str | os.PathLike):
+            if flag == "metrics" and not isinstance(value, str):
+                self.objects[flag] = value if isinstance(value, Sequence) else [value]
+                values[flag] = load_object("pipeline.metrics.choice:as_text", flag)(self.objects[flag])
+            elif flag + _ARGUMENTS in _FIELDS and not isinstance(value, str | os.PathLike):
                 self.objects[flag] = value
                 values |= _recorded(flag, value)
             else:
@@ -106,7 +109,7 @@ class Experiment:
                 from pipeline.run import Run
                 from pipeline.training import trainer
 
-                callbacks = [Evaluations(config), *self.callbacks]
+                callbacks = [Evaluations(config, self.objects.get("metrics", ())), *self.callbacks]
                 outcome = trainer.train(config, callbacks, objects=self.objects, interrupt=self._interrupt)
             return Run.ended(config.run_dir, outcome.stopped_by, chief=outcome.chief)
         finally:

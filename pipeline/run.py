@@ -2,6 +2,7 @@
 
 import base64
 import html
+import inspect
 import os
 import signal
 from collections.abc import Sequence
@@ -162,7 +163,7 @@ class Run:
         """Measures the quality of the generator, as `python -m pipeline.evaluate` does.
 
         Args:
-          **options: the flags of that command, by name, such as `num_samples`, `seed`, `checkpoint` or `extractor`.
+          **options: those of `pipeline.evaluation.evaluate.evaluate`, such as `num_samples`, `seed` or `metrics`.
 
         Returns:
           All measures by name, with what must be known to read them.
@@ -170,23 +171,15 @@ class Run:
         Raises:
           MirageError: if the run or its data can't be used, or for options that aren't known.
         """
-        from absl import flags
-
         from pipeline.devices.keras_state import own_keras_state
-        from pipeline.evaluate import define_flags, evaluate
+        from pipeline.evaluation.evaluate import evaluate
 
-        values = flags.FlagValues()
-        define_flags(values)
-        known = sorted({*values} - {"run_dir"})
+        known = [*inspect.signature(evaluate).parameters][1:]
         for name in options:
             if name not in known:
                 raise MirageError(f"{name}={options[name]!r:.100}: evaluate knows {', '.join(known)}, and no {name}.")
-        try:
-            values(["", *(f"--{name}={value}" for name, value in options.items())])
-        except flags.Error as error:
-            raise MirageError(str(error)) from None
         with own_keras_state():
-            return evaluate(values, self.run_dir, values.bundle)[0]
+            return evaluate(self.run_dir, **options)
 
     def export(
         self, out: str | os.PathLike[str], formats: Sequence[str] = ("saved_model", "onnx"), **more: Any

@@ -27,11 +27,12 @@ from serving.contract.manifest import (
     read_manifest,
     verify_file,
 )
+from serving.contract.pixels import to_pixels
 from serving.labels import Classes, Labels
 from serving.runtime import ort
 from serving.session import available_cpus, check_signature, first_line, open_session, read_model, session_of
 
-__all__ = ["GENERATOR_FILES", "Generator", "available_cpus", "open_session", "slerp", "to_pixels"]
+__all__ = ["GENERATOR_FILES", "Generator", "available_cpus", "open_session", "slerp"]
 
 # Larger batches are cut: convolutions gain nothing from them, and fresh large buffers cost more than the arithmetic.
 # A file may say otherwise, as fully connected ones do, which would read all their weights again for each part.
@@ -347,15 +348,6 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def to_pixels(images: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Converts images in [-1, 1] to uint8 0..255, rounding half to even and clipping."""
-    scaled = images + np.float32(1)
-    scaled *= np.float32(127.5)
-    np.maximum(scaled, 0, out=scaled)
-    np.minimum(scaled, 255, out=scaled)
-    return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def slerp(a: NDArray[np.float32], b: NDArray[np.float32], t: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ PACKAGES = ("pipeline", "export", "serving")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 HEAVY = {"tensorflow", "tensorflow_datasets", "keras", "tf2onnx", "onnx"}
 FLAG_FILES = {
+    "pipeline/base/command_line.py",
     "pipeline/__main__.py",
     "pipeline/compare.py",
     "pipeline/doctor.py",
@@ -72,25 +74,29 @@ FLOORS = (
 )
 # To be taken away with the rooms' own parameters and objects.
 STILL = {
-    "pipeline.metrics.classifier imports pipeline.data.spec.DataSpec",
     "pipeline.networks.build imports pipeline.data.spec.DataSpec",
     "pipeline.runs.checkpoint imports pipeline.training.trainee.Trainee",
     "pipeline.runs.checkpoint imports pipeline.training.trainee.named_weights",
-    "pipeline.runs.same_run imports pipeline.evaluation.scoring.chosen_extractor",
 }
 # Rooms that are imported before TensorFlow and NumPy are, or where those may be broken.
 LIGHT = (
     "pipeline.base",
     "pipeline.cluster.find",
     "pipeline.cluster.greeting",
+    "pipeline.cluster.launch",
     "pipeline.cluster.watch",
+    "pipeline.compare",
     "pipeline.config",
     "pipeline.data.spec",
     "pipeline.devices.compilation",
     "pipeline.devices.gpu_memory",
     "pipeline.devices.xla_flags",
+    "pipeline.doctor",
+    "pipeline.evaluate",
     "pipeline.evaluation.collapse",
+    "pipeline.evaluation.options",
     "pipeline.launch",
+    "pipeline.metrics.names",
     "pipeline.runs.run_file",
 )
 
@@ -188,12 +194,24 @@ def test_only_a_run_as_an_object_exports():
     assert exporting == {"pipeline.run"}
 
 
+def test_the_contract_needs_numpy_and_nothing_else():
+    names = set().union(*(names for module, names in IMPORTS.items() if within(module, ("serving.contract",))))
+    assert {name.partition(".")[0] for name in names} - sys.stdlib_module_names == {"numpy", "serving"}
+
+
 def test_of_training_only_who_samples_and_evaluates_knows_the_edge():
     assert {
         module
         for module, names in IMPORTS.items()
         if within(module, ("pipeline",)) and any(within(name, ("serving",)) for name in names)
-    } == {"pipeline.compare", "pipeline.evaluate", "pipeline.run", "pipeline.runs.callback", "pipeline.runs.sampling"}
+    } == {
+        "pipeline.evaluation.comparison",
+        "pipeline.evaluation.evaluate",
+        "pipeline.evaluation.provenance",
+        "pipeline.run",
+        "pipeline.runs.callback",
+        "pipeline.runs.sampling",
+    }
 
 
 SERVER_LIBRARIES = ("starlette", "uvicorn", "httptools", "prometheus_client")
@@ -241,8 +259,12 @@ def test_the_doctor_imports_what_may_crash_in_other_processes_only():
     assert [f"{m} imports {name}" for m in others for name in IMPORTS[m] if within(name, forbidden)] == []
 
 
-def test_nothing_imports_a_main():
-    assert [f"{m} imports {n}" for m, names in IMPORTS.items() for n in names if "__main__" in n] == []
+def test_nothing_imports_a_command_line():
+    commands = tuple(
+        name.removesuffix(".py").replace("/", ".") for name in FLAG_FILES - {"pipeline/base/command_line.py"}
+    )
+    found = {f"{m} imports {n}" for m, names in IMPORTS.items() for n in names if within(n, commands)}
+    assert found == set()
 
 
 def test_only_command_lines_define_flags():
@@ -263,3 +285,91 @@ def test_files_and_functions_stay_small(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or 0) - node.lineno + 1
             assert length <= 60, f"{node.name} has {length} lines"
+
+
+OUTSIDE = [path for place in ("benchmarks", "examples") for path in sorted((ROOT / place).rglob("*.py"))]
+
+
+def own_names(tree: ast.AST) -> set[str]:
+    """Names under which a file knows what it imports of the three packages."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {each.asname or each.name.partition(".")[0] for each in node.names if within(each.name, PACKAGES)}
+        elif isinstance(node, ast.ImportFrom) and within(node.module or "", PACKAGES):
+            found |= {each.asname or each.name for each in node.names}
+    return found
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def private_names(tree: ast.AST) -> set[str]:
+    """Underscore names that a file defines, or gives to its objects."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.id if isinstance(node, ast.Name) else node.attr)
+    return {name for name in found if private(name)}
+
+
+def root_of(node: ast.AST) -> str:
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def intrusions(tree: ast.AST, privates: set[str]) -> list[str]:
+    """Where a file uses or replaces what is private to the three packages."""
+    ours, found = own_names(tree), []
+    for node in ast.walk(tree):
+        line = f"line {getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.ImportFrom) and within(node.module or "", PACKAGES):
+            parts = [*(node.module or "").split("."), *(each.name for each in node.names)]
+            found += [f"{line} imports {part}" for part in parts if private(part)]
+        elif isinstance(node, ast.Attribute):
+            if node.attr in privates and root_of(node.value) not in ("self", "cls"):
+                found.append(f"{line} uses {node.attr}")
+            if isinstance(node.ctx, ast.Store | ast.Del) and root_of(node) in ours:
+                found.append(f"{line} replaces {node.attr}")
+        elif isinstance(node, ast.ClassDef) and any(root_of(base) in ours for base in node.bases):
+            found += [f"{line} overrides {name}" for name in private_names(node) & privates]
+        elif (
+            isinstance(node, ast.Call)
+            and node.args
+            and re.search(r"\b(set|del)attr$|\bpatch\b", ast.unparse(node.func))
+        ):
+            target = node.args[0]
+            text = target.value if isinstance(target, ast.Constant) else root_of(target)
+            if isinstance(text, str) and (text in ours or within(text, PACKAGES)):
+                found.append(f"{line} replaces {ast.unparse(node)}")
+    return found
+
+
+PRIVATE = set().union(*(private_names(ast.parse(path.read_text())) for path in FILES))
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=name_of)
+def test_benchmarks_and_examples_use_what_is_public(path):
+    assert intrusions(ast.parse(path.read_text()), PRIVATE) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from pipeline.training.trainer import _loop",
+        "from pipeline.training import trainer\ntrainer.load = print",
+        "from pipeline.training import trainer\ntrainer.TrainStep.__call__ = print",
+        "from unittest import mock\nfrom pipeline.networks import resnet\nmock.patch.object(resnet, 'width')",
+        "mock.patch('pipeline.networks.resnet.width')",
+        "from serving import Generator\nsetattr(Generator, 'sample', print)",
+        "def f(step):\n    return step._reduce",
+        "from pipeline.training.step import TrainStep\nclass Mine(TrainStep):\n    def _reduce(self): pass",
+    ],
+)
+def test_what_is_private_is_recognised(code):
+    assert "_reduce" in PRIVATE
+    assert len(intrusions(ast.parse(code), PRIVATE)) == 1

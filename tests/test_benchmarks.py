@@ -9,9 +9,11 @@ import pytest
 from absl import flags
 
 import tests.tensorflow_devices  # noqa: F401
-from benchmarks import edge, gpu, gpu_card, gpu_race, gpu_report, growth, train
+from benchmarks import edge, gpu, gpu_card, gpu_race, gpu_report, growth, step_plan, train
 from benchmarks.contestants.gpu_operations import operations
 from benchmarks.worker import Work, Worker, WorkerError, command_of
+from pipeline.config import Config
+from pipeline.data.spec import DataSpec
 from tests.processes import ROOT
 
 
@@ -64,6 +66,14 @@ def test_shares_of_a_step_add_up(monkeypatch):
     ms = growth.measure(growth.Point("test", 4, 16, 2), rounds=1, round_s=0.01)
     assert ms["total"] == pytest.approx(sum(value for name, value in ms.items() if name != "total"))
     assert all(value >= 0 for name, value in ms.items() if name != "compute")
+
+
+def test_without_reduction_a_step_has_no_collective(monkeypatch):
+    config, data = Config(objective="nsgan", latent_dim=4, batch_size=4), DataSpec("small", "", (16, 16, 1), (), 21)
+    assert len(step_plan.plan_step(config, data).messages(gradients=True)) == 2
+    with growth.unreduced():
+        plan = step_plan.plan_step(config, data)
+    assert plan.messages(gradients=True) == plan.messages(gradients=False) == []
 
 
 def test_the_study_covers_what_it_promises():

@@ -1,10 +1,15 @@
 """The documents tell the truth: every flag is there, every link and every flag in a command exists."""
 
+import ast
 import dataclasses
+import inspect
+import itertools
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 from absl import flags
 
 import benchmarks.edge
@@ -97,3 +102,66 @@ def test_presets_are_valid_and_documented(preset):
     flags.DEFINE_multi_string("flagfile", [], "as absl's own", flag_values=values)
     values(values.read_flags_from_files(["test", f"--flagfile={ROOT / 'configs' / preset}"], force_gnu=False))
     pipeline.__main__.config_from_flags(values).validate()
+
+
+REFERENCE = re.findall(r"^::: (\S+)$", read("docs/reference.md"), re.MULTILINE)
+ROOMS = ("pipeline.data", "pipeline.networks", "pipeline.objectives")
+NOTHING_YET = {"pipeline", "pipeline.data", "pipeline.networks", "export"}
+
+
+def statements(path: Path) -> list[ast.stmt]:
+    return ast.parse(path.read_text(encoding="utf-8")).body
+
+
+def assigned(node: ast.stmt) -> str:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return ast.unparse(targets[0]) if targets else ""
+
+
+def all_of(package: str) -> list[str]:
+    body = statements(ROOT / package.replace(".", "/") / "__init__.py")
+    return [name for node in body if assigned(node) == "__all__" for name in ast.literal_eval(node.value)]
+
+
+def description_of(package: str, name: str) -> str | None:
+    """The string behind an assignment, which nothing keeps at run time."""
+    for path in (ROOT / package.replace(".", "/")).rglob("*.py"):
+        body = statements(path)
+        for node, after in itertools.pairwise(body):
+            if assigned(node) == name and isinstance(after, ast.Expr):
+                return ast.literal_eval(after.value)
+    return None
+
+
+@pytest.mark.parametrize("package", ["pipeline", *ROOMS, "export", "serving"])
+def test_every_public_object_stands_in_the_reference(package):
+    assert all_of(package) or package in NOTHING_YET
+    assert [f"{package}.{name}" for name in all_of(package) if f"{package}.{name}" not in REFERENCE] == []
+
+
+def test_the_reference_names_everything_once():
+    assert len(REFERENCE) > 40
+    assert len(set(REFERENCE)) == len(REFERENCE)
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_what_the_reference_names_exists_and_is_described(name):
+    found = pkgutil.resolve_name(name)
+    if inspect.isclass(found) or inspect.isfunction(found):
+        methods = [each for each in vars(found).values() if inspect.isfunction(each) and each.__name__[0] != "_"]
+        texts = {each.__qualname__: inspect.getdoc(each) for each in (found, *methods)}
+    else:
+        texts = {name: description_of(*name.rsplit(".", 1))}
+    assert [each for each, text in texts.items() if not text] == []
+    # A colon in the first line of what is returned would make a type of the words before it.
+    assert re.findall(r"^(?:Returns|Yields):\n  .*: .*$", "\n".join(texts.values()), re.MULTILINE) == []
+
+
+def test_the_site_asks_nobody_for_anything():
+    settings = yaml.safe_load(read("mkdocs.yml"))
+    assert settings["theme"]["font"] is False
+    names = [next(iter(each)) if isinstance(each, dict) else each for each in settings["plugins"]]
+    assert names == ["search", "mkdocstrings"]
+    # What would make pages fetch a repository's figures, scripts or styles, or report their readers.
+    assert {"repo_url", "extra", "extra_css", "extra_javascript"} & set(settings) == set()
+    assert settings["strict"] is True

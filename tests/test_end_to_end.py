@@ -11,7 +11,10 @@ from PIL import Image
 import tests.tensorflow_devices  # noqa: F401
 from export.bundle import export_bundle
 from pipeline import evaluate
+from pipeline.base.command_line import given_parameters
 from pipeline.config import Config
+from pipeline.evaluation.evaluate import score, table
+from pipeline.evaluation.options import ScoringOptions
 from serving import Generator
 from tests.experiments import train
 
@@ -75,6 +78,7 @@ def evaluated(folder, *arguments):
     values = flags.FlagValues()
     evaluate.define_flags(values)
     values(["evaluate", "--num_samples=60", f"--data_dir={folder / 'data'}", *arguments])
-    scores, _ = evaluate.evaluate(values, Path(values.run_dir), values.bundle)
-    assert all(name.replace("_", " ") in evaluate.table(scores) for name in scores)
+    options = given_parameters(values, ScoringOptions)
+    scores, _ = score(options, Path(values.run_dir), values.bundle)
+    assert all(name.replace("_", " ") in table(scores) for name in scores)
     return json.loads(json.dumps(scores))

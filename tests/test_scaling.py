@@ -6,6 +6,7 @@ import tests.tensorflow_devices  # noqa: F401
 from benchmarks import scaling, scaling_check, scaling_model, step_plan
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
+from pipeline.objectives.composition import compose
 from pipeline.training.trainee import Trainee
 
 SMALL = DataSpec("small", "", (8, 8, 1), (), 21)
@@ -29,7 +30,7 @@ def dense_pair(config, data):
         ],
         name="discriminator",
     )
-    return Trainee({"generator": generator, "discriminator": discriminator}, None, config)
+    return Trainee({"generator": generator, "discriminator": discriminator}, None, config, compose(config.to_dict()))
 
 
 def test_what_a_step_does_is_counted(monkeypatch):

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from benchmarks.contestants.ours import config_of
 from benchmarks.worker import Rounds, Work
+from pipeline.base.needs import Needs
 from pipeline.data.dataset import describe
 from pipeline.networks import build as networks
 from pipeline.training.optimizer import Adam
@@ -65,7 +66,7 @@ def run(work: Work, rounds: Rounds) -> None:
     """See `benchmarks.contestants`."""
     config = config_of(Work(work.networks, work.batch_size, work.images, work.round_steps), "unused")
     data = describe(config)
-    pair = _Pair(networks.build_generator(config, data), networks.build_discriminator(config, data))
+    pair = _Pair(networks.build_generator(config, data), networks.build_discriminator(config, data, Needs()))
     step = pair.split_step if work.networks == "mlp" else pair.joint_step
     compiled = tf.function(step, jit_compile=bool(work.options.get("jit")))
     count = work.batch_size // 2 if work.networks == "mlp" else work.batch_size

@@ -33,21 +33,20 @@ def operations(networks: str, batch_size: int, image_shape: tuple[int, int, int]
     from benchmarks.step_plan import macs_of, needed
     from pipeline.config import Config
     from pipeline.data.spec import DataSpec
-    from pipeline.objectives import compose as objectives
+    from pipeline.objectives.composition import compose
     from pipeline.training.feed import Layout, ResidentFeed
     from pipeline.training.step import TrainStep
     from pipeline.training.trainee import build_trainee
 
     config = Config(model=networks, objective="r3gan", batch_size=batch_size)
-    updates = objectives.updates(config)
+    updates = compose(config.to_dict()).updates()
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     images = np.zeros((1, *image_shape), np.uint8)
     feed = ResidentFeed(strategy, Layout(updates, batch_size, 1, 1), images, np.zeros(1, np.int32), 0)
     with strategy.scope():
         trainee = build_trainee(config, DataSpec("none", "", image_shape, (), 1))
     step = TrainStep(config, strategy, trainee, updates, feed)
-    graph = tf.function(step._step).get_concrete_function(tf.TensorSpec([], tf.int64), tf.TensorSpec([])).graph
-    counted = needed(graph)
+    counted = needed(step.graph_of_one())
     for operation in counted:
         _check(operation)
     return sum(2 * macs_of(operation) for operation in counted)

@@ -52,17 +52,16 @@ def run(work: Work, rounds: Rounds) -> None:
     from benchmarks.contestants.ours import Gate, train_gated
     from pipeline.data.dataset import Dataset
     from pipeline.data.spec import DataSpec
-    from pipeline.training import trainer
 
     if device == "gpu" and not tf.config.list_physical_devices("GPU"):
         raise SystemExit("TensorFlow sees no GPU; python -m pipeline.doctor says why.")
     images = np.load(work.images)
     spec = DataSpec("random", "", images.shape[1:], (), len(images))
-    trainer.load = lambda config: Dataset(spec, images, np.zeros(len(images), np.int32))
+    dataset = Dataset(spec, images, np.zeros(len(images), np.int32))
     gates: list[Gate] = []
     rounds.explain(lambda: _facts(tf, gates[0]))
     rounds.ready()  # nothing is built yet, since that would start TensorFlow's devices before the trainer sets them up
-    train_gated(config, iter(rounds), gates)
+    train_gated(config, iter(rounds), gates, dataset)
 
 
 def _facts(tf: Any, gate: Any) -> dict[str, Any]:

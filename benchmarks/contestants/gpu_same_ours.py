@@ -14,8 +14,8 @@ def run(work: Work, rounds: Rounds) -> None:
 
     from pipeline.config import Config
     from pipeline.data.spec import DataSpec
-    from pipeline.objectives import compose as objectives
-    from pipeline.objectives.compose import Batch
+    from pipeline.objectives import Batch
+    from pipeline.objectives.composition import compose
     from pipeline.training.feed import Layout, ResidentFeed
     from pipeline.training.step import TrainStep
     from pipeline.training.trainee import build_trainee
@@ -25,7 +25,7 @@ def run(work: Work, rounds: Rounds) -> None:
     pixels = rng.integers(0, 256, (count, *shape), np.uint8)
     z = rng.standard_normal((2, count, 100)).astype(np.float32)
     config = Config(model=work.networks, objective="r3gan", batch_size=count)
-    updates = objectives.updates(config)
+    updates = compose(config.to_dict()).updates()
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     labels = np.zeros(count, np.int32)
     feed = ResidentFeed(strategy, Layout(updates, count, 1, 1), pixels, labels, 0)
@@ -49,7 +49,7 @@ def run(work: Work, rounds: Rounds) -> None:
         batch = Batch(
             real, labels, latents, u=nothing, step=tf.constant(0), augmentation=nothing, p=nothing, noise=nothing
         )
-        gradients, figures = step._micro_batch(update, batch)
+        gradients, figures = step.gradients(update, batch)
         saved |= {f"{name}.{key}": value for key, value in zip(update.metrics, figures.numpy(), strict=True)}
         saved |= {f"{name}.gradient.{index:03}": each.numpy() for index, each in enumerate(gradients)}
     np.savez(work.options["exchange"], **saved)

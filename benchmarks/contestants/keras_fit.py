@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from benchmarks.contestants.ours import config_of
 from benchmarks.worker import Rounds, Work
+from pipeline.base.needs import Needs
 from pipeline.data.dataset import describe
 from pipeline.networks import build as networks
 
@@ -56,7 +57,7 @@ def run(work: Work, rounds: Rounds) -> None:
     config = config_of(work, "unused")
     data = describe(config)
     split = work.networks == "mlp"
-    gan = _Gan(networks.build_generator(config, data), networks.build_discriminator(config, data), split)
+    gan = _Gan(networks.build_generator(config, data), networks.build_discriminator(config, data, Needs()), split)
     images = np.load(work.images).astype(np.float32) / 127.5 - 1
     count = work.batch_size // 2 if split else work.batch_size
     dataset = tf.data.Dataset.from_tensor_slices(images).cache().shuffle(len(images)).repeat()

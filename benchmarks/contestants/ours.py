@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from benchmarks.worker import Rounds, Work
+from pipeline.base.needs import Needs
 from pipeline.config import Config
-from pipeline.data.dataset import describe
+from pipeline.data.dataset import Dataset, describe
 from pipeline.networks import build as networks
 from pipeline.training import trainer
 from pipeline.training.step import TrainStep
@@ -35,7 +36,7 @@ class Gate:
 
     def parameters(self) -> dict[str, int]:
         """Returns the number of trainable weights of each network."""
-        models = self._step_function._trainee.networks
+        models = self._step_function.networks
         return {name: sum(v.shape.num_elements() for v in _trainable(model)) for name, model in models.items()}
 
     def trace(self, count: tf.Tensor, stop: tf.Tensor) -> tf.Graph:
@@ -85,13 +86,14 @@ def config_of(work: Work, run_dir: str) -> Config:
     )
 
 
-def train_gated(config: Config, asked: Iterator[int], gates: list[Gate]) -> None:
+def train_gated(config: Config, asked: Iterator[int], gates: list[Gate], dataset: Dataset | None = None) -> None:
     """Trains as many steps as are asked for, again and again; ends with SystemExit when nothing more is.
 
     Args:
       config: the run.
       asked: numbers of steps.
       gates: receives the gate, for its figures.
+      dataset: the images; None for those that the run names.
     """
     first = next(asked)  # nothing computes before that, so that no other side is disturbed
 
@@ -99,7 +101,7 @@ def train_gated(config: Config, asked: Iterator[int], gates: list[Gate]) -> None
         gates.append(Gate(step_function, asked, first))
         return gates[-1]
 
-    trainer.train(config, around=gate)
+    trainer.train(config, dataset=dataset, around=gate)
 
 
 def run(work: Work, rounds: Rounds) -> None:
@@ -107,9 +109,11 @@ def run(work: Work, rounds: Rounds) -> None:
     with tempfile.TemporaryDirectory() as run_dir:
         config = config_of(work, run_dir)
         data = describe(config)
-        sizes = {}
-        for name, build in (("generator", networks.build_generator), ("discriminator", networks.build_discriminator)):
-            sizes[name] = sum(int(variable.shape.num_elements()) for variable in _trainable(build(config, data)))
+        built = networks.build_networks(config, data, Needs())
+        sizes = {
+            name: sum(int(variable.shape.num_elements()) for variable in _trainable(model))
+            for name, model in built.items()
+        }
         rounds.ready(**sizes)
         train_gated(config, iter(rounds), [])
 

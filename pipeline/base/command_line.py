@@ -1,17 +1,22 @@
 """What the command lines of training and export share."""
 
+import dataclasses
 import os
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from absl import app, flags, logging
 
 from pipeline.base.errors import MISTAKE
 from pipeline.base.interrupt import Interrupt, Stopped, Watch, leave
 from pipeline.base.output import lost_output, outlive_readers
+from pipeline.base.parameters import Parameters
 from pipeline.base.quiet_tensorflow import quiet_tensorflow
+
+_Part = TypeVar("_Part", bound=Parameters)
 
 
 def run(
@@ -65,3 +70,34 @@ def run(
         if heard is None or Watch.patient:
             raise
         leave(Stopped(heard))  # libraries make other exceptions of what is raised amid their import
+
+
+def define_parameters(values: flags.FlagValues, part: type[Parameters]) -> None:
+    """Adds a flag for each text or integer of a part of the parameters to `values`."""
+    for field in dataclasses.fields(part):
+        help_text, choices, minimum, below = (field.metadata[key] for key in ("help", "choices", "minimum", "below"))
+        if choices:
+            flags.DEFINE_enum(field.name, field.default, choices, help_text, flag_values=values)
+        elif isinstance(field.default, str):
+            flags.DEFINE_string(field.name, field.default, help_text, flag_values=values)
+        else:
+            flags.DEFINE_integer(
+                field.name,
+                field.default,
+                help_text,
+                lower_bound=minimum,
+                upper_bound=None if below is None else below - 1,
+                flag_values=values,
+            )
+
+
+def given_parameters(values: flags.FlagValues, part: type[_Part]) -> _Part:
+    """Makes a part of the parameters from its flags.
+
+    Raises:
+      MirageError: if they can't be so.
+    """
+    made = part(**{field.name: values[field.name].value for field in dataclasses.fields(part)})
+    made.check_ranges()
+    made.check(made.to_dict())
+    return made

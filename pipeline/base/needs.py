@@ -11,7 +11,9 @@ class Needs:
     Attributes:
       networks: their names, the generator first: `discriminator` or `encoder` beside it, or others that a builder
         `build_NAME` can build.
-      heads: what the discriminator outputs beside `logits`, by name, each float32 [N, number].
+      trained: what an optimiser moves together, names joined by `+`, such as `generator+encoder`; empty if each
+        network has its own.
+      heads: what the discriminator outputs beside `logits`, by name, each float32 [N, number]; 0 for any number.
       code: how many numbers the encoder outputs for an image.
       standardised: whether those are standardised over the batch, so that standard normal latents lie where codes do.
       architectures: by network, the name of Mirage's architecture that builds it where what the user chose can't build
@@ -19,6 +21,7 @@ class Needs:
     """
 
     networks: tuple[str, ...] = ("generator", "discriminator")
+    trained: tuple[str, ...] = ()
     heads: Mapping[str, int] = dataclasses.field(default_factory=dict)
     code: int = 0
     standardised: bool = False

@@ -44,8 +44,8 @@ def resolve(flag: str, text: str, registry: Registry, arguments: str = "") -> An
     if found is None:
         if ":" not in text:
             near = difflib.get_close_matches(text, registry, 1)
-            meant = f"; did you mean {near[0]}?" if near else f"; choose from {', '.join(sorted(registry))},"
-            raise MirageError(f"--{flag}={text} is not known{meant} or give package.module:Name.")
+            meant = f"did you mean {near[0]}? Or" if near else f"choose from {', '.join(sorted(registry))}, or"
+            raise MirageError(f"--{flag}={text} is not known; {meant} give package.module:Name.")
         found = text
     if isinstance(found, str):
         found = load_object(found, flag)
@@ -111,7 +111,10 @@ def parsed_arguments(text: str, flag: str) -> dict[str, Any]:
         return {}
     try:
         call = ast.parse(f"f({text})", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or not all(keyword.arg for keyword in call.keywords):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise ValueError
+        names = [keyword.arg for keyword in call.keywords]
+        if None in names or len(set(names)) < len(names):
             raise ValueError
         return {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
     except (ValueError, SyntaxError, RecursionError, MemoryError):

@@ -20,6 +20,7 @@ def parameter(
     below: float | None = None,
     may_change: bool = False,
     may_differ: bool = False,
+    strict: bool = False,
 ) -> Any:
     """Declares a field of a `Parameters` together with everything its absl flag needs.
 
@@ -33,6 +34,8 @@ def parameter(
       may_differ: whether each worker of a cluster may have another, because its machine needs it or only the chief
         looks at it. The intervals of logs and checkpoints are not such: they decide how many steps run in one call,
         and all must make the same calls.
+      strict: whether a value other than the default is refused where what was chosen doesn't have this parameter,
+        rather than ignored.
     """
     metadata = {
         "help": help,
@@ -41,6 +44,7 @@ def parameter(
         "below": below,
         "may_change": may_change,
         "may_differ": may_differ,
+        "strict": strict,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -123,6 +127,27 @@ class Parameters:
             for field in dataclasses.fields(self)
             if not field.metadata["may_change"] and getattr(earlier, field.name) != getattr(self, field.name)
         ]
+
+
+def summed(*kinds: type[Parameters]) -> list[tuple[str, Any, Any]]:
+    """Lists the fields of several dataclasses, as `dataclasses.make_dataclass` takes them.
+
+    Args:
+      *kinds: of which several may have the same parameter.
+
+    Raises:
+      TypeError: if they have different ones under the same name.
+    """
+    found: dict[str, dataclasses.Field] = {}
+    for field in (field for kind in kinds for field in dataclasses.fields(kind)):
+        known = found.setdefault(field.name, field)
+        if (known.type, known.default, known.metadata) != (field.type, field.default, field.metadata):
+            raise TypeError(f"two kinds have a parameter {field.name!r}, and not the same.")
+    return [(name, field.type, _copied(field)) for name, field in found.items()]
+
+
+def _copied(field: dataclasses.Field) -> Any:
+    return dataclasses.field(default=field.default, metadata=field.metadata)
 
 
 def split(name: str, given: str, known: tuple[str, ...]) -> tuple[str, ...]:

@@ -76,9 +76,13 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 @contextlib.contextmanager
-def without_noise() -> Iterator[None]:
-    """While it is entered, lines of libraries that `is_noise` knows don't reach standard error."""
-    process = _start_filter()
+def without_noise(also: str = r"(?!)") -> Iterator[None]:
+    """While it is entered, lines of libraries that `is_noise` knows don't reach standard error.
+
+    Args:
+      also: a regular expression for other lines that shall not, such as those of errors that are raised as well.
+    """
+    process = _start_filter(f"{_NOISE}|{also}")
     if process is None:
         yield
         return
@@ -98,9 +102,9 @@ def without_noise() -> Iterator[None]:
             process.wait(timeout=2)
 
 
-def _start_filter() -> subprocess.Popen[bytes] | None:
+def _start_filter(noise: str) -> subprocess.Popen[bytes] | None:
     """Returns None where there is nothing to keep clean, or nothing that could: then all lines come."""
-    command = [sys.executable or "", "-I", "-S", "-c", _FILTER, _NOISE]
+    command = [sys.executable or "", "-I", "-S", "-c", _FILTER, noise]
     try:
         os.fstat(2)
         # Signals of the terminal are not for it: it ends when there is nothing more to read.

@@ -13,7 +13,7 @@ from pipeline.data.folder import PREFIX, open_folder
 from pipeline.data.source import Source
 from pipeline.data.spec import DataSpec
 
-__all__ = ["Dataset", "base_config", "describe", "few_labelled", "folder_of", "load", "load_test", "numbering"]
+__all__ = ["Dataset", "base_config", "describe", "folder_of", "load", "load_test", "numbering"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,36 +126,6 @@ def numbering(data: DataSpec, class_names: tuple[str, ...]) -> np.ndarray:
         return np.arange(len(data.class_names), dtype=np.int32)
     labels = {name: label for label, name in enumerate(class_names)}
     return np.array([labels[name] for name in data.class_names], np.int32)
-
-
-def few_labelled(dataset: Dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Chooses the images whose labels semi-supervised learning may use.
-
-    Args:
-      dataset: with labels.
-      config: `labelled` says how many, `seed` which.
-
-    Returns:
-      (images uint8 [n, H, W, C], labels int32 [n]), as many of each class.
-
-    Raises:
-      MirageError: if there are no labels, or not so many images of each class.
-    """
-    classes = len(dataset.spec.class_names)
-    if classes < 2 or config.labelled % classes:
-        raise MirageError(
-            f"--labelled={config.labelled} can't be shared by the {classes} classes of --dataset={config.dataset}; "
-            + (f"choose a multiple of {classes}." if classes > 1 else "--objective=sgan needs data with labels.")
-        )
-    order = np.random.default_rng(config.seed).permutation(len(dataset.labels))
-    each = config.labelled // classes
-    chosen = np.concatenate([order[dataset.labels[order] == label][:each] for label in range(classes)])
-    if len(chosen) < config.labelled:
-        raise MirageError(
-            f"--labelled={config.labelled} takes {each} images of each class, and --dataset={config.dataset} has fewer "
-            "of some; choose a smaller number."
-        )
-    return np.asarray(dataset.images[chosen]), dataset.labels[chosen]
 
 
 def describe(config: Config) -> DataSpec:

@@ -1,4 +1,4 @@
-"""When and how a training is evaluated. Needs only the standard library."""
+"""When and how generators are evaluated. Needs only the standard library."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.parameters import Parameters, parameter
+from pipeline.metrics.names import AUTO, check_extractor, check_metrics, split_metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,10 +22,16 @@ class EvaluationOptions(Parameters):
     eval_samples: int = parameter(
         5000, "images to generate for an evaluation.", minimum=10, may_change=True, may_differ=True
     )
+    metrics: str = parameter(
+        "",
+        "what evaluations measure: names or import paths (my_package.my_metrics:MyMetric), joined by commas; auto, or "
+        "empty, is all of Mirage's that apply, see Evaluate.",
+        may_change=True,
+        may_differ=True,
+    )
     extractor: str = parameter(
         "auto",
-        "what describes images in evaluations: classifier, inception, or auto, see Evaluate.",
-        choices=("auto", "classifier", "inception"),
+        "what describes images in evaluations: classifier, inception, an import path, or auto, see Evaluate.",
         may_change=True,
         may_differ=True,
     )
@@ -43,5 +50,56 @@ class EvaluationOptions(Parameters):
 
     def check(self, values: Mapping[str, Any]) -> None:
         """See `Parameters`."""
+        check_extractor(self.extractor)
+        check_metrics(self.metrics)
         if self.keep_best and not self.eval_every:
             raise MirageError("--keep_best needs evaluations; set --eval_every, such as --eval_every=2000.")
+        if self.keep_best and not {AUTO, "frechet_distance"} & {*split_metrics(self.metrics)}:
+            raise MirageError(
+                f"--keep_best goes by the Fréchet distance, which --metrics={self.metrics} leaves out; add "
+                "frechet_distance."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoringOptions(Parameters):
+    """How trained generators are scored. Field names are flag names."""
+
+    checkpoint: str = parameter(
+        "newest",
+        "which checkpoint to score: newest, or best, which --keep_best kept.",
+        choices=("newest", "best"),
+    )
+    num_samples: int = parameter(10000, "number of generated images.", minimum=10)
+    seed: int = parameter(0, "seed of the first image; image i has the seed + i.", minimum=-(2**63), below=2**63)
+    metrics: str = parameter(
+        "",
+        "what to measure: names or import paths (my_package.my_metrics:MyMetric), joined by commas; auto is all of "
+        "Mirage's that apply; empty takes the run's own.",
+    )
+    extractor: str = parameter(
+        "auto",
+        "what describes images: classifier, a small one, trained once on the run's own labelled data; inception, "
+        "Keras's InceptionV3; an import path; auto: as in training, where auto means the classifier if the data has "
+        "labels.",
+    )
+    inception_weights: str = parameter(
+        "", "file with InceptionV3's weights (no top); empty takes the run's own, or fetches them."
+    )
+    dataset: str = parameter(
+        "",
+        "where the folder that the run was trained on is now, such as folder:/path; empty takes the run's own.",
+    )
+    data_dir: str = parameter("", "as for training; empty takes the run's own.")
+    manual_dir: str = parameter("", "as for training; empty takes the run's own.")
+
+    def given(self) -> dict[str, Any]:
+        """What takes the place of the training's own parameters."""
+        names = ("dataset", "data_dir", "manual_dir", "inception_weights", "metrics")
+        given = {name: getattr(self, name) for name in names if getattr(self, name)}
+        return given if self.extractor == "auto" else {**given, "extractor": self.extractor}
+
+    def check(self, values: Mapping[str, Any]) -> None:
+        """See `Parameters`."""
+        check_extractor(self.extractor)
+        check_metrics(self.metrics)

@@ -1,32 +1,35 @@
 """From a configuration to a judge of its generator: which images to compare with, and what describes them."""
 
 import dataclasses
-import functools
 import os
 import sys
+from collections.abc import Iterable
+from typing import Any, cast
 
 import keras
 import numpy as np
 import tensorflow as tf
+import tqdm
 
 from pipeline.base.errors import MirageError
-from pipeline.config import Config
 from pipeline.data.dataset import Dataset, base_config, folder_of, load, load_test, numbering
+from pipeline.data.options import DataOptions
 from pipeline.data.spec import DataSpec, is_folder
-from pipeline.devices.numerics import full_float32
-from pipeline.evaluation.judge import Images, Judge
-from pipeline.metrics.extractor import Extractor
-from pipeline.metrics.modes import Stacked
-from pipeline.runs.preview import to_pixels
+from pipeline.evaluation.judge import Judge
+from pipeline.evaluation.options import EvaluationOptions
+from pipeline.evaluation.sampling import sampler_of
+from pipeline.metrics import chosen_extractor
+from pipeline.metrics.choice import as_text, choose
+from pipeline.metrics.extractor import Labelled, make_extractor
+from pipeline.metrics.metric import Images
 
-_BATCH = 100
 # Chosen at random once; keeps these latents apart from training noise of the same seed.
 _STREAM = 0x4556_414C
 _HELD_OUT = 0.1  # of data without a test split
 _FEWEST = 20
 
 
-def load_known(config: Config, data: DataSpec) -> Dataset:
+def load_known(config: DataOptions, data: DataSpec) -> Dataset:
     """Loads the data that a run was trained on, wherever they are now.
 
     Args:
@@ -45,7 +48,7 @@ def load_known(config: Config, data: DataSpec) -> Dataset:
             f"the run's pictures are not at --dataset={config.dataset}: there is no folder {folder}; where they have "
             "moved, pass --dataset= with their new place."
         )
-    dataset = load(config)
+    dataset = load(cast(Any, config))
     dataset = dataset.renumbered(numbering(dataset.spec, data.class_names))
     known = data
     if not data.fingerprint and folder is not None and is_folder(data.name):
@@ -67,15 +70,13 @@ def load_known(config: Config, data: DataSpec) -> Dataset:
     return dataset
 
 
-def chosen_extractor(extractor: str, data: DataSpec) -> str:
-    """What "auto" means for a data set: the classifier if it has labels, else inception."""
-    if extractor != "auto":
-        return extractor
-    return "classifier" if len(data.class_names) > 1 else "inception"
-
-
 def make_judge(
-    config: Config, dataset: Dataset, num_samples: int, extractor: str = "auto", inception_weights: str = ""
+    data: DataOptions,
+    dataset: Dataset,
+    num_samples: int,
+    extractor: str = "auto",
+    inception_weights: str = "",
+    metrics: str | Iterable[Any] = "",
 ) -> Judge:
     """Prepares to score generators of a data set.
 
@@ -83,30 +84,40 @@ def make_judge(
     trained on nine tenths of it, and one half of it against the other gives the floor.
 
     Args:
-      config: `dataset`, `data_dir`, `manual_dir` and `image_size` count.
+      data: where the data set comes from.
       dataset: what the generator is trained on.
       num_samples: number of generated images.
-      extractor: "classifier", "inception", or "auto": the classifier if the data has labels.
-      inception_weights: see `pipeline.metrics.inception`.
+      extractor: the value of `--extractor`.
+      inception_weights: that of `--inception_weights`.
+      metrics: what is measured, see `pipeline.metrics.choice.choose`.
 
     Returns:
       The judge.
 
     Raises:
-      MirageError: if the extractor doesn't suit the data or can't be had.
+      MirageError: if the extractor doesn't suit the data or can't be had, or a metric can't.
     """
-    train, test, has_test = _sets(config, dataset)
-    described_by = _extractor(config, dataset, chosen_extractor(extractor, dataset.spec), inception_weights)
-    if has_test:
-        return Judge(described_by, train, test, num_samples, (train, test))
+    chosen = choose(metrics)
+    train, test, has_test = _sets(data, dataset)
+    described_by = None
+    if any(each.needs_extractor for each in chosen):
+        base = base_config(cast(Any, data))
+        described_by = make_extractor(
+            chosen_extractor(extractor, dataset.spec.class_names),
+            labelled=lambda: _labelled(base, dataset if base.dataset == data.dataset else load(base)),
+            stacked=base.dataset != data.dataset,
+            data_dir=data.data_dir,
+            weights=inception_weights,
+        )
     half = len(train.pixels) // 2
-    return Judge(described_by, train, train, num_samples, (train.part(0, half), train.part(half, len(train.pixels))))
+    halves = (train, test) if has_test else (train.part(0, half), train.part(half, len(train.pixels)))
+    return Judge(described_by, train, test if has_test else train, num_samples, halves, chosen)
 
 
-def _sets(config: Config, dataset: Dataset) -> tuple[Images, Images, bool]:
+def _sets(config: DataOptions, dataset: Dataset) -> tuple[Images, Images, bool]:
     """Returns (training images, images held out, whether those are a test split)."""
     train = Images(config.split, np.asarray(dataset.images), dataset.labels)
-    test_set = load_test(config)
+    test_set = load_test(cast(Any, config))
     if test_set is not None:
         return train, Images("test", np.asarray(test_set.images), test_set.labels), True
     count = len(train.pixels)
@@ -117,51 +128,69 @@ def _sets(config: Config, dataset: Dataset) -> tuple[Images, Images, bool]:
     return train, train.part(round((1 - _HELD_OUT) * count), count), False
 
 
-def _extractor(config: Config, dataset: Dataset, extractor: str, inception_weights: str) -> Extractor:
-    if extractor == "inception":
-        from pipeline.metrics.inception import Inception
-
-        return Inception(inception_weights)
-    from pipeline.metrics.classifier import classifier
-
-    base = base_config(config)
-    stacked = base.dataset != config.dataset
-    if stacked:  # each channel is an image of the base
-        dataset = load(base)
-    train, test, has_test = _sets(base, dataset)
+def _labelled(data: DataOptions, dataset: Dataset) -> Labelled:
+    train, test, has_test = _sets(data, dataset)
     fit = train if has_test else train.part(0, len(train.pixels) - len(test.pixels))
-    trained = classifier(dataset.spec, (fit.pixels, fit.labels), (test.pixels, test.labels), config.data_dir)
-    return Stacked(trained) if stacked else trained
+    spec = dataset.spec
+    kept_apart = (test.pixels, test.labels)
+    return Labelled(spec.name, spec.class_names, spec.image_shape, (fit.pixels, fit.labels), kept_apart)
 
 
 class Evaluation:
     """Scores a generator again and again, always with the same latents."""
 
-    def __init__(self, config: Config, dataset: Dataset, generator: keras.Model) -> None:
+    def __init__(
+        self,
+        options: EvaluationOptions,
+        data: DataOptions,
+        seed: int,
+        dataset: Dataset,
+        generator: keras.Model,
+        metrics: Iterable[Any] = (),
+    ) -> None:
         """Prepares the judge, which may train a classifier first.
 
         Args:
-          config: `eval_samples`, `extractor`, `inception_weights`, `latent_dim`, `conditional` and what `make_judge`
-            needs.
+          options: how to evaluate.
+          data: where the data set comes from.
+          seed: the run's, of the latents.
           dataset: what the generator is trained on.
           generator: the network to score.
-        """
-        self._judge = make_judge(config, dataset, config.eval_samples, config.extractor, config.inception_weights)
-        self._conditional = config.conditional
-        self._z = tf.random.stateless_normal(
-            [config.eval_samples, config.latent_dim], [config.seed, _STREAM], alg="philox"
-        )
-        self._generate = tf.function(functools.partial(generator, training=False), reduce_retracing=True)
+          metrics: objects or names, instead of those of `options`.
 
-    @full_float32()
-    def __call__(self) -> dict[str, float]:
-        """Returns the scores of the generator as it is now, with the floor of the distance."""
-        labels = tf.constant(self._judge.labels)
-        parts = []
-        for start in range(0, self._judge.num_samples, _BATCH):
-            part = slice(start, start + _BATCH)
-            parts.append(
-                to_pixels(self._generate([self._z[part], labels[part]] if self._conditional else self._z[part]).numpy())
+        Raises:
+          MirageError: as `make_judge`, or if no metric is quick.
+        """
+        chosen = list(metrics) or options.metrics
+        if not any(each.quick for each in choose(chosen)):
+            raise MirageError(
+                f"--metrics={as_text(chosen)} has nothing that evaluations during training compute; add a quick one, "
+                "such as frechet_distance, or set --eval_every=0."
             )
-        scores = self._judge.quick(np.concatenate(parts), conditional=self._conditional)
-        return {**scores, "frechet_floor": self._judge.floor}
+        self._judge = make_judge(
+            data, dataset, options.eval_samples, options.extractor, options.inception_weights, chosen
+        )
+        self._sampler = sampler_of(generator)
+        shape = [options.eval_samples, self._sampler.latent_dim]
+        self._z = tf.random.stateless_normal(shape, [seed, _STREAM], alg="philox").numpy()
+
+    def __call__(self) -> dict[str, float]:
+        """Returns the scores of the generator as it is now, with what real images get.
+
+        A metric that fails is told on standard error, and its figures are missing.
+        """
+        pixels = self._sampler.images(self._z, self._judge.labels)
+        scores = self._judge.quick(
+            pixels,
+            conditional=self._sampler.conditional,
+            failed=_warn,
+            generate=self._sampler.make,
+            latent_dim=self._sampler.latent_dim,
+        )
+        floors = {name: value for name, value in self._judge.floors.items() if not isinstance(value, list)}
+        return {**scores, **floors}
+
+
+def _warn(error: MirageError) -> None:
+    tqdm.tqdm.write(f"warning: {error}", file=sys.stderr)  # above a progress bar, if there is one
+    sys.stderr.flush()

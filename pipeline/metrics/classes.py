@@ -1,6 +1,10 @@
-"""What a classifier says of samples: score, accuracy of their labels, spread over the classes."""
+"""What a classifier says of samples: score, and spread over the classes."""
+
+import dataclasses
 
 import numpy as np
+
+from pipeline.metrics.metric import Evidence, Metric
 
 
 def inception_score(probabilities: np.ndarray) -> float:
@@ -17,16 +21,6 @@ def inception_score(probabilities: np.ndarray) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(p > 0, p * (np.log(p) - np.log(marginal)), 0.0)
     return float(np.exp(terms.sum(axis=1).mean()))
-
-
-def label_accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Share of samples in which the classifier sees the class that the generator was asked for.
-
-    Args:
-      probabilities: float [n, K].
-      labels: int [n].
-    """
-    return float((probabilities.argmax(axis=1) == labels).mean())
 
 
 def histogram(probabilities: np.ndarray) -> np.ndarray:
@@ -50,3 +44,43 @@ def kl_to_uniform(counts: np.ndarray) -> float:
     shares = counts / counts.sum()
     present = shares[shares > 0]
     return float((present * np.log(present * len(shares))).sum())
+
+
+@dataclasses.dataclass(frozen=True)
+class InceptionScore(Metric):
+    """`inception_score`, with the classes of the run's own data."""
+
+    figures = ("inception_score",)
+    needs = ("probabilities",)
+    compared = False
+
+    def __call__(self, evidence: Evidence) -> float:
+        """See `Metric`."""
+        return inception_score(evidence.generated.probabilities)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassEntropy(Metric):
+    """`class_entropy`: how evenly generated images are spread over the classes."""
+
+    figures = ("class_entropy",)
+    needs = ("probabilities",)
+    compared = False
+
+    def __call__(self, evidence: Evidence) -> float:
+        """See `Metric`."""
+        return entropy(histogram(evidence.generated.probabilities))
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassHistogram(Metric):
+    """`class_histogram`: share of generated images in each class."""
+
+    figures = ("class_histogram",)
+    needs = ("probabilities",)
+    quick = False
+    compared = False
+
+    def __call__(self, evidence: Evidence) -> list[float]:
+        """See `Metric`."""
+        return [round(share, 4) for share in histogram(evidence.generated.probabilities).tolist()]

@@ -8,7 +8,9 @@ import hashlib
 import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import filelock
 import keras
@@ -20,9 +22,9 @@ from keras import layers
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import cache_folder
 from pipeline.base.kept_files import is_sealed, unsealed, write_sealed
-from pipeline.data.spec import DataSpec
 from pipeline.devices.numerics import full_float32
-from pipeline.metrics.extractor import Features
+from pipeline.metrics.extractor import Extractor, Features, Labelled
+from pipeline.metrics.modes import Stacked
 
 _FORMAT = 2  # part of the cache's key: to be raised whenever training changes
 _FEATURES = 128
@@ -63,8 +65,31 @@ class Classifier:
         return Features(features, tf.nn.softmax(np.concatenate([part[1].numpy() for part in parts])).numpy())
 
 
+class Described(Protocol):
+    """What must be known of the data."""
+
+    @property
+    def name(self) -> str:
+        """As in `--dataset`."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per label."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+
+
+def of_labelled_data(labelled: Callable[[], Labelled], stacked: bool = False, data_dir: str = "") -> Extractor:
+    """Makes what `--extractor=classifier` names, see `pipeline.metrics.extractor.make_extractor`."""
+    data = labelled()
+    trained = classifier(data, data.train, data.test, data_dir)
+    return Stacked(trained) if stacked else trained
+
+
 def classifier(
-    data: DataSpec,
+    data: Described,
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
     data_dir: str = "",

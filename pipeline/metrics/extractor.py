@@ -1,9 +1,15 @@
 """What turns images into features."""
 
 import dataclasses
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
+
+from pipeline.base.errors import MirageError
+from pipeline.base.objects import load_object, offered
+from pipeline.metrics import EXTRACTORS
+from pipeline.metrics.names import check_extractor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,3 +42,61 @@ class Extractor(Protocol):
 
     def __call__(self, images: np.ndarray) -> Features:
         """Describes uint8 [n, H, W, C]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """What a classifier may be trained on.
+
+    Attributes:
+      name: the data set's, as in `--dataset`.
+      class_names: one name per label.
+      image_shape: (height, width, channels).
+      train: images uint8 [n, H, W, C] and labels int32 [n].
+      test: of the same form, not among `train`.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+
+
+def make_extractor(
+    name: str, *, labelled: Callable[[], Labelled], stacked: bool = False, data_dir: str = "", weights: str = ""
+) -> Extractor:
+    """Makes an extractor.
+
+    Args:
+      name: in `EXTRACTORS`, or the import path of a class or function that makes one; it is called with those of the
+        other arguments that it takes.
+      labelled: loads what a classifier may be trained on.
+      stacked: whether each channel of an image is an image of those data.
+      data_dir: where things may be kept.
+      weights: the value of `--inception_weights`.
+
+    Returns:
+      The extractor.
+
+    Raises:
+      MirageError: if it can't be had, or is none.
+    """
+    check_extractor(name)
+    make: Any = EXTRACTORS.get(name, name)
+    make = load_object(make, "extractor") if isinstance(make, str) else make
+    if not callable(make):
+        raise MirageError(f"--extractor={name} is no class or function; expected one that makes an extractor.")
+    try:
+        extractor = offered(make, labelled=labelled, stacked=stacked, data_dir=data_dir, weights=weights)
+    except TypeError as error:
+        raise MirageError(
+            f"--extractor={name} can't be made ({error}); it may take labelled, stacked, data_dir and weights."
+        ) from error
+    if not (callable(extractor) and isinstance(getattr(extractor, "name", None), str)):
+        made = " ".join(repr(extractor).split())[:100]
+        raise MirageError(
+            f"--extractor={name} made {made}; expected an object with a `name` that can be called, see "
+            "pipeline.metrics.extractor.Extractor."
+        )
+    return extractor

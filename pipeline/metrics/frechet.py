@@ -1,6 +1,10 @@
 """Fréchet distance of two sets of features (Heusel et al. 2017, arXiv 1706.08500)."""
 
+import dataclasses
+
 import numpy as np
+
+from pipeline.metrics.metric import Evidence, Metric, Samples
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -23,3 +27,20 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
     mixed = np.linalg.eigvalsh(root @ c_b @ root)
     return float(difference @ difference + np.trace(c_a) + np.trace(c_b) - 2 * np.sqrt(np.clip(mixed, 0, None)).sum())
+
+
+@dataclasses.dataclass(frozen=True)
+class FrechetDistance(Metric):
+    """`frechet_distance`: of features of generated images from those of the reference."""
+
+    figures = ("frechet_distance",)
+    needs = ("features",)
+    floors = ("frechet_floor",)
+
+    def __call__(self, evidence: Evidence) -> float:
+        """See `Metric`."""
+        return frechet_distance(evidence.generated.features, evidence.real.features)
+
+    def floor(self, one: Samples, other: Samples) -> float:
+        """The distance of real images from other real ones: what a perfect generator would get."""
+        return frechet_distance(one.features, other.features)

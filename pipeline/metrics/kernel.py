@@ -1,6 +1,10 @@
 """Kernel distance of two sets of features (Bińkowski et al. 2018, arXiv 1801.01401)."""
 
+import dataclasses
+
 import numpy as np
+
+from pipeline.metrics.metric import Evidence, Metric
 
 
 def kernel_distance(
@@ -16,7 +20,7 @@ def kernel_distance(
       seed: of the choice.
 
     Returns:
-      (mean over subsets, standard error of that mean). The mean may be negative: the expectation for
+      (mean over subsets, standard error of that mean). The mean may be negative; the expectation for
       equal distributions is 0.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -35,3 +39,21 @@ def _mmd2(a: np.ndarray, b: np.ndarray) -> float:
     within = [((x @ x.T / d + 1) ** 3) for x in (a, b)]
     off_diagonal = sum(k.sum() - np.trace(k) for k in within) / (n * (n - 1))
     return float(off_diagonal - 2 * ((a @ b.T / d + 1) ** 3).mean())
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelDistance(Metric):
+    """`kernel_distance` of features of generated images from those of the reference, and its standard error."""
+
+    subsets: int = 50
+    size: int = 1000
+
+    figures = ("kernel_distance", "kernel_distance_error")
+    needs = ("features",)
+    quick = False
+    compared = False
+
+    def __call__(self, evidence: Evidence) -> tuple[float, float]:
+        """See `Metric`."""
+        generated, real = evidence.generated.features, evidence.real.features
+        return kernel_distance(generated, real, subsets=self.subsets, size=self.size)

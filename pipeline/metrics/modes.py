@@ -1,9 +1,12 @@
 """Modes of stacked data: which of the known combinations a generator covers (Metz et al. 2016, arXiv 1611.02163)."""
 
+import dataclasses
+
 import numpy as np
 
 from pipeline.metrics.classes import kl_to_uniform
 from pipeline.metrics.extractor import Extractor, Features
+from pipeline.metrics.metric import Evidence, Metric
 
 
 def coverage(modes: np.ndarray, num_modes: int) -> tuple[int, float]:
@@ -45,3 +48,17 @@ class Stacked:
             number = number * classes + described.probabilities.argmax(axis=1)
             combinations *= classes
         return Features(np.concatenate(features, axis=1), None, number, combinations)
+
+
+@dataclasses.dataclass(frozen=True)
+class Modes(Metric):
+    """`modes`: how many of the modes occur, and `kl_to_uniform`: how unevenly."""
+
+    figures = ("modes", "kl_to_uniform")
+    needs = ("modes",)
+
+    def __call__(self, evidence: Evidence) -> tuple[int, float]:
+        """See `Metric`."""
+        described = evidence.generated.described
+        assert described.modes is not None
+        return coverage(described.modes, described.num_modes)

@@ -1,6 +1,10 @@
 """Nearest training images of generated ones: a generator that memorises repeats them."""
 
+import dataclasses
+
 import numpy as np
+
+from pipeline.metrics.metric import Evidence, Metric
 
 _ROWS = 500
 
@@ -36,3 +40,24 @@ def nearest(queries: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np
         distances.append(np.sqrt(np.square(rows.astype(np.float64) - flat[found]).mean(axis=1)))
         indices.append(found)
     return np.concatenate(indices), np.concatenate(distances)
+
+
+@dataclasses.dataclass(frozen=True)
+class NearestTrainingImage(Metric):
+    """`nearest_training_image`: median distance of up to `queries` generated images, and of as many unseen real ones.
+
+    Real ones are looked for among others: the second of the evidence's halves among the first.
+    """
+
+    queries: int = 1000
+
+    figures = ("nearest_training_image", "nearest_training_image_of_real")
+    quick = False
+    compared = False
+
+    def __call__(self, evidence: Evidence) -> tuple[float, float]:
+        """See `Metric`."""
+        _, copies = nearest(evidence.generated.pixels[: self.queries], evidence.train.pixels)
+        known, unseen = evidence.halves
+        _, usual = nearest(unseen.some(self.queries).pixels, known.pixels)
+        return float(np.median(copies)), float(np.median(usual))

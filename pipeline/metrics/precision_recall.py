@@ -1,7 +1,10 @@
 """Improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991)."""
 
+import dataclasses
+
 import numpy as np
 
+from pipeline.metrics.metric import Evidence, Metric
 from pipeline.metrics.neighbours import squared_distances
 
 _ROWS = 1000  # of a distance matrix at a time
@@ -19,7 +22,7 @@ def precision_recall(real: np.ndarray, generated: np.ndarray, k: int = 3) -> tup
       k: which neighbour.
 
     Returns:
-      (precision: share of generated samples within the manifold of the real ones, recall: share of
+      (precision, the share of generated samples within the manifold of the real ones; recall, the share of
       real samples within the manifold of the generated ones), each in [0, 1].
     """
     real, generated = np.asarray(real, np.float32), np.asarray(generated, np.float32)
@@ -43,3 +46,17 @@ def _share_within(points: np.ndarray, centres: np.ndarray, radii: np.ndarray) ->
         for start in range(0, len(points), _ROWS)
     ]
     return float(np.concatenate(inside).mean())
+
+
+@dataclasses.dataclass(frozen=True)
+class PrecisionRecall(Metric):
+    """`precision` and `recall` of generated images beside the reference; `k` says which neighbour sets radii."""
+
+    k: int = 3
+
+    figures = ("precision", "recall")
+    needs = ("features",)
+
+    def __call__(self, evidence: Evidence) -> tuple[float, float]:
+        """See `Metric`."""
+        return precision_recall(evidence.real.features, evidence.generated.features, self.k)

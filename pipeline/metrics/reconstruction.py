@@ -1,6 +1,13 @@
 """Reconstruction error of autoencoders."""
 
+import dataclasses
+from collections.abc import Callable
+
 import numpy as np
+
+from pipeline.metrics.metric import Evidence, Images, Metric
+
+_BATCH = 100
 
 
 def reconstruction_error(images: np.ndarray, reconstructions: np.ndarray) -> float:
@@ -11,3 +18,44 @@ def reconstruction_error(images: np.ndarray, reconstructions: np.ndarray) -> flo
       reconstructions: uint8, of the same shape.
     """
     return float(np.sqrt(np.square(images.astype(np.float64) - reconstructions).mean()))
+
+
+@dataclasses.dataclass(frozen=True)
+class ReconstructionError(Metric):
+    """`reconstruction_error` on as many images of the reference as are generated; of a VAE, with its means as codes."""
+
+    figures = ("reconstruction_error",)
+    needs = ("generator", "encoder")
+    quick = False
+
+    def __call__(self, evidence: Evidence) -> float:
+        """See `Metric`."""
+        assert evidence.generate is not None
+        chosen = evidence.real.images.some(len(evidence.generated.pixels))
+        decoded = reconstructed(chosen, evidence.networks["encoder"], evidence.generate, evidence.latent_dim)
+        return reconstruction_error(chosen.pixels, decoded)
+
+
+def reconstructed(
+    images: Images,
+    encode: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    generate: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    latent_dim: int,
+) -> np.ndarray:
+    """Encodes and decodes images.
+
+    Args:
+      images: the images.
+      encode: the encoder, see `pipeline.metrics.metric.Evidence`; of what it outputs, codes come first.
+      generate: the generator, of the same form as there.
+      latent_dim: components of a code.
+
+    Returns:
+      uint8 [n, H, W, C].
+    """
+    parts = []
+    for start in range(0, len(images.pixels), _BATCH):
+        labels = images.labels[start : start + _BATCH]
+        pixels = images.pixels[start : start + _BATCH].astype(np.float32) / np.float32(127.5) - np.float32(1)
+        parts.append(generate(encode(pixels, labels)[:, :latent_dim], labels))
+    return np.concatenate(parts)

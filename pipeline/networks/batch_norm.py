@@ -38,16 +38,27 @@ class BatchNormalization(layers.BatchNormalization):
             count = tf.cast(tf.size(inputs) / tf.shape(inputs)[-1], tf.float32)
             variance *= (count - 1) / count  # it returns the unbiased estimate; Keras averages the biased one
         else:
-            outputs, mean, variance = _normalise(tf.cast(inputs, tf.float32), scale, offset, self.epsilon, context)
+            outputs, mean, variance = normalise(tf.cast(inputs, tf.float32), scale, offset, self.epsilon, context)
         for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             average.assign(self.momentum * average.value + (1 - self.momentum) * value)
         return tf.cast(outputs, inputs.dtype)
 
 
-def _normalise(
+def normalise(
     x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float, context: tf.distribute.ReplicaContext
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns (normalised x, mean [C], variance [C]), the latter two over all replicas."""
+    """Normalises a replica's share of a batch by the statistics of the whole.
+
+    Args:
+      x: float32 [N, ..., C].
+      scale: [C].
+      offset: [C].
+      epsilon: added to the variance.
+      context: of the replica.
+
+    Returns:
+      (x normalised, mean [C], variance [C]), the latter two over all replicas.
+    """
     rows = tf.reshape(x, [-1, x.shape[-1]])
     mean = _mean(rows)
     centred = rows - mean

@@ -1,13 +1,14 @@
 """Network pairs by name: `build` returns the Keras models that a configuration asks for.
 
 To add an architecture, write one file with a `build_generator` and a `build_features` of the same form
-as `mlp.py`, and enter it in `_ARCHITECTURES`.
+as `mlp.py`, and enter it in `ARCHITECTURES`.
 """
 
 import keras
 from keras import layers
 
 from pipeline.base.errors import MirageError
+from pipeline.base.needs import Needs
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.networks import dcgan, mlp, noisy_mlp, resnet
@@ -17,9 +18,18 @@ from pipeline.networks.noisy_mlp import noise_size
 from pipeline.networks.pyramid import IMAGE_SIZES
 from pipeline.networks.spectral_norm import normalised
 
-__all__ = ["build_discriminator", "build_encoder", "build_features", "build_generator", "build_networks", "noise_size"]
+__all__ = [
+    "ARCHITECTURES",
+    "build_discriminator",
+    "build_encoder",
+    "build_features",
+    "build_generator",
+    "build_networks",
+    "noise_size",
+]
 
-_ARCHITECTURES = {"dcgan": dcgan, "mlp": mlp, "resnet": resnet}
+ARCHITECTURES = {"dcgan": dcgan, "mlp": mlp, "resnet": resnet}
+"""By name, what has a `build_generator` and a `build_features` of the form of those in `mlp.py`."""
 
 _SMALLEST, _LARGEST = IMAGE_SIZES
 
@@ -39,15 +49,16 @@ def build_generator(config: Config, data: DataSpec) -> keras.Model:
       MirageError: if the architecture can't make images of this shape, or there are no labels.
     """
     _check(config, data)
-    return _ARCHITECTURES[config.model].build_generator(config.latent_dim, data.image_shape, _num_classes(config, data))
+    return ARCHITECTURES[config.model].build_generator(config.latent_dim, data.image_shape, _num_classes(config, data))
 
 
-def build_discriminator(config: Config, data: DataSpec) -> keras.Model:
+def build_discriminator(config: Config, data: DataSpec, needs: Needs) -> keras.Model:
     """Builds an untrained discriminator.
 
     Args:
       config: decides the architecture, and whether and how the network is conditional.
       data: decides the image shape and the number of classes.
+      needs: decides the heads.
 
     Returns:
       A model of `image` float32 [N, H, W, C] in [-1, 1] or, if it takes labels, of `[image, label]` with
@@ -59,7 +70,7 @@ def build_discriminator(config: Config, data: DataSpec) -> keras.Model:
     Raises:
       MirageError: if the architecture can't judge images of this shape, or there are no labels.
     """
-    if config.objective == "sgan":
+    if needs.architectures.get("discriminator") == "noisy_mlp":
         _check(config, data)
         inputs, features = noisy_mlp.build_features(data.image_shape)
         classes = layers.Dense(len(data.class_names))(features)
@@ -67,13 +78,17 @@ def build_discriminator(config: Config, data: DataSpec) -> keras.Model:
         outputs = {"logits": logits, "classes": classes, "features": features}
     else:
         inputs, features = build_features(config, data, labels="concat" in config.conditionings())
-        inputs, outputs = _heads(config, _num_classes(config, data), inputs, features)
+        inputs, outputs = _heads(config, _num_classes(config, data), inputs, features, needs)
     model = model_of(inputs, outputs if len(outputs) > 1 else outputs["logits"], "discriminator")
     return normalised(model) if config.spectral_norm else model
 
 
 def _heads(
-    config: Config, num_classes: int, inputs: list[keras.KerasTensor], features: keras.KerasTensor
+    config: Config,
+    num_classes: int,
+    inputs: list[keras.KerasTensor],
+    features: keras.KerasTensor,
+    needs: Needs,
 ) -> tuple[list[keras.KerasTensor], dict[str, keras.KerasTensor]]:
     """Returns (inputs, outputs by name) of an adversarial discriminator with these features."""
     logits = layers.Dense(1)(features)
@@ -83,30 +98,28 @@ def _heads(
         label = inputs[1]
         logits = logits + keras.ops.expand_dims(Projection(num_classes)(features, label), -1)
     outputs = {"logits": layers.Reshape([])(logits)}
-    if num_classes and "acgan" in config.conditionings():
-        outputs["classes"] = layers.Dense(num_classes)(features)
-    if config.categories or config.codes:
-        outputs["codes"] = layers.Dense(config.categories + config.codes)(features)
+    for name, number in needs.heads.items():
+        outputs[name] = layers.Dense(number)(features)
     return inputs, outputs
 
 
-def build_encoder(config: Config, data: DataSpec) -> keras.Model:
+def build_encoder(config: Config, data: DataSpec, needs: Needs) -> keras.Model:
     """Builds an untrained encoder, with the discriminator's layers.
 
     Args:
-      config: decides the architecture, the latent size and whether the network is conditional.
+      config: decides the architecture and whether the network is conditional.
       data: decides the image shape and the number of classes.
+      needs: decides the size of the code.
 
     Returns:
-      A model of the discriminator's inputs. Its output is float32: the code [N, latent_dim], standardised
+      A model of the discriminator's inputs. Its output, float32, is the code [N, latent_dim], standardised
       over the batch, so that standard normal latents lie where codes do; or, for a VAE, [N, 2 *
       latent_dim], means and logarithms of variances.
     """
     inputs, features = build_features(config, data, labels=True)
-    if config.objective == "vae":
-        code = layers.Dense(2 * config.latent_dim)(features)
-    else:
-        code = BatchNormalization(momentum=0.9, center=False, scale=False)(layers.Dense(config.latent_dim)(features))
+    code = layers.Dense(needs.code)(features)
+    if needs.standardised:
+        code = BatchNormalization(momentum=0.9, center=False, scale=False)(code)
     return model_of(inputs, code, "encoder")
 
 
@@ -128,13 +141,13 @@ def build_features(
     """
     _check(config, data)
     num_classes = _num_classes(config, data) if labels else 0
-    return _ARCHITECTURES[config.model].build_features(data.image_shape, num_classes)
+    return ARCHITECTURES[config.model].build_features(data.image_shape, num_classes)
 
 
-def build_networks(config: Config, data: DataSpec) -> dict[str, keras.Model]:
+def build_networks(config: Config, data: DataSpec, needs: Needs) -> dict[str, keras.Model]:
     """Builds the networks that an objective trains, by name."""
-    other = build_encoder if config.one_loss else build_discriminator
-    models = (build_generator(config, data), other(config, data))
+    other = build_encoder if "encoder" in needs.networks else build_discriminator
+    models = (build_generator(config, data), other(config, data, needs))
     return {model.name: model for model in models}
 
 

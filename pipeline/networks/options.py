@@ -44,6 +44,11 @@ class NetworkOptions(Parameters):
                 f"--image_size={size} is outside 16 to 128, which --model={self.model} supports; choose a size "
                 "within, or --model=mlp."
             )
+        if self.spectral_norm and self.model == "resnet":
+            raise MirageError(
+                "--spectral_norm does not go with --model=resnet, which starts with kernels that are zero; use "
+                "--nospectral_norm."
+            )
         if self.conditioning != "concat" and not self.conditional:
             raise MirageError(f"--conditioning={self.conditioning} needs labels to condition on; add --conditional.")
         self.conditionings()

@@ -6,6 +6,8 @@ activations are LeakyReLU(0.2) in both networks. Scaled down: widths are those o
 narrows to half its width instead of widening it in groups, and the generator ends in tanh as all of ours do.
 """
 
+from collections.abc import Callable
+
 import keras
 from keras import layers
 
@@ -18,13 +20,16 @@ _SLOPE = 0.2
 _GAIN = 2 / (1 + _SLOPE**2)
 
 
-def build_generator(latent_dim: int, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+def build_generator(
+    latent_dim: int, image_shape: tuple[int, int, int], num_classes: int, width: Callable[[int], int] = width
+) -> keras.Model:
     """A dense projection, residual blocks between bilinear doublings, then a 3x3 convolution.
 
     Args:
       latent_dim: components of `z`.
       image_shape: (height, width, channels) of the output; square.
       num_classes: number of labels; 0 builds an unconditional network.
+      width: gives the feature planes at a level, of which 0 is the outermost.
 
     Returns:
       See `pipeline.networks.build.build_generator`.
@@ -44,13 +49,14 @@ def build_generator(latent_dim: int, image_shape: tuple[int, int, int], num_clas
 
 
 def build_features(
-    image_shape: tuple[int, int, int], num_classes: int
+    image_shape: tuple[int, int, int], num_classes: int, width: Callable[[int], int] = width
 ) -> tuple[list[keras.KerasTensor], keras.KerasTensor]:
     """Residual blocks between averaging halvings down to at most 4 pixels.
 
     Args:
       image_shape: (height, width, channels) of the input; square.
       num_classes: number of labels, which enter as constant planes; 0 leaves them out.
+      width: see `build_generator`.
 
     Returns:
       See `pipeline.networks.build.build_features`.

@@ -4,24 +4,45 @@ D names the class of real and of generated images; the cross-entropy of that, L_
 that of generated images to G's, so that G makes images of which the class can be told.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
 
-import tensorflow as tf
-
+from pipeline.base.libraries import tf
+from pipeline.base.needs import Needs
+from pipeline.base.parameters import Parameters, parameter
+from pipeline.objectives.objective import Objective
 from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update, with_head
 
 
-def add_to(updates: tuple[Update, ...], weight: float) -> tuple[Update, ...]:
-    """Adds the class losses to each update.
+@dataclasses.dataclass(frozen=True)
+class ACGAN(Parameters):
+    """The class losses to add; see the module."""
 
-    Args:
-      updates: of an objective, which itself sees the logits alone.
-      weight: of the class losses.
-    """
-    return tuple(
-        dataclasses.replace(update, loss=_with_classes(update, weight), metrics=(*update.metrics, _name(update)))
-        for update in updates
-    )
+    class_weight: float = parameter(1.0, "weight of acgan's class losses.", minimum=0)
+
+    @classmethod
+    def asked(cls, values: Mapping[str, Any], objective: Objective) -> Self | None:
+        """Makes the term of a run that asks for it; otherwise None."""
+        return cls.of(values) if values["conditional"] and "acgan" in values["conditioning"].split(",") else None
+
+    def check_with(self, values: Mapping[str, Any], objective: Objective) -> None:
+        """See `Term`."""
+
+    def needs(self, needs: Needs, num_labels: int) -> Needs:
+        """See `Term`."""
+        return dataclasses.replace(needs, heads={**needs.heads, "classes": num_labels})
+
+    def add_to(self, updates: tuple[Update, ...]) -> tuple[Update, ...]:
+        """Adds the class losses to each update of an objective, which itself sees the logits alone."""
+        return tuple(
+            dataclasses.replace(
+                update, loss=_with_classes(update, self.class_weight), metrics=(*update.metrics, _name(update))
+            )
+            for update in updates
+        )
 
 
 def _name(update: Update) -> str:

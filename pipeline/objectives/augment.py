@@ -6,16 +6,22 @@ shifted ones. Each of them is applied with probability p: always, or with a p th
 (`adapted`; Karras et al. 2020, arXiv 2006.06676, section 3).
 """
 
+from __future__ import annotations
+
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
-import tensorflow as tf
-
-from pipeline.objectives.options import AUGMENTATIONS
+from pipeline.base.errors import MirageError
+from pipeline.base.libraries import tf
+from pipeline.base.parameters import Parameters, parameter, split
+from pipeline.objectives.objective import Objective, refuse
 from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update
 
+AUGMENTATIONS = ("translation", "cutout", "color")
 # Random numbers that each image needs: one for each kind to decide, and at most three for each to say how.
 NUMBERS = 4 * len(AUGMENTATIONS)
+_P = "augment_p"  # its name in the training's state
 _SHIFT = 1 / 8  # of the image's side
 _CUTOUT = 1 / 2
 # The overfitting heuristic r = E[sign D(x)] that p follows, and over how many images p may rise from 0 to 1.
@@ -23,16 +29,61 @@ _TARGET = 0.6
 _IMAGES_TO_ONE = 500_000
 
 
-def add_to(updates: tuple[Update, ...], kinds: Sequence[str]) -> tuple[Update, ...]:
-    """Augments what D sees in each update.
+@dataclasses.dataclass(frozen=True)
+class Augmentation(Parameters):
+    """How what D sees is augmented; see the module."""
 
-    Args:
-      updates: of an objective with a discriminator.
-      kinds: some of `pipeline.objectives.options.AUGMENTATIONS`.
-    """
-    return tuple(
-        dataclasses.replace(update, loss=_augmented(update.loss, kinds), needs_augmentation=True) for update in updates
+    augment: str = parameter(
+        "",
+        "for small data sets: how all images that the discriminator sees are augmented (arXiv 2006.10738): some of "
+        "translation, cutout, color, such as translation,cutout.",
     )
+    augment_adaptive: bool = parameter(
+        False, "augment with a probability that follows the discriminator's overfitting (arXiv 2006.06676)."
+    )
+
+    @classmethod
+    def asked(cls, values: Mapping[str, Any], objective: Objective) -> Self:
+        """Makes the term of a run."""
+        return cls.of(values)
+
+    def check_with(self, values: Mapping[str, Any], objective: Objective) -> None:
+        """See `Term`."""
+        kinds = self._kinds
+        name = f"objective={values['objective']}"
+        if kinds and not getattr(objective, "discriminator", True):
+            refuse(self.to_dict(), ("augment",), name, "which has no discriminator", "leave it out")
+        if self.augment_adaptive and not kinds:
+            raise MirageError("--augment_adaptive needs something to adapt; set --augment=translation,cutout,color.")
+        if self.augment_adaptive and not getattr(objective, "absolute", False):
+            raise MirageError(
+                f"--augment_adaptive does not go with --{name}, whose logits say nothing of a single image; use an "
+                "objective such as nsgan, hinge or lsgan, or --noaugment_adaptive."
+            )
+
+    @property
+    def _kinds(self) -> tuple[str, ...]:
+        return split("augment", self.augment, AUGMENTATIONS) if self.augment else ()
+
+    def add_to(self, updates: tuple[Update, ...]) -> tuple[Update, ...]:
+        """Augments what D sees in each update of an objective with a discriminator."""
+        kinds = self._kinds
+        if not kinds:
+            return updates
+        return tuple(
+            dataclasses.replace(update, loss=_augmented(update.loss, kinds), needs_augmentation=NUMBERS)
+            for update in updates
+        )
+
+    def state(self) -> dict[str, float]:
+        """See `Term`: the probability of each kind."""
+        return {_P: 0.0 if self.augment_adaptive else 1.0}
+
+    def next_state(
+        self, state: Mapping[str, tf.Tensor], means: Mapping[str, tf.Tensor], images: int
+    ) -> dict[str, tf.Tensor]:
+        """See `Term`."""
+        return {_P: adapted(state[_P], means["d_acc_real"], images)} if self.augment_adaptive else {}
 
 
 def _augmented(loss: Loss, kinds: Sequence[str]) -> Loss:
@@ -40,7 +91,7 @@ def _augmented(loss: Loss, kinds: Sequence[str]) -> Loss:
         def discriminator(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
             # Real and generated images together are twice a batch.
             numbers = tf.concat(tf.unstack(batch.augmentation, axis=1), 0)[: images.shape[0]]
-            return networks["discriminator"](augment(images, numbers, batch.p, kinds), labels)
+            return networks["discriminator"](augment(images, numbers, batch.state[_P], kinds), labels)
 
         return loss({**networks, "discriminator": discriminator}, batch)
 
@@ -54,7 +105,7 @@ def augment(images: tf.Tensor, numbers: tf.Tensor, p: tf.Tensor, kinds: Sequence
       images: float32 [n, H, W, C] in [-1, 1].
       numbers: float32 [n, NUMBERS], uniform in [0, 1).
       p: float32 scalar, probability of each kind.
-      kinds: some of `pipeline.objectives.options.AUGMENTATIONS`.
+      kinds: some of `AUGMENTATIONS`.
 
     Returns:
       float32 [n, H, W, C]; what is shifted in or covered is 0.

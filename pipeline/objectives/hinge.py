@@ -5,9 +5,12 @@
 Only images near the boundary move D.
 """
 
-import tensorflow as tf
+from __future__ import annotations
 
-from pipeline.objectives.update import Adversarial
+import dataclasses
+
+from pipeline.base.libraries import tf
+from pipeline.objectives.adversarial import Adversarial
 
 
 def d_loss_real(logits: tf.Tensor) -> tf.Tensor:
@@ -20,4 +23,14 @@ def d_loss_fake(logits: tf.Tensor) -> tf.Tensor:
     return tf.nn.relu(1 + logits)
 
 
-OBJECTIVE = Adversarial(d_loss_real, d_loss_fake, tf.negative)
+@dataclasses.dataclass(frozen=True)
+class Hinge(Adversarial):
+    """The hinge loss; see the module."""
+
+    d_loss_real = staticmethod(d_loss_real)
+    d_loss_fake = staticmethod(d_loss_fake)
+
+    @staticmethod
+    def g_loss(logits: tf.Tensor) -> tf.Tensor:
+        """-l, [n]."""
+        return -logits

@@ -9,31 +9,69 @@ distribution of unit variance around its guess of each code. Latents stay standa
 of z, and the category is the place of the largest of some others, which is uniform.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any, Self
 
-import tensorflow as tf
-
+from pipeline.base.errors import MirageError
+from pipeline.base.libraries import tf
+from pipeline.base.needs import Needs
+from pipeline.base.parameters import Parameters, parameter
+from pipeline.objectives.objective import Objective, refuse
 from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update, with_head
 
 
-def add_to(updates: tuple[Update, ...], categories: int, codes: int, weight: float) -> tuple[Update, ...]:
-    """Adds L_I to each update.
+@dataclasses.dataclass(frozen=True)
+class InfoGAN(Parameters):
+    """What shall be read off the images; see the module."""
 
-    Args:
-      updates: of an objective, all of which see generated images.
-      categories: how many components of z, the first ones, decide the category; 0 for none.
-      codes: how many components after those are codes.
-      weight: of L_I, the paper's lambda.
-    """
-    return tuple(
-        dataclasses.replace(
-            update,
-            loss=_informed(update.loss, categories, codes, weight),
-            metrics=(*update.metrics, "mutual_information"),
-        )
-        for update in updates
+    categories: int = parameter(
+        0,
+        "of how many categories the generator shall find one for each latent, without labels (arXiv 1606.03657): the "
+        "place of the largest of z's first so many components.",
+        minimum=0,
     )
+    codes: int = parameter(
+        0, "how many of z's components after those shall each say one thing of the image.", minimum=0
+    )
+    info_weight: float = parameter(1.0, "weight of the loss for --categories and --codes.", minimum=0)
+
+    @classmethod
+    def asked(cls, values: Mapping[str, Any], objective: Objective) -> Self | None:
+        """Makes the term of a run that asks for it; otherwise None."""
+        return cls.of(values) if values["categories"] or values["codes"] else None
+
+    def check_with(self, values: Mapping[str, Any], objective: Objective) -> None:
+        """See `Term`."""
+        if not getattr(objective, "joint", True):
+            way = "d_batches=split" if values["d_batches"] == "split" else f"objective={values['objective']}"
+            remedy = "use another --objective such as nsgan, with --d_batches=joint"
+            refuse(self.to_dict(), ("categories", "codes"), way, "whose updates don't all see generated images", remedy)
+        if self.categories == 1:
+            raise MirageError("--categories=1 says nothing; expected 2 or more, or 0 for none.")
+        if self.categories + self.codes > values["latent_dim"]:
+            raise MirageError(
+                f"--categories={self.categories} and --codes={self.codes} are together more than "
+                f"--latent_dim={values['latent_dim']}, whose components they are; raise that."
+            )
+
+    def needs(self, needs: Needs, num_labels: int) -> Needs:
+        """See `Term`."""
+        return dataclasses.replace(needs, heads={**needs.heads, "codes": self.categories + self.codes})
+
+    def add_to(self, updates: tuple[Update, ...]) -> tuple[Update, ...]:
+        """Adds L_I to each update of an objective, all of which see generated images."""
+        return tuple(
+            dataclasses.replace(
+                update,
+                loss=_informed(update.loss, self.categories, self.codes, self.info_weight),
+                metrics=(*update.metrics, "mutual_information"),
+            )
+            for update in updates
+        )
 
 
 def info_loss(z: tf.Tensor, guess: tf.Tensor, categories: int, codes: int) -> tf.Tensor:
@@ -42,8 +80,8 @@ def info_loss(z: tf.Tensor, guess: tf.Tensor, categories: int, codes: int) -> tf
     Args:
       z: the images' latents, float32 [n, d].
       guess: Q's logits of categories, then its guesses of codes, float32 [n, categories + codes].
-      categories: see `add_to`.
-      codes: see `add_to`.
+      categories: how many components of z, the first ones, decide the category; 0 for none.
+      codes: how many components after those are codes.
 
     Returns:
       float32 [n], in nats.

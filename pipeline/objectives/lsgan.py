@@ -5,9 +5,13 @@
 Images that D has long judged rightly still pull, towards the boundary, which lies at 1/2.
 """
 
-import tensorflow as tf
+from __future__ import annotations
 
-from pipeline.objectives.update import Adversarial
+import dataclasses
+from typing import ClassVar
+
+from pipeline.base.libraries import tf
+from pipeline.objectives.adversarial import Adversarial
 
 
 def towards_one(logits: tf.Tensor) -> tf.Tensor:
@@ -20,4 +24,10 @@ def towards_zero(logits: tf.Tensor) -> tf.Tensor:
     return 0.5 * tf.square(logits)
 
 
-OBJECTIVE = Adversarial(towards_one, towards_zero, towards_one, boundary=0.5)
+@dataclasses.dataclass(frozen=True)
+class LSGAN(Adversarial):
+    """Least squares; see the module."""
+
+    boundary: ClassVar[float] = 0.5
+    d_loss_real = g_loss = staticmethod(towards_one)
+    d_loss_fake = staticmethod(towards_zero)

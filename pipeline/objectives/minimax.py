@@ -4,10 +4,14 @@ D minimises the cross-entropy of `nsgan.py`, and G minimises log(1 - D(G(z))), w
 D is sure: it is here to see that happen.
 """
 
-import tensorflow as tf
+from __future__ import annotations
 
+import dataclasses
+from typing import ClassVar
+
+from pipeline.base.libraries import tf
+from pipeline.objectives.adversarial import Adversarial
 from pipeline.objectives.nsgan import d_loss_fake, d_loss_real
-from pipeline.objectives.update import Adversarial
 
 
 def g_loss(logits: tf.Tensor) -> tf.Tensor:
@@ -15,4 +19,11 @@ def g_loss(logits: tf.Tensor) -> tf.Tensor:
     return -tf.nn.softplus(logits)
 
 
-OBJECTIVE = Adversarial(d_loss_real, d_loss_fake, g_loss, d_weight=0.5)
+@dataclasses.dataclass(frozen=True)
+class Minimax(Adversarial):
+    """The minimax game; see the module."""
+
+    d_weight: ClassVar[float] = 0.5
+    d_loss_real = staticmethod(d_loss_real)
+    d_loss_fake = staticmethod(d_loss_fake)
+    g_loss = staticmethod(g_loss)

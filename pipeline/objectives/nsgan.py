@@ -9,9 +9,18 @@ vanishes while D is winning. In terms of logits l, -log p = softplus(-l) and -lo
 The factor 1/2 makes L_D the mean over all 2N images that D judges, ln 2 at equilibrium.
 """
 
-import tensorflow as tf
+from __future__ import annotations
 
-from pipeline.objectives.update import Adversarial, Batch, Losses, Networks, Update, is_positive
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pipeline.base.errors import MirageError
+from pipeline.base.libraries import tf
+from pipeline.base.parameters import parameter
+from pipeline.objectives.adversarial import Adversarial
+from pipeline.objectives.objective import refuse
+from pipeline.objectives.update import Batch, Losses, Networks, Update, is_positive
 
 
 def d_loss_real(logits: tf.Tensor) -> tf.Tensor:
@@ -29,9 +38,6 @@ def g_loss(logits: tf.Tensor) -> tf.Tensor:
     return tf.nn.softplus(-logits)
 
 
-OBJECTIVE = Adversarial(d_loss_real, d_loss_fake, g_loss, d_weight=0.5)
-
-
 def _d_on_real(networks: Networks, batch: Batch) -> Losses:
     logits = networks["discriminator"](batch.images, batch.labels)
     loss = d_loss_real(logits)
@@ -45,13 +51,43 @@ def _d_on_fake(networks: Networks, batch: Batch) -> Losses:
     return loss, {"d_loss": loss, "d_acc_fake": is_positive(-logits)}
 
 
-def split_updates() -> tuple[Update, ...]:
-    """Returns the updates of the classic Keras MNIST GAN.
+@dataclasses.dataclass(frozen=True)
+class NSGAN(Adversarial):
+    """The non-saturating GAN; see the module."""
 
-    D sees half a batch of real, then half a batch of generated images, in an update each.
-    """
-    return (
-        Update("discriminator", _d_on_real, ("d_loss", "d_acc_real"), batch_divisor=2),
-        Update("discriminator", _d_on_fake, ("d_loss", "d_acc_fake"), batch_divisor=2, new_images=False),
-        OBJECTIVE.updates(1)[-1],
+    d_weight: ClassVar[float] = 0.5
+    d_loss_real = staticmethod(d_loss_real)
+    d_loss_fake = staticmethod(d_loss_fake)
+    g_loss = staticmethod(g_loss)
+    d_batches: str = parameter(
+        "joint",
+        "joint: the discriminator sees a batch of real and a batch of generated images in one "
+        "update; split: half a batch of each in two updates (nsgan only).",
+        choices=("joint", "split"),
+        strict=True,
     )
+
+    @property
+    def joint(self) -> bool:
+        """See `Objective`."""
+        return self.d_batches == "joint"
+
+    def updates(self) -> tuple[Update, ...]:
+        """See `Objective`; split batches are those of the classic Keras MNIST GAN."""
+        if self.joint:
+            return super().updates()
+        return (
+            Update("discriminator", _d_on_real, ("d_loss", "d_acc_real"), batch_divisor=2),
+            Update("discriminator", _d_on_fake, ("d_loss", "d_acc_fake"), batch_divisor=2, new_images=False),
+            super().updates()[-1],
+        )
+
+    def check(self, values: Mapping[str, Any]) -> None:
+        """See `Parameters`."""
+        if self.joint:
+            return
+        why = "in which no update of D sees both real and generated images"
+        refuse(values, ("d_steps",), "d_batches=split", why, "use --d_batches=joint")
+        if values["batch_size"] % 2:
+            size = values["batch_size"]
+            raise MirageError(f"--batch_size={size} can't be halved for --d_batches=split; make it even.")

@@ -8,11 +8,15 @@ Lazy regularisation (Karras et al. 2019, arXiv 1912.04958, appendix B): in every
 strong.
 """
 
+from __future__ import annotations
+
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
-import tensorflow as tf
-
+from pipeline.base.libraries import tf
+from pipeline.base.parameters import Parameters, parameter
+from pipeline.objectives.objective import Objective, refuse
 from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update
 
 
@@ -44,32 +48,59 @@ def gradient_norm_penalty(networks: Networks, batch: Batch, generated: tf.Tensor
     return tf.square(tf.sqrt(squared_norm + 1e-12) - 1)
 
 
+# Of WGAN-GP, which has it for its own, and of any other objective, to which it is added.
+GP: float = parameter(
+    0.0,
+    "lambda of WGAN-GP's penalty between real and generated images, for any objective; 0 means none, and 10 for "
+    "wgan_gp.",
+    minimum=0,
+)
+
+
 @dataclasses.dataclass(frozen=True)
-class Penalties:
-    """Which penalties to add.
+class Penalties(Parameters):
+    """Which penalties to add; see the module."""
 
-    Attributes:
-      r1: gamma of R1; 0 leaves it out.
-      r2: gamma of R2.
-      gp: lambda of the gradient penalty.
-      every: k of lazy regularisation; 1 computes them in every step.
-    """
+    r1: float = parameter(
+        0.0,
+        "gamma of an R1 penalty added to the discriminator's loss (arXiv 1801.04406): gamma / 2 times the squared "
+        "gradient at real images.",
+        minimum=0,
+    )
+    r2: float = parameter(0.0, "the same at generated images.", minimum=0)
+    gp: float = GP
+    penalty_every: int = parameter(
+        1,
+        "compute the penalties that --r1, --r2 and --gp add in every such step only, and as many times as strong "
+        "(arXiv 1912.04958).",
+        minimum=1,
+    )
 
-    r1: float = 0.0
-    r2: float = 0.0
-    gp: float = 0.0
-    every: int = 1
+    @classmethod
+    def asked(cls, values: Mapping[str, Any], objective: Objective) -> Self:
+        """Makes the term of a run; what the objective has for its own is none of it."""
+        own = {field.name for field in dataclasses.fields(objective)} if dataclasses.is_dataclass(objective) else set()
+        return cls.of({name: value for name, value in values.items() if name not in own})
+
+    def check_with(self, values: Mapping[str, Any], objective: Objective) -> None:
+        """See `Term`."""
+        if not getattr(objective, "joint", True):
+            way = "d_batches=split" if values["d_batches"] == "split" else f"objective={values['objective']}"
+            refuse(self.to_dict(), self._names, way, "which has no update of D for them", "leave it out")
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(name for name in ("r1", "r2", "gp") if getattr(self, name))
 
     def add_to(self, updates: tuple[Update, ...]) -> tuple[Update, ...]:
-        """Adds the penalties to each update of D that sees both real and generated images."""
-        names = tuple(name for name in ("r1", "r2", "gp") if getattr(self, name))
-        if not names:
+        """Adds the penalties to each update of D, which sees both real and generated images."""
+        if not self._names:
             return updates
         return tuple(
             dataclasses.replace(
                 update,
                 loss=self._penalised(update.loss),
-                metrics=(*update.metrics, *names),
+                metrics=(*update.metrics, *self._names),
                 needs_u=update.needs_u or bool(self.gp),
             )
             if update.network == "discriminator"
@@ -88,7 +119,7 @@ class Penalties:
             value, metrics = loss({**networks, "generator": generator}, batch)
             terms = self._terms(networks, batch, made[0])
             for name, term in terms.items():
-                metrics[name] = _every(self.every, batch, term)
+                metrics[name] = _every(self.penalty_every, batch, term)
                 weight = self.gp if name == "gp" else getattr(self, name) / 2
                 value += weight * metrics[name]
             return value, metrics

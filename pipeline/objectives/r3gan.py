@@ -12,10 +12,16 @@ Only differences of logits mean something here, so the logged accuracy of D is t
 in which the real image has the larger logit.
 """
 
-import functools
+from __future__ import annotations
 
-import tensorflow as tf
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
+from pipeline.base.errors import MirageError
+from pipeline.base.libraries import tf
+from pipeline.base.parameters import parameter
+from pipeline.objectives.objective import Game
 from pipeline.objectives.penalties import logits_and_penalty
 from pipeline.objectives.update import Batch, Losses, Networks, Update, is_positive, real_and_generated
 
@@ -25,30 +31,34 @@ def pairing_loss(winner: tf.Tensor, loser: tf.Tensor) -> tf.Tensor:
     return tf.nn.softplus(loser - winner)
 
 
-def _d(networks: Networks, batch: Batch, *, gamma: float) -> Losses:
-    generated = networks["generator"](batch.z, batch.labels)
-    logits, penalties = logits_and_penalty(networks, *real_and_generated(batch, generated))
-    (real, fake), (r1, r2) = tf.split(logits, 2), tf.split(penalties, 2)
-    adversarial = pairing_loss(real, fake)
-    pairs_right = is_positive(real - fake)
-    metrics = {"d_loss": adversarial, "d_acc_real": pairs_right, "d_acc_fake": pairs_right, "r1": r1, "r2": r2}
-    return adversarial + gamma / 2 * (r1 + r2), metrics
+@dataclasses.dataclass(frozen=True)
+class R3GAN(Game):
+    """Relativistic pairing with R1 and R2; see the module."""
 
+    gamma: float = parameter(0.5, "weight of R3GAN's two gradient penalties, each gamma / 2.", minimum=0)
 
-def _g(networks: Networks, batch: Batch) -> Losses:
-    generated = networks["generator"](batch.z, batch.labels)
-    real = networks["discriminator"](batch.images, batch.labels)
-    fake = networks["discriminator"](generated, batch.labels)
-    loss = pairing_loss(fake, real)
-    return loss, {"g_loss": loss}
+    def updates(self) -> tuple[Update, ...]:
+        """Returns `d_steps` updates of D, each on new images, then one of G on the last of them's real images."""
+        d = Update("discriminator", self._d, ("d_loss", "d_acc_real", "d_acc_fake", "r1", "r2"))
+        return (*[d] * self.d_steps, Update("generator", self._g, ("g_loss",), new_images=False))
 
+    def check(self, values: Mapping[str, Any]) -> None:
+        """See `Parameters`."""
+        if values["r1"] or values["r2"]:
+            raise MirageError("--r1 and --r2 do not go with --objective=r3gan, which has both: set --gamma.")
 
-def updates(*, gamma: float, d_steps: int) -> tuple[Update, ...]:
-    """Returns the updates of one step: those of D, then one of G on the last of them's real images.
+    def _d(self, networks: Networks, batch: Batch) -> Losses:
+        generated = networks["generator"](batch.z, batch.labels)
+        logits, penalties = logits_and_penalty(networks, *real_and_generated(batch, generated))
+        (real, fake), (r1, r2) = tf.split(logits, 2), tf.split(penalties, 2)
+        adversarial = pairing_loss(real, fake)
+        pairs_right = is_positive(real - fake)
+        metrics = {"d_loss": adversarial, "d_acc_real": pairs_right, "d_acc_fake": pairs_right, "r1": r1, "r2": r2}
+        return adversarial + self.gamma / 2 * (r1 + r2), metrics
 
-    Args:
-      gamma: weight of the penalties.
-      d_steps: updates of D, each on new images.
-    """
-    d = Update("discriminator", functools.partial(_d, gamma=gamma), ("d_loss", "d_acc_real", "d_acc_fake", "r1", "r2"))
-    return (*[d] * d_steps, Update("generator", _g, ("g_loss",), new_images=False))
+    def _g(self, networks: Networks, batch: Batch) -> Losses:
+        generated = networks["generator"](batch.z, batch.labels)
+        real = networks["discriminator"](batch.images, batch.labels)
+        fake = networks["discriminator"](generated, batch.labels)
+        loss = pairing_loss(fake, real)
+        return loss, {"g_loss": loss}

@@ -9,19 +9,99 @@ over a few labelled images, and real and generated ones without labels. G matche
 before the logits, in the mean over the global batch: L_G = |E f(x) - E f(G(z))|^2. D is a noisy network.
 """
 
-import functools
+from __future__ import annotations
 
-import numpy as np
-import tensorflow as tf
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from pipeline.base.errors import MirageError
+from pipeline.base.libraries import tf
+from pipeline.base.needs import Needs
+from pipeline.base.parameters import parameter
 from pipeline.objectives.nsgan import d_loss_fake, d_loss_real
-from pipeline.objectives.update import Batch, Losses, Networks, Update, is_positive
+from pipeline.objectives.objective import Objective, refuse
+from pipeline.objectives.update import Batch, Losses, Networks, Update, global_mean, is_positive
 
-# Images uint8 [m, H, W, C] and labels int32 [m].
-Labelled = tuple[np.ndarray, np.ndarray]
+if TYPE_CHECKING:
+    import numpy as np
 
 
-def _d(networks: Networks, batch: Batch, *, labelled: Labelled, weight: float) -> Losses:
+@dataclasses.dataclass(frozen=True)
+class SGAN(Objective):
+    """The semi-supervised GAN; see the module."""
+
+    labelled: int = parameter(100, "number of images whose labels sgan may use, as many of each class.", minimum=1)
+    unlabelled_weight: float = parameter(
+        1.0, "weight of sgan's loss without labels; 0 leaves a plain classifier, to compare with.", minimum=0
+    )
+
+    @property
+    def joint(self) -> bool:
+        """See `Objective`: its discriminator names classes."""
+        return False
+
+    def updates(self, images: np.ndarray, labels: np.ndarray, num_labels: int, seed: int) -> tuple[Update, ...]:  # type: ignore[override]
+        """Returns the updates of one step; see `few_labelled`."""
+        chosen = few_labelled(images, labels, num_labels, self.labelled, seed)
+
+        def d_loss(networks: Networks, batch: Batch) -> Losses:
+            return _d(networks, batch, chosen, self.unlabelled_weight)
+
+        names = ("d_loss", "d_acc_real", "d_acc_fake", "class_loss", "class_error")
+        return (
+            Update("discriminator", d_loss, names, needs_u=True, needs_noise=3),
+            Update("generator", _g, ("g_loss",), new_images=False, needs_noise=2),
+        )
+
+    def needs(self, num_labels: int, latent_dim: int) -> Needs:
+        """See `Objective`."""
+        heads = {"classes": num_labels, "features": 0}
+        return Needs(heads=heads, architectures={"discriminator": "noisy_mlp"})
+
+    def check(self, values: Mapping[str, Any]) -> None:
+        """See `Parameters`."""
+        names = ("conditional", "r1", "r2", "gp", "categories", "codes")
+        refuse(values, names, "objective=sgan", "whose discriminator names classes itself", "leave it out")
+
+
+def few_labelled(
+    images: np.ndarray, labels: np.ndarray, num_labels: int, count: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Chooses the images whose labels semi-supervised learning may use.
+
+    Args:
+      images: uint8 [N, H, W, C].
+      labels: int32 [N].
+      num_labels: number of classes.
+      count: how many to choose.
+      seed: decides which.
+
+    Returns:
+      (images uint8 [count, H, W, C], labels int32 [count]), as many of each class.
+
+    Raises:
+      MirageError: if there are no labels, or not so many images of each class.
+    """
+    import numpy as np
+
+    if num_labels < 2 or count % num_labels:
+        raise MirageError(
+            f"--labelled={count} can't be shared by the {num_labels} classes of --dataset; "
+            + (f"choose a multiple of {num_labels}." if num_labels > 1 else "--objective=sgan needs data with labels.")
+        )
+    order = np.random.default_rng(seed).permutation(len(labels))
+    each = count // num_labels
+    chosen = np.concatenate([order[labels[order] == label][:each] for label in range(num_labels)])
+    if len(chosen) < count:
+        raise MirageError(
+            f"--labelled={count} takes {each} images of each class, and --dataset has fewer of some; choose a smaller "
+            "number."
+        )
+    return np.asarray(images[chosen]), labels[chosen]
+
+
+def _d(networks: Networks, batch: Batch, labelled: tuple[np.ndarray, np.ndarray], weight: float) -> Losses:
     chosen = tf.cast(batch.u * len(labelled[0]), tf.int32)
     images = tf.cast(tf.gather(tf.constant(labelled[0]), chosen), tf.float32) / 127.5 - 1
     marks = tf.gather(tf.constant(labelled[1]), chosen)
@@ -52,29 +132,3 @@ def _real_and_generated(
     each = tf.concat(tf.unstack(noise, axis=1), 0)
     real, fake = tf.split(networks["discriminator"](tf.concat([images, generated], 0), each)[head], 2)
     return real, fake
-
-
-def global_mean(features: tf.Tensor) -> tf.Tensor:
-    """Mean over the samples of all replicas, [n, d] to [d]; each replica must have as many."""
-    context = tf.distribute.get_replica_context()
-    mean = tf.reduce_mean(features, axis=0)
-    if context is None or context.num_replicas_in_sync == 1:
-        return mean
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, mean) / context.num_replicas_in_sync
-
-
-def updates(labelled: Labelled, *, weight: float) -> tuple[Update, ...]:
-    """Returns the updates of one step.
-
-    Args:
-      labelled: the few labelled images.
-      weight: of D's loss without labels; 0 leaves a plain classifier, to compare with.
-    """
-    d = Update(
-        "discriminator",
-        functools.partial(_d, labelled=labelled, weight=weight),
-        ("d_loss", "d_acc_real", "d_acc_fake", "class_loss", "class_error"),
-        needs_u=True,
-        needs_noise=3,
-    )
-    return (d, Update("generator", _g, ("g_loss",), new_images=False, needs_noise=2))

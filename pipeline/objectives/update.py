@@ -1,18 +1,23 @@
 """What an objective consists of: updates, each with its loss and the network whose weights it moves."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
-import tensorflow as tf
+from pipeline.base.libraries import tf
 
-# A network by name, as a function of its input and the labels, in training mode:
-#   generator:      z [n, latent_dim], labels [n] -> images [n, H, W, C]
-#   discriminator:  images [n, H, W, C], labels [n] -> logits [n]; or a dictionary, see `with_head`;
-#                   in the place of labels it takes noise [n, M] if it is a noisy network
-#   encoder:        images [n, H, W, C], labels [n] -> codes
-# Labels are ignored by unconditional networks.
-Networks = Mapping[str, Callable[[tf.Tensor, tf.Tensor], Any]]
+Networks: TypeAlias = "Mapping[str, Callable[[tf.Tensor, tf.Tensor], Any]]"
+"""A network by name, as a function of its input and the labels, in training mode.
+
+    generator:      z [n, latent_dim], labels [n] -> images [n, H, W, C]
+    discriminator:  images [n, H, W, C], labels [n] -> logits [n]; or a dictionary, see `with_head`;
+                    in the place of labels it takes noise [n, M] if it is a noisy network
+    encoder:        images [n, H, W, C], labels [n] -> codes
+
+Labels are ignored by unconditional networks.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +31,9 @@ class Batch:
       z: latents, float32 [n, latent_dim], standard normal.
       u: float32 [n], uniform in [0, 1), for updates that ask for it; otherwise zeros.
       step: int64 scalar, number of the training step.
-      augmentation: float32 [n, 2, `augment.NUMBERS`], uniform in [0, 1): for each real and each generated image,
-        for updates that ask for it; otherwise [n, 2, 0].
-      p: float32 scalar, probability of augmentation.
+      augmentation: float32 [n, 2, k], uniform in [0, 1): for each real and each generated image, for updates that ask
+        for k of them.
+      state: float32 scalars by name, which the objective moves from step to step, see `Composition.next_state`.
       noise: float32 [n, k, M], standard normal: what a noisy discriminator takes with each of k images, for updates
         that ask for it; otherwise [n, 0, M].
     """
@@ -39,15 +44,17 @@ class Batch:
     u: tf.Tensor
     step: tf.Tensor
     augmentation: tf.Tensor
-    p: tf.Tensor
+    state: Mapping[str, tf.Tensor]
     noise: tf.Tensor
 
 
-Losses = tuple[tf.Tensor, dict[str, tf.Tensor]]
+Losses: TypeAlias = "tuple[tf.Tensor, dict[str, tf.Tensor]]"
+"""The loss of each sample, float32 [n], and what to log, each float32 [n]: their means over the global batch, and over
+the updates that report the same name, are the logged figures.
+"""
 
-# Returns the loss of each sample, float32 [n], and what to log, each float32 [n]: their means over
-# the global batch, and over the updates that report the same name, are the logged figures.
-Loss = Callable[[Networks, Batch], Losses]
+Loss: TypeAlias = "Callable[[Networks, Batch], Losses]"
+"""A function of the networks and a batch."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Update:
       new_images: whether the update takes new training images; otherwise it is given the
         images of the update before it.
       needs_u: whether the loss uses `Batch.u`.
-      needs_augmentation: whether it uses `Batch.augmentation`.
+      needs_augmentation: how many numbers per image it uses of `Batch.augmentation`.
       needs_noise: for how many images per sample it uses `Batch.noise`.
     """
 
@@ -72,8 +79,20 @@ class Update:
     batch_divisor: int = 1
     new_images: bool = True
     needs_u: bool = False
-    needs_augmentation: bool = False
+    needs_augmentation: int = 0
     needs_noise: int = 0
+
+
+def global_mean(values: tf.Tensor) -> tf.Tensor:
+    """Means over the samples of all replicas, for losses that need them: [n, ...] to [...].
+
+    Each replica must have as many samples; of accumulated batches it is the mean of one at a time.
+    """
+    context = tf.distribute.get_replica_context()
+    mean = tf.reduce_mean(values, axis=0)
+    if context is None or context.num_replicas_in_sync == 1:
+        return mean
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, mean) / context.num_replicas_in_sync
 
 
 def is_positive(x: tf.Tensor) -> tf.Tensor:
@@ -113,42 +132,3 @@ def with_head(networks: Networks, name: str) -> tuple[Networks, list[tf.Tensor]]
         return heads if len(heads) > 1 else heads["logits"]
 
     return {**networks, "discriminator": discriminator}, outputs
-
-
-@dataclasses.dataclass(frozen=True)
-class Adversarial:
-    """An objective whose losses are functions of one logit each.
-
-    Attributes:
-      d_loss_real: of D's logits of real images.
-      d_loss_fake: of D's logits of generated images.
-      g_loss: of D's logits of generated images.
-      boundary: logit above which D says "real".
-      d_weight: factor of the sum of both of D's losses.
-    """
-
-    d_loss_real: Callable[[tf.Tensor], tf.Tensor]
-    d_loss_fake: Callable[[tf.Tensor], tf.Tensor]
-    g_loss: Callable[[tf.Tensor], tf.Tensor]
-    boundary: float = 0.0
-    d_weight: float = 1.0
-
-    def updates(self, d_steps: int) -> tuple[Update, ...]:
-        """Returns `d_steps` updates of D, each on new images, and one of G."""
-        d = Update("discriminator", self._d, ("d_loss", "d_acc_real", "d_acc_fake"))
-        return (*[d] * d_steps, Update("generator", self._g, ("g_loss",), new_images=False))
-
-    def _d(self, networks: Networks, batch: Batch) -> Losses:
-        generated = networks["generator"](batch.z, batch.labels)
-        real, fake = tf.split(networks["discriminator"](*real_and_generated(batch, generated)), 2)
-        loss = self.d_weight * (self.d_loss_real(real) + self.d_loss_fake(fake))
-        accuracies = {
-            "d_acc_real": is_positive(real - self.boundary),
-            "d_acc_fake": is_positive(self.boundary - fake),
-        }
-        return loss, {"d_loss": loss, **accuracies}
-
-    def _g(self, networks: Networks, batch: Batch) -> Losses:
-        generated = networks["generator"](batch.z, batch.labels)
-        loss = self.g_loss(networks["discriminator"](generated, batch.labels))
-        return loss, {"g_loss": loss}

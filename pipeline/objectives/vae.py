@@ -12,10 +12,16 @@ standardisation makes its codes lie where standard normal latents do, so its sam
 the VAE adds.
 """
 
-import functools
+from __future__ import annotations
 
-import tensorflow as tf
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
+from pipeline.base.libraries import tf
+from pipeline.base.needs import Needs
+from pipeline.base.parameters import parameter
+from pipeline.objectives.objective import Objective, refuse
 from pipeline.objectives.update import Batch, Losses, Networks, Update
 
 
@@ -41,30 +47,56 @@ def _metrics(batch: Batch, loss: tf.Tensor, error: tf.Tensor) -> dict[str, tf.Te
     return {"loss": loss, "mse": error / tf.cast(tf.size(batch.images[0]), tf.float32)}
 
 
-def _vae(networks: Networks, batch: Batch, *, sigma: float) -> Losses:
-    mean, log_variance = tf.split(networks["encoder"](batch.images, batch.labels), 2, axis=1)
-    z = mean + tf.exp(0.5 * log_variance) * batch.z
-    error = _squared_error(batch.images, networks["generator"](z, batch.labels))
-    kl = kl_to_standard_normal(mean, log_variance)
-    loss = error / (2 * sigma**2) + kl
-    return loss, {**_metrics(batch, loss, error), "kl": kl}
+@dataclasses.dataclass(frozen=True)
+class Autoencoder(Objective):
+    """The plain autoencoder; see the module."""
+
+    discriminator: ClassVar[bool] = False
+    _name: ClassVar[str] = "autoencoder"
+
+    def updates(self) -> tuple[Update, ...]:
+        """Returns the one update."""
+        return (Update("generator+encoder", self._loss, ("loss", "mse")),)
+
+    def needs(self, num_labels: int, latent_dim: int) -> Needs:
+        """See `Objective`."""
+        return Needs(("generator", "encoder"), ("generator+encoder",), code=latent_dim, standardised=True)
+
+    def check(self, values: Mapping[str, Any]) -> None:
+        """See `Parameters`."""
+        names = ("r1", "r2", "gp", "d_steps", "conditioning", "augment", "spectral_norm", "categories", "codes")
+        refuse(values, names, f"objective={self._name}", "which has no discriminator", "leave it out")
+
+    def _loss(self, networks: Networks, batch: Batch) -> Losses:
+        z = networks["encoder"](batch.images, batch.labels)
+        error = _squared_error(batch.images, networks["generator"](z, batch.labels))
+        return 0.5 * error, _metrics(batch, 0.5 * error, error)
 
 
-def _autoencoder(networks: Networks, batch: Batch) -> Losses:
-    z = networks["encoder"](batch.images, batch.labels)
-    error = _squared_error(batch.images, networks["generator"](z, batch.labels))
-    return 0.5 * error, _metrics(batch, 0.5 * error, error)
+@dataclasses.dataclass(frozen=True)
+class VAE(Autoencoder):
+    """The variational autoencoder; see the module."""
 
+    _name: ClassVar[str] = "vae"
+    sigma: float = parameter(
+        0.3,
+        "standard deviation of a VAE's pixels around its decoder's output, where black is -1 and white 1; larger "
+        "values blur, smaller ones let codes drift from the prior.",
+        minimum=1e-3,
+    )
 
-def updates(*, sigma: float) -> tuple[Update, ...]:
-    """Returns the VAE's one update.
+    def updates(self) -> tuple[Update, ...]:
+        """Returns the one update."""
+        return (Update("generator+encoder", self._loss, ("loss", "mse", "kl")),)
 
-    Args:
-      sigma: standard deviation of pixels, which run from -1 to 1.
-    """
-    return (Update("generator+encoder", functools.partial(_vae, sigma=sigma), ("loss", "mse", "kl")),)
+    def needs(self, num_labels: int, latent_dim: int) -> Needs:
+        """See `Objective`."""
+        return Needs(("generator", "encoder"), ("generator+encoder",), code=2 * latent_dim)
 
-
-def autoencoder_updates() -> tuple[Update, ...]:
-    """Returns the autoencoder's one update."""
-    return (Update("generator+encoder", _autoencoder, ("loss", "mse")),)
+    def _loss(self, networks: Networks, batch: Batch) -> Losses:
+        mean, log_variance = tf.split(networks["encoder"](batch.images, batch.labels), 2, axis=1)
+        z = mean + tf.exp(0.5 * log_variance) * batch.z
+        error = _squared_error(batch.images, networks["generator"](z, batch.labels))
+        kl = kl_to_standard_normal(mean, log_variance)
+        loss = error / (2 * self.sigma**2) + kl
+        return loss, {**_metrics(batch, loss, error), "kl": kl}

@@ -7,38 +7,38 @@ D, here a critic, is trained several times for each update of G (`--d_steps`; th
 `wasserstein` is its estimate of the distance, D(x) - D(G(z)).
 """
 
-import functools
+from __future__ import annotations
 
-import tensorflow as tf
+import dataclasses
 
-from pipeline.objectives.penalties import gradient_norm_penalty
+from pipeline.base.libraries import tf
+from pipeline.objectives.objective import Game
+from pipeline.objectives.penalties import GP, gradient_norm_penalty
 from pipeline.objectives.update import Batch, Losses, Networks, Update, real_and_generated
 
 # Of the penalty, where none is given: the paper's.
 WEIGHT = 10.0
 
 
-def _d(networks: Networks, batch: Batch, *, weight: float) -> Losses:
-    generated = networks["generator"](batch.z, batch.labels)
-    real, fake = tf.split(networks["discriminator"](*real_and_generated(batch, generated)), 2)
-    penalty = gradient_norm_penalty(networks, batch, generated)
-    loss = fake - real + weight * penalty
-    return loss, {"d_loss": loss, "wasserstein": real - fake, "gp": penalty}
+@dataclasses.dataclass(frozen=True)
+class WGANGP(Game):
+    """The Wasserstein GAN with gradient penalty; see the module."""
 
+    gp: float = GP
 
-def _g(networks: Networks, batch: Batch) -> Losses:
-    generated = networks["generator"](batch.z, batch.labels)
-    loss = -networks["discriminator"](generated, batch.labels)
-    return loss, {"g_loss": loss}
+    def updates(self) -> tuple[Update, ...]:
+        """Returns `d_steps` updates of D, the paper's n_critic, and one of G."""
+        d = Update("discriminator", self._d, ("d_loss", "wasserstein", "gp"), needs_u=True)
+        return (*[d] * self.d_steps, Update("generator", self._g, ("g_loss",), new_images=False))
 
+    def _d(self, networks: Networks, batch: Batch) -> Losses:
+        generated = networks["generator"](batch.z, batch.labels)
+        real, fake = tf.split(networks["discriminator"](*real_and_generated(batch, generated)), 2)
+        penalty = gradient_norm_penalty(networks, batch, generated)
+        loss = fake - real + (self.gp or WEIGHT) * penalty
+        return loss, {"d_loss": loss, "wasserstein": real - fake, "gp": penalty}
 
-def updates(*, weight: float, d_steps: int) -> tuple[Update, ...]:
-    """Returns the updates of one step.
-
-    Args:
-      weight: the paper's lambda.
-      d_steps: updates of D, the paper's n_critic.
-    """
-    loss = functools.partial(_d, weight=weight)
-    d = Update("discriminator", loss, ("d_loss", "wasserstein", "gp"), needs_u=True)
-    return (*[d] * d_steps, Update("generator", _g, ("g_loss",), new_images=False))
+    def _g(self, networks: Networks, batch: Batch) -> Losses:
+        generated = networks["generator"](batch.z, batch.labels)
+        loss = -networks["discriminator"](generated, batch.labels)
+        return loss, {"g_loss": loss}

@@ -19,6 +19,7 @@ from pipeline.base.errors import MirageError
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.networks import build as networks
+from pipeline.objectives.composition import compose
 from pipeline.runs.best import Best, best_by_evaluations, noted_best, read_best, warn_of_best, write_best
 from pipeline.runs.checkpoint_files import (
     DamagedCheckpointError,
@@ -225,7 +226,8 @@ def load_network(run_dir: Path, name: str, which: str = "newest") -> keras.Model
     """
     config, data = read_run(run_dir)
     path, arrays = _find(run_dir, config, which)
-    model = networks.build_networks(config, data)[name]
+    needs = compose(config.to_dict()).needs((), len(data.class_names), config.latent_dim)
+    model = networks.build_networks(config, data, needs)[name]
     _assign(path, arrays, named_weights(name, model))
     return model
 

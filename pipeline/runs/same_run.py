@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec, is_folder
-from pipeline.evaluation.scoring import chosen_extractor
+from pipeline.metrics import chosen_extractor
 from pipeline.runs.best import BEST_FILE
 from pipeline.runs.checkpoint import CHECKPOINT_DIR, newest_step
 from pipeline.runs.run_file import CONFIG_FILE, read_run
@@ -45,7 +45,7 @@ def check_same_run(config: Config) -> None:
     if not best.exists():
         return
     now, then = (
-        {"extractor": chosen_extractor(each.extractor, data), "eval_samples": each.eval_samples}
+        {"extractor": chosen_extractor(each.extractor, data.class_names), "eval_samples": each.eval_samples}
         for each in (config, earlier)
     )
     for name, value in then.items():

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from pipeline.config import Config
 from pipeline.data.dataset import Dataset
-from pipeline.objectives.compose import Update
+from pipeline.objectives import Update
 from pipeline.training import randomness
 
 

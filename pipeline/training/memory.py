@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pipeline.base.errors import MirageError
 from pipeline.cluster.find import Cluster
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.devices.gpu_memory import gpu_memory
 from pipeline.devices.live_memory import peak_bytes
 from pipeline.devices.logical_devices import kind_and_count
-from pipeline.objectives import compose as objectives
+from pipeline.objectives.composition import check_divisible, compose
 from pipeline.training.feed import Layout
 from pipeline.training.step import TrainStep
 from pipeline.training.trainee import Trainee, build_trainee
@@ -25,6 +24,7 @@ _MIB = 2**20
 # on the CPU the process itself. Allowances, as that depends on versions and cards.
 _LIBRARIES = {"GPU": 1024 * _MIB, "CPU": 768 * _MIB}
 _STREAMED_BATCHES = 3  # one that is used, two that are read ahead
+_SOME_IMAGES = 60_000  # where their number isn't known
 _UNKNOWN_DATA = "data set, not prepared yet"
 # Of micro-batches that are traced one by one.
 _MOST_PARTS = 2
@@ -95,11 +95,13 @@ def estimate(config: Config, data: DataSpec, replicas: int) -> tuple[dict[str, i
       MirageError: if the configuration can't work.
     """
     strategy = _replica_of(replicas)
+    objective, num_labels = compose(config.to_dict()), len(data.class_names)
+    updates = objective.updates(**_no_images(data), num_labels=num_labels, seed=config.seed)
     with strategy.scope():
-        trainee = build_trainee(config, data)
+        needs = objective.needs(updates, num_labels, config.latent_dim)
+        trainee = build_trainee(config, data, objective, needs)
     traced = config if replicas == 1 else dataclasses.replace(config, accumulate=min(config.accumulate, _MOST_PARTS))
-    updates = objectives.updates(config, _no_labelled(config, data))
-    objectives.check_divisible(config.batch_size, updates, replicas)
+    check_divisible(config.batch_size, updates, replicas)
     layout = Layout(updates, config.batch_size, traced.accumulate, replicas)
     step = TrainStep(traced, strategy, trainee, updates, _NoImages(layout, data.image_shape))
     graph = step.trace(tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.float32))
@@ -211,9 +213,8 @@ def _replica_of(replicas: int) -> tf.distribute.Strategy:
     return strategy
 
 
-def _no_labelled(config: Config, data: DataSpec) -> tuple[np.ndarray, np.ndarray] | None:
-    if config.objective != "sgan":
-        return None
-    if len(data.class_names) < 2:
-        raise MirageError(f"--objective=sgan needs data with labels, and --dataset={config.dataset} has none.")
-    return np.zeros([config.labelled, *data.image_shape], np.uint8), np.zeros(config.labelled, np.int32)
+def _no_images(data: DataSpec) -> dict[str, np.ndarray]:
+    """Images and labels of the right shape and number, which take no memory."""
+    count = data.num_examples or _SOME_IMAGES
+    labels = np.arange(count, dtype=np.int32) % max(len(data.class_names), 1)
+    return {"images": np.broadcast_to(np.uint8(0), (count, *data.image_shape)), "labels": labels}

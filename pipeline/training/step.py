@@ -1,15 +1,14 @@
 """The training step: what each replica computes, the reduction, and the loop around them."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import keras
 import tensorflow as tf
 
 from pipeline.config import Config
-from pipeline.objectives.augment import NUMBERS, adapted
-from pipeline.objectives.compose import Batch, Update
+from pipeline.objectives import Batch, Update
 from pipeline.training import randomness
 from pipeline.training.feed import Feed, Layout
 from pipeline.training.schedule import ema_half_life, images_seen, learning_rate
@@ -72,6 +71,11 @@ class TrainStep:
         self._layout: Layout = feed.layout
         self._compute: Callable = tf.function(self._replica_step, jit_compile=True) if jit else self._replica_step
 
+    @property
+    def networks(self) -> Mapping[str, keras.Model]:
+        """What it trains, by name."""
+        return self._trainee.networks
+
     def rewound(self) -> Self:
         """Returns this step, with all that has been compiled for it, on training images from the first step again."""
         other = copy.copy(self)
@@ -94,6 +98,10 @@ class TrainStep:
     def trace(self, num_steps: tf.Tensor, stop: tf.Tensor) -> tf.Graph:
         """Prepares a call as far as that goes without computing or compiling, and returns its graph."""
         return self._steps.get_concrete_function(num_steps, stop).graph
+
+    def graph_of_one(self) -> tf.Graph:
+        """Traces a single step, to find out what it consists of."""
+        return tf.function(self._step).get_concrete_function(tf.TensorSpec([], tf.int64), tf.TensorSpec([])).graph
 
     @tf.function(reduce_retracing=True)
     def _steps(self, num_steps: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -143,7 +151,8 @@ class TrainStep:
         if update.needs_u:
             u = randomness.uniform(*each, config.seed)
         if update.needs_augmentation:
-            kinds = tf.reshape(randomness.augmentation(*each, 2 * NUMBERS, config.seed), [n, 2, NUMBERS])
+            numbers = update.needs_augmentation
+            kinds = tf.reshape(randomness.augmentation(*each, 2 * numbers, config.seed), [n, 2, numbers])
         if update.needs_noise:
             shape = [n, update.needs_noise, noise_size]
             noise = tf.reshape(randomness.noise(*each, shape[1] * shape[2], config.seed), shape)
@@ -174,11 +183,11 @@ class TrainStep:
         before: list[tf.Tensor] = []
         for index, update in enumerate(self._updates):
             real, marks = blocks[self._layout.block_of_update[index]]
-            p = tf.convert_to_tensor(trainee.augment_p)
+            state = {name: tf.convert_to_tensor(variable) for name, variable in trainee.scalars.items()}
             # Generating begins while the update before is reduced: earlier it would only delay that.
             with tf.control_dependencies(before):
                 drawn = noise[index] | {"z": tf.identity(noise[index]["z"])}
-            gradients, figures = self._gradients(update, Batch(real, marks, step=step, p=p, **drawn))
+            gradients, figures = self.gradients(update, Batch(real, marks, step=step, state=state, **drawn))
             before = gradients if self._strategy.num_replicas_in_sync > 1 else []
             gradients, figures = self._reduce(gradients, tf.concat([figures, [stop]], 0))
             trainee.optimizers[update.network].apply(gradients, rate)
@@ -188,19 +197,29 @@ class TrainStep:
         if trainee.ema is not None:
             self._update_ema(step + 1)
         means = {name: tf.add_n(values) / len(values) for name, values in sums.items()}
-        if config.augment_adaptive:
-            trainee.augment_p.assign(adapted(trainee.augment_p, means["d_acc_real"], self.images_per_step))
+        state = {name: tf.convert_to_tensor(variable) for name, variable in trainee.scalars.items()}
+        for name, value in trainee.objective.next_state(state, means, self.images_per_step).items():
+            trainee.scalars[name].assign(value)
         return tf.stack([*means.values(), stops])
 
-    def _gradients(self, update: Update, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Returns this replica's contribution to gradients and metrics, summed over micro-batches."""
+    def gradients(self, update: Update, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Computes this replica's contribution to an update.
+
+        Args:
+          update: one of the objective's.
+          batch: this replica's share of all micro-batches.
+
+        Returns:
+          (a gradient of each variable of the update's optimiser, float32 [len(update.metrics)]), summed over
+          micro-batches.
+        """
         parts = self._layout.accumulate
         if parts == 1:
             return self._micro_batch(update, batch)
         variables = self._trainee.optimizers[update.network].variables
         gradients = [tf.zeros(variable.shape) for variable in variables]
         figures = tf.zeros([len(update.metrics)])
-        whole = {"step": batch.step, "p": batch.p}
+        whole = {"step": batch.step, "state": batch.state}
         batches = {
             name: tf.reshape(values, [parts, -1, *values.shape[1:]])
             for name, values in vars(batch).items()

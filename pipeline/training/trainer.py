@@ -12,17 +12,18 @@ from typing import Any
 import tensorflow as tf
 
 from pipeline.base.interrupt import Interrupt
+from pipeline.base.needs import Needs
 from pipeline.cluster.agreement import data_facts, program_facts
 from pipeline.cluster.find import find_cluster
 from pipeline.cluster.strategy import agreed, devices_here, from_chief, make_strategy, share_state
 from pipeline.cluster.worker import Worker, joined
 from pipeline.config import Config
-from pipeline.data.dataset import Dataset, few_labelled, load, numbering
+from pipeline.data.dataset import Dataset, load, numbering
 from pipeline.devices import compilation, numerics
 from pipeline.devices.keras_state import own_keras_state
 from pipeline.devices.out_of_memory import out_of_memory
-from pipeline.objectives import compose as objectives
-from pipeline.objectives.compose import Update
+from pipeline.objectives import Update
+from pipeline.objectives.composition import Composition, check_divisible, compose
 from pipeline.runs.callback import Callback, Training, check_callbacks
 from pipeline.runs.calling import Callbacks, interval_facts
 from pipeline.runs.checkpoint import Checkpoints
@@ -106,10 +107,7 @@ def train(
     check_callbacks(callbacks)
     kept = compilation.prepare(config, config.data_dir)  # before TensorFlow looks for devices
     cluster = find_cluster(os.environ) if config.strategy in ("auto", "multi_worker") else None
-
-    def facts() -> dict[str, str]:
-        return {**program_facts(config, devices_here(config.virtual_devices)), **interval_facts(callbacks)}
-
+    facts = functools.partial(_facts, config, callbacks)
     with contextlib.ExitStack() as stack:
         stack.enter_context(own_keras_state())
         stack.enter_context(numerics.prepared(config))
@@ -134,6 +132,11 @@ def train(
         return dataclasses.replace(outcome, chief=worker.chief)
 
 
+def _facts(config: Config, callbacks: Sequence[Callback]) -> dict[str, str]:
+    """What must be the same on all workers before they connect."""
+    return {**program_facts(config, devices_here(config.virtual_devices)), **interval_facts(callbacks)}
+
+
 def _train_on(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], around: Around) -> Outcome:
     """Opens the run directory with the data, whose classes are numbered as the run has them."""
     config, worker = setting.config, setting.worker
@@ -152,10 +155,10 @@ def _train_on(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback]
 def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], around: Around) -> Outcome:
     config, worker, strategy = setting.config, setting.worker, setting.strategy
     run_dir = Path(config.run_dir)
-    updates = objectives.updates(config, few_labelled(dataset, config) if config.objective == "sgan" else None)
-    objectives.check_divisible(config.batch_size, updates, strategy.num_replicas_in_sync)
+    objective = compose(config.to_dict(), setting.objects.get("objective"))
+    updates, needs = _prepared(objective, dataset, config, strategy.num_replicas_in_sync)
     with worker.watchdog.waiting("the other workers to build their networks"), strategy.scope():
-        trainee = build_trainee(config, dataset.spec)
+        trainee = build_trainee(config, dataset.spec, objective, needs)
     with writing(run_dir):
         checkpoints = Checkpoints(run_dir, trainee, config.keep_checkpoints) if worker.chief else None
         restored = checkpoints.restore() if checkpoints else None
@@ -195,6 +198,16 @@ def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], a
             calls.stopped()
             training.say(_stopped(training, cause))
     return Outcome(training.step, cause)
+
+
+def _prepared(
+    objective: Composition, dataset: Dataset, config: Config, replicas: int
+) -> tuple[tuple[Update, ...], Needs]:
+    """Returns the objective's updates on these data, and the networks that it needs."""
+    num_labels = len(dataset.spec.class_names)
+    updates = objective.updates(images=dataset.images, labels=dataset.labels, num_labels=num_labels, seed=config.seed)
+    check_divisible(config.batch_size, updates, replicas)
+    return updates, objective.needs(updates, num_labels, config.latent_dim)
 
 
 def _ready(

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.contract.latents import latents
-from serving.generator import Generator, to_pixels
+from serving.contract.pixels import to_pixels
+from serving.generator import Generator
 
 # Weight of the newest batch in the running estimate of the seconds that an image takes.
 _NEWEST = 0.1

@@ -1,5 +1,8 @@
 """Nothing that a bundle holds is computed on a GPU. TensorFlow lists one that it hasn't, as it would a real one."""
 
+import importlib
+import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +11,10 @@ import pytest
 import tensorflow as tf
 
 from export.bundle import export_bundle
-from pipeline.base.errors import MirageError
+from export.formats import Format
+from export.source import Source
+from pipeline.base.errors import TERMINATED, MirageError
+from serving.contract.manifest import read_manifest
 from tests.export.tiny_runs import make_run
 from tests.processes import ENVIRONMENT, ROOT
 
@@ -27,18 +33,21 @@ gpu = context.PhysicalDevice("/physical_device:GPU:0", "GPU")
 here._physical_devices.append(gpu)
 here._visible_device_list.append(gpu)
 assert tf.config.get_visible_devices("GPU") == [gpu]
-from export import bundle
-def watched(name):
-    function = getattr(bundle, name)
+from export import bundle, onnx_export
+from export.formats import saved_model
+def watched(module, name):
+    function = getattr(module, name)
     def call(*args, **more):
         result = function(*args, **more)
         sees = [tf.config.get_visible_devices("GPU"), tf.config.list_logical_devices("GPU")]
         tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
         print(name, *sees, os.environ["CUDA_VISIBLE_DEVICES"], tf32, flush=True)
         return result
-    setattr(bundle, name, call)
-for name in ("write_saved_model", "write_onnx_files", "check_formats", "write_golden", "_write_sheet"):
-    watched(name)
+    setattr(module, name, call)
+watched(saved_model, "write_saved_model")
+watched(onnx_export, "write_onnx_files")
+for name in ("check_formats", "write_golden", "_write_sheet"):
+    watched(bundle, name)
 from export.__main__ import run
 run()
 """
@@ -107,16 +116,66 @@ def test_how_the_other_process_died_is_said(run, tmp_path, gpu, monkeypatch):
 
 def test_the_other_process_ends_with_what_waits_for_it(run, tmp_path, gpu, monkeypatch):
     started = []
-    original = subprocess.Popen.communicate
+    original = subprocess.Popen
 
-    def interrupted(process):
-        started.append(process)
-        if len(started) == 1:
-            raise KeyboardInterrupt
-        return original(process)
+    def popen(*args, **more):
+        started.append(original(*args, **more))
+        return started[-1]
 
-    monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
+    def interrupted(line, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    monkeypatch.setattr("export.apart.print", interrupted, raising=False)
     with pytest.raises(KeyboardInterrupt):
         export_bundle(run, tmp_path / "out")
-    assert started[0].returncode
+    assert [process.returncode for process in started] == [TERMINATED]
+    assert list(tmp_path.iterdir()) == []
+
+
+class Described(Format):
+    """A format of somebody's: a text file. Says in which process it was written."""
+
+    name = "described"
+    help = "a text file"
+
+    def __init__(self, text=""):
+        self.text = text
+
+    def write(self, folder, work):
+        (folder / "described.txt").write_text(f"{self.text} {work.source.step}")
+        return {"process": os.getpid()}
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras, where it saves
+def test_the_other_process_is_given_generators_and_formats(run, reference, tmp_path, gpu, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    (tmp_path / "my_formats.py").write_text(
+        "import os\nfrom export.formats import Format\n\n\n" + inspect.getsource(Described)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    source = Source.load(run, "newest")
+    export_bundle(source, tmp_path / "out", ["onnx", importlib.import_module("my_formats").Described("mine")])
+    manifest = read_manifest(tmp_path / "out").document
+    assert manifest["described"]["process"] != os.getpid()
+    written = content(tmp_path / "out")
+    assert written["described.txt"] == b"mine 3"
+    for name in ("generator.onnx", "sampler.onnx", "golden.npz", "samples.png"):
+        assert written[name] == reference[name]
+
+
+def test_what_the_other_process_cannot_be_given_is_said(run, tmp_path, gpu, capfd):
+    class Local(Described):
+        pass
+
+    with pytest.raises(
+        MirageError, match=r"another one exports, which can't be given .*Local.*define them in a module"
+    ):
+        export_bundle(run, tmp_path / "out", [Local()])
+    gone = type("Gone", (Described,), {"__module__": "export.formats"})
+    with pytest.MonkeyPatch.context() as patch:  # as what is defined in a notebook, which only this process knows
+        patch.setattr("export.formats.Gone", gone, raising=False)
+        with pytest.raises(MirageError, match=r"can't be given .*AttributeError.*Gone"):
+            export_bundle(run, tmp_path / "out", [gone()])
+    assert capfd.readouterr().err == ""
     assert list(tmp_path.iterdir()) == []

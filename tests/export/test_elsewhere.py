@@ -19,9 +19,9 @@ import pytest
 from google.protobuf import text_format
 from PIL import Image
 
-from export import web_page
 from export.bundle import export_bundle
-from export.readers import litert_reader
+from export.formats import web
+from export.formats.litert import litert_reader
 from pipeline.base.errors import MirageError
 from serving import Generator
 from serving.contract.latents import latents
@@ -73,7 +73,7 @@ def test_a_triton_repository_follows_the_schema(runs, tmp_path):
 
 
 def test_without_npm_a_page_is_refused(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(web_page, "_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(web, "_CACHE", tmp_path / "cache")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(MirageError, match="needs npm"):
         export_bundle(runs / "mlp", tmp_path / "out", ["onnx", "web"])
@@ -88,10 +88,10 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     npm.chmod(0o755)
     (tmp_path / "file").write_text("mine")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(web_page, "_ORT_FILES", {"ort.mjs": hashlib.sha256(b"code").hexdigest()})
-    monkeypatch.setattr(web_page, "_CACHE", tmp_path / "file" / "cache")
+    monkeypatch.setattr(web, "_ORT_FILES", {"ort.mjs": hashlib.sha256(b"code").hexdigest()})
+    monkeypatch.setattr(web, "_CACHE", tmp_path / "file" / "cache")
     with pytest.raises(MirageError, match=r"can't be kept in .*/file/cache \(Not a directory\)"):
-        web_page._onnxruntime_web()
+        web._onnxruntime_web()
 
 
 def seeds_and_labels():

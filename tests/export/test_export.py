@@ -14,11 +14,11 @@ from absl import flags
 from PIL import Image
 
 import export.__main__ as command
-from export import bundle as bundle_module
 from export.bundle import export_bundle
-from export.onnx_export import OPSET
+from export.conversion import OPSET
+from export.formats import onnx_files
 from export.parity import check_parity
-from export.readers import keras_generator, onnx_readers
+from export.signatures import keras_generator
 from pipeline.base.errors import MirageError
 from pipeline.runs.checkpoint import load_sampler
 from pipeline.runs.run_file import write_run
@@ -225,6 +225,9 @@ def test_sample_sheet(runs, kind, size):
         assert picture.size == size
 
 
+ORIGINAL = onnx_files.onnx_readers
+
+
 def perturbed(folder, info):
     """The readers of an ONNX generator with one weight changed a little."""
     path = folder / "generator.onnx"
@@ -234,11 +237,11 @@ def perturbed(folder, info):
     values.flat[0] += 0.01
     weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
     onnx.save(model, path)
-    return onnx_readers(folder, info)
+    return ORIGINAL(folder, info)
 
 
 def test_the_parity_gate_fails_and_leaves_nothing_behind(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(bundle_module, "onnx_readers", perturbed)
+    monkeypatch.setattr(onnx_files, "onnx_readers", perturbed)
     with pytest.raises(MirageError, match=r"parity: at batch size \d onnx in onnxruntime [\d.]+ differs"):
         export_bundle(runs / "mlp", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -274,7 +277,7 @@ def test_a_failed_export_keeps_the_older_bundle(runs, tmp_path, monkeypatch):
     out = tmp_path / "out"
     export_bundle(runs / "mlp", out, ["onnx"])
     before = (out / "manifest.json").read_bytes()
-    monkeypatch.setattr(bundle_module, "onnx_readers", perturbed)
+    monkeypatch.setattr(onnx_files, "onnx_readers", perturbed)
     with pytest.raises(MirageError, match="parity"):
         export_bundle(runs / "mlp", out)
     assert (out / "manifest.json").read_bytes() == before

@@ -19,6 +19,7 @@ def test_the_example_is_python_and_the_table_stays_whole(tmp_path, name):
     card = model_card(
         Source(tmp_path, Config(dataset=data.name, conditional=True), data, model, 3),
         {"scores": {}, "parity": {}, "sampler_readers": [], "onnx": None},
+        formats=(),
     )
     (label,) = re.findall("labels=(.*)\\)  # uint8", card)
     assert ast.literal_eval(label) == name

@@ -8,9 +8,10 @@ import pytest
 
 from export import quantize as quantize_module
 from export.bundle import export_bundle
-from export.layouts import forms_of, session_of
-from export.onnx_export import convert, example_feeds
+from export.conversion import convert
+from export.onnx_export import example_feeds
 from export.quantize import failed_gates, quantize
+from export.rewrites.layouts import forms_of, session_of
 from export.source import Source
 from export.verify import verify
 from pipeline.base.errors import MirageError

@@ -11,9 +11,11 @@ import tensorflow as tf
 from onnx.reference import ReferenceEvaluator
 
 from export.bundle import export_bundle
-from export.layouts import forms_of, session_of
-from export.onnx_export import convert
-from export.readers import litert_reader, onnx_readers, openvino_function, saved_model_readers
+from export.conversion import convert
+from export.formats.litert import litert_reader
+from export.formats.onnx_files import onnx_readers, openvino_function
+from export.formats.saved_model import saved_model_readers
+from export.rewrites.layouts import forms_of, session_of
 from export.source import Source
 from serving.contract.latents import latents
 from serving.contract.manifest import read_manifest
@@ -139,7 +141,7 @@ def test_openvino_reports_nothing_to_its_makers(tmp_path):
     (tmp_path / "openvino_telemetry").mkdir()
     (tmp_path / "openvino_telemetry" / "__init__.py").write_text("print('reported')\n")
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from export.readers import openvino_function\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); from export.formats.onnx_files import openvino_function\n"
         "from pathlib import Path\n"
         "try: openvino_function(Path('nowhere.onnx'))\n"
         "except RuntimeError: print('openvino ' + str('openvino' in sys.modules))\n"

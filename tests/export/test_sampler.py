@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.sampler import sampler_of, tensorflow_latents
 from serving.contract.latents import latents
-from serving.generator import to_pixels
+from serving.contract.pixels import to_pixels
 from serving.runtime import ort
 
 SEEDS = st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20)

@@ -9,7 +9,7 @@ import pytest
 
 from serving import BundleError, Generator
 from serving.contract.latents import latents
-from serving.generator import slerp, to_pixels
+from serving.generator import slerp
 
 
 @pytest.fixture
@@ -76,11 +76,6 @@ def test_slerp_walks_the_great_circle_evenly():
     expected = [[2, 0, 0], [2 * np.cos(np.pi / 6), 2 * np.sin(np.pi / 6), 0], [0, 2, 0]]
     np.testing.assert_allclose(slerp(a, b, t), expected, atol=1e-6)
     np.testing.assert_allclose(slerp(a, 2 * a, np.array([0.5])), [[3, 0, 0]], atol=1e-6)
-
-
-def test_to_pixels():
-    images = np.array([-2, -1, -0.996, 0, 0.5, 1, 2], np.float32)
-    np.testing.assert_array_equal(to_pixels(images), [0, 0, 1, 128, 191, 255, 255])
 
 
 def test_an_unconditional_generator(write_bundle, unconditional):

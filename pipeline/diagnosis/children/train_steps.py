@@ -12,7 +12,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.data.spec import DataSpec
 from pipeline.devices import numerics
 from pipeline.diagnosis.children.telling import argument, tell
-from pipeline.objectives import compose as objectives
+from pipeline.objectives.composition import compose
 from pipeline.training.feed import Layout, make_feed
 from pipeline.training.step import TrainStep
 from pipeline.training.trainee import Trainee, build_trainee
@@ -55,7 +55,7 @@ def _train(seconds: float) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (_IMAGES, *_DATA.image_shape), dtype=np.uint8)
     data = Dataset(_DATA, pixels, np.zeros(_IMAGES, np.int32))
-    updates = objectives.updates(config)
+    updates = compose(config.to_dict()).updates()
     with strategy.scope():
         trainee = build_trainee(config, _DATA)
     layout = Layout(updates, config.batch_size, config.accumulate, replicas)

@@ -39,6 +39,7 @@ def test_only_what_a_machine_needs_or_the_chief_alone_looks_at_may_differ():
         "keep_best",
         "keep_checkpoints",
         "manual_dir",
+        "metrics",
         "run_dir",
         "strategy",
         "timeout_s",

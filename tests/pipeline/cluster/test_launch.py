@@ -17,8 +17,8 @@ from PIL import Image
 
 from pipeline.__main__ import config_from_flags, define_flags
 from pipeline.base.errors import INTERRUPTED, MISTAKE, PREEMPTED, TERMINATED, WORKER_LOST
+from pipeline.cluster.launch import worker_environments
 from pipeline.data.spec import DataSpec
-from pipeline.launch import worker_environments
 from pipeline.runs.run_file import write_run
 from tests.processes import ENVIRONMENT, ROOT, children, last_checkpoint, saved, wait_for, wait_for_saves
 

@@ -6,7 +6,7 @@ import pytest
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
 from pipeline.data import stacked
-from pipeline.data.dataset import Dataset, describe, few_labelled, load
+from pipeline.data.dataset import describe, load
 from pipeline.data.source import Source
 from pipeline.data.spec import DataSpec
 from pipeline.metrics.extractor import Features
@@ -80,36 +80,3 @@ def test_modes_are_combinations_of_the_channels_classes():
     assert coverage(np.array([5, 5, 5]), 8) == (1, pytest.approx(np.log(8)))
     assert described.features.shape == (8, 12)
     assert described.probabilities is None
-
-
-def labelled_set(labels, classes=3):
-    labels = np.asarray(labels, np.int32)
-    spec = DataSpec("x", "", (2, 2, 1), tuple("abcdef"[:classes]), len(labels))
-    return Dataset(
-        spec, np.arange(len(labels), dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8), labels
-    )
-
-
-def test_few_labelled_images_are_as_many_of_each_class():
-    dataset = labelled_set(np.arange(30) % 3)
-    images, labels = few_labelled(dataset, Config(labelled=6))
-    assert np.bincount(labels).tolist() == [2, 2, 2]
-    np.testing.assert_array_equal(dataset.labels[images[:, 0, 0, 0]], labels)
-    assert len(set(images[:, 0, 0, 0])) == 6
-    again, _ = few_labelled(dataset, Config(labelled=6))
-    other, _ = few_labelled(dataset, Config(labelled=6, seed=1))
-    np.testing.assert_array_equal(images, again)
-    assert not np.array_equal(images, other)
-
-
-@pytest.mark.parametrize(
-    ("labels", "classes", "named"),
-    [
-        ([0, 1, 2] * 4, 3, "multiple of 3"),
-        ([0] * 10 + [1], 2, "fewer of some"),
-        ([0] * 10, 0, "needs data with labels"),
-    ],
-)
-def test_labels_that_cannot_be_had_are_refused(labels, classes, named):
-    with pytest.raises(MirageError, match=f"--labelled=4.*{named}"):
-        few_labelled(labelled_set(labels, classes), Config(labelled=4))

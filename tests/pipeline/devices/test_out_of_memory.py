@@ -125,12 +125,15 @@ def test_it_says_what_was_being_done(config, monkeypatch, place, name, doing):
         train(dataclasses.replace(config, eval_every=4 if "evaluat" in doing else 0))
 
 
-@pytest.mark.parametrize("module", [evaluate, compare])
-def test_evaluations_name_their_own_remedies(module, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("module", "place"),
+    [(evaluate, "pipeline.evaluation.evaluate.score"), (compare, "pipeline.evaluation.comparison.compare")],
+)
+def test_evaluations_name_their_own_remedies(module, place, monkeypatch, capsys):
     values = flags.FlagValues()
     module.define_flags(values)
     values(["program"])
-    monkeypatch.setattr(module, module.__name__.rpartition(".")[2], raising(MemoryError("Unable to allocate 9 GiB")))
+    monkeypatch.setattr(place, raising(MemoryError("Unable to allocate 9 GiB")))
     assert module.main(values, ["program"] if module is evaluate else ["program", "run"]) == MISTAKE
     error = capsys.readouterr().err
     assert error.startswith("error: out of memory while evaluating (Unable to allocate 9 GiB): lower --num_samples")

@@ -3,8 +3,8 @@
 import dataclasses
 
 from pipeline.diagnosis.checks.libraries import names
+from pipeline.diagnosis.examination import diagnose
 from pipeline.diagnosis.facts import Driver, Facts, Folder, Gpu, Libraries, Machine, Software, TensorFlow
-from pipeline.doctor import diagnose
 
 GIB = 2**30
 SITE = "/venv/lib/python3.12/site-packages"

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from pipeline.diagnosis.checks.steps import trials
-from pipeline.doctor import diagnose
+from pipeline.diagnosis.examination import diagnose
 from tests.pipeline.diagnosis.doctor_machines import (
     COMPLETE,
     DRIVER,

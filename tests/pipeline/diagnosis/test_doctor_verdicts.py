@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.diagnosis.checks import software as software_checks
 from pipeline.diagnosis.checks.steps import check_step, trials
+from pipeline.diagnosis.examination import diagnose, document
 from pipeline.diagnosis.facts import Folder, Network, Peer, Step, TensorFlow
-from pipeline.doctor import diagnose, document
 from tests.pipeline.diagnosis.doctor_machines import GIB, GOOD, MACHINE, PLAIN, change, the_only_bad, verdicts
 
 

@@ -14,6 +14,8 @@ from pipeline import compare
 from pipeline.base.errors import MISTAKE, MirageError
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
+from pipeline.evaluation import comparison
+from pipeline.evaluation.options import ScoringOptions
 from pipeline.runs.run_file import write_run
 from tests.experiments import train
 
@@ -90,9 +92,9 @@ def test_a_comparison_of_three_runs(runs, tmp_path, capsys):
 
 def test_curves_need_evaluations(runs, tmp_path):
     (tmp_path / "curves.png").write_bytes(b"of other runs")
-    assert not compare.draw_curves([runs["vae"]], tmp_path / "curves.png")
+    assert not comparison.draw_curves([runs["vae"]], tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()
-    assert compare.draw_curves([runs["vae"], runs["gan"]], tmp_path / "curves.png")
+    assert comparison.draw_curves([runs["vae"], runs["gan"]], tmp_path / "curves.png")
 
 
 def test_curves_leave_out_what_is_damaged_and_tell_runs_of_one_name_apart(tmp_path, monkeypatch, capsys):
@@ -106,14 +108,14 @@ def test_curves_leave_out_what_is_damaged_and_tell_runs_of_one_name_apart(tmp_pa
     monkeypatch.setattr(axes.Axes, "plot", lambda _, x, y, label: drawn.append((x, label)) or [])
     monkeypatch.setattr(axes.Axes, "legend", lambda _: None)
     monkeypatch.chdir(tmp_path / "b" / "run")
-    assert compare.draw_curves([tmp_path / "a" / "run", Path()], tmp_path / "curves.png")
+    assert comparison.draw_curves([tmp_path / "a" / "run", Path()], tmp_path / "curves.png")
     assert drawn == [(x, name) for x in ([4, 4], [1.5, 1.5]) for name in ("a/run", "b/run")]
     assert capsys.readouterr().err.count("has 2 lines that can't be understood, the first is line 2") == 2
 
 
 def test_the_picture_shows_each_strip_below_its_title():
     dark, bright = np.zeros((12, 5, 5, 1), np.uint8), np.full((3, 5, 5, 1), 200, np.uint8)
-    picture = compare.picture([("dark", dark), ("bright", bright)])
+    picture = comparison.picture([("dark", dark), ("bright", bright)])
     assert picture.shape[2] == 1
     column = picture[:, 2, 0]  # through the first image of each row
     runs = [int(column[0])] + [int(b) for a, b in itertools.pairwise(column) if a != b]
@@ -134,18 +136,15 @@ def test_runs_with_other_image_shapes_are_refused(runs, tmp_path):
     from pipeline.runs.run_file import write_run
 
     write_run(tmp_path, Config(run_dir=str(tmp_path)), DataSpec("other", "", (8, 8, 1), (), 10))
-    values = flags.FlagValues()
-    compare.define_flags(values)
-    values(["compare"])
     with pytest.raises(MirageError, match="different shapes"):
-        compare.compare([runs["gan"], tmp_path], tmp_path / "out", values)
+        comparison.compare([runs["gan"], tmp_path], tmp_path / "out", ScoringOptions())
 
 
 def test_folders_of_one_name_are_told_apart(tmp_path):
     paths = [tmp_path / each for each in ("a/x/run", "b/x/run", "other", "c/digits", "c/letters")]
-    assert compare.distinct_names(paths) == ["a/x/run", "b/x/run", "other", "digits", "letters"]
+    assert comparison.distinct_names(paths) == ["a/x/run", "b/x/run", "other", "digits", "letters"]
     with pytest.raises(MirageError, match=r"run and .*x/\.\./x/run are the same run"):
-        compare.distinct_names([paths[0], paths[0].parent / ".." / "x" / "run"])
+        comparison.distinct_names([paths[0], paths[0].parent / ".." / "x" / "run"])
 
 
 def write_evaluations(folder, distances, **changes):
@@ -175,7 +174,7 @@ def curves(monkeypatch, tmp_path):
             close(figure)
 
         monkeypatch.setattr(pyplot, "close", keep)
-        assert compare.draw_curves(run_dirs, tmp_path / "curves.png")
+        assert comparison.draw_curves(run_dirs, tmp_path / "curves.png")
         return drawn
 
     return draw
@@ -189,8 +188,8 @@ def test_each_run_has_a_curve_of_its_own(curves, tmp_path):
 def test_runs_of_any_name_have_curves_and_a_line_in_the_table(tmp_path):
     names = [b"\xff".decode(errors="surrogateescape"), "a$b^{$x", "_hidden"]
     run_dirs = [write_evaluations(tmp_path / name, [1.0, 0.5]) for name in names]
-    assert compare.distinct_names(run_dirs) == [r"\xff", "a$b^{$x", "_hidden"]
-    assert compare.draw_curves(run_dirs, tmp_path / "curves.png")
+    assert comparison.distinct_names(run_dirs) == [r"\xff", "a$b^{$x", "_hidden"]
+    assert comparison.draw_curves(run_dirs, tmp_path / "curves.png")
 
 
 def test_curves_by_other_judges_say_so(curves, tmp_path):
@@ -211,11 +210,8 @@ def test_runs_on_other_data_are_refused(known, tmp_path):
     for name, spec in specs.items():
         (tmp_path / name).mkdir()
         write_run(tmp_path / name, Config(dataset=spec.name), spec)
-    values = flags.FlagValues()
-    compare.define_flags(values)
-    values(["compare"])
     with pytest.raises(MirageError, match=r"b was trained on other data than .*a, with") as caught:
-        compare.compare([tmp_path / "a", tmp_path / "b"], tmp_path / "out", values)
+        comparison.compare([tmp_path / "a", tmp_path / "b"], tmp_path / "out", ScoringOptions())
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -227,18 +223,15 @@ def test_runs_that_were_judged_by_different_extractors_are_refused(tmp_path):
         write_run(tmp_path / name, Config(dataset="bars", extractor=extractor), data)
     a, b, c = (tmp_path / name for name in "abc")
 
-    def refusal(run_dirs, *arguments):
-        values = flags.FlagValues()
-        compare.define_flags(values)
-        values(["compare", *arguments])
+    def refusal(run_dirs, **options):
         with pytest.raises(MirageError) as caught:
-            compare.compare(run_dirs, tmp_path / "out", values)
+            comparison.compare(run_dirs, tmp_path / "out", ScoringOptions(**options))
         assert not (tmp_path / "out").exists()
         return str(caught.value)
 
     assert f"judged {a} by classifier and {b} by inception; pass --extractor=" in refusal([a, b])
     assert "checkpoint" in refusal([a, c])  # goes on to look for one
-    assert "checkpoint" in refusal([a, b], "--extractor=inception")
+    assert "checkpoint" in refusal([a, b], extractor="inception")
 
 
 def test_the_same_classes_in_another_order_are_told_as_such():

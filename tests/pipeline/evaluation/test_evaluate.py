@@ -16,9 +16,10 @@ from pipeline import evaluate
 from pipeline.base.errors import MISTAKE
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
-from pipeline.evaluate import Provenance
+from pipeline.evaluation.provenance import Provenance
+from pipeline.evaluation.sampling import networks_of_run
 from pipeline.metrics import classifier as classifiers
-from pipeline.runs.run_file import read_run
+from pipeline.runs.run_file import read_run, write_run
 from serving.contract.manifest import ModelInfo
 from tests.experiments import train
 
@@ -276,3 +277,19 @@ def test_a_provenance_names_data_as_the_run_does():
     assert Provenance({}, spec, None).other_data(dataclasses.replace(spec, name="mnist"))
     stacked = dataclasses.replace(spec, name="stacked:folder:pictures")
     assert Provenance({}, stacked, None).other_data(dataclasses.replace(spec, name="stacked:folder:/a/pictures")) == ""
+
+
+@pytest.mark.parametrize(
+    ("more", "names"),
+    [
+        ({}, {"discriminator"}),
+        ({"objective": "vae"}, {"encoder"}),
+        ({"objective": "sgan"}, {"discriminator", "classes"}),
+        # It names classes, but the generator is told them.
+        ({"conditional": True, "conditioning": "projection,acgan"}, {"discriminator"}),
+    ],
+    ids=["gan", "vae", "sgan", "acgan"],
+)
+def test_metrics_find_the_networks_that_a_run_has(tmp_path, more, names):
+    write_run(tmp_path, Config(model="mlp", **more), DataSpec("bars", "", (16, 16, 1), ("a", "b"), 10))
+    assert {*networks_of_run(tmp_path)} == names  # which are loaded only when they are used: there is no checkpoint

@@ -145,7 +145,7 @@ def test_real_images_score_like_the_floor_and_bad_ones_worse(tmp_path, monkeypat
     real = judge.full(images[asked], conditional=True)
     noise = judge.full(np.random.default_rng(0).integers(0, 256, (100, 8, 8, 1), dtype=np.uint8), conditional=True)
     one = judge.full(np.repeat(images[:1], 100, axis=0), conditional=True)
-    assert real["frechet_distance"] < 4 * judge.floor
+    assert real["frechet_distance"] < 4 * judge.floors["frechet_floor"]
     assert noise["frechet_distance"] > 5 * real["frechet_distance"]
     assert real["label_accuracy"] > 0.9
     assert real["recall"] > 0.5

@@ -8,10 +8,23 @@ from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.networks import build as networks
 from pipeline.networks import conditioning, spectral_norm
+from pipeline.objectives.composition import compose
 
 
 def spec(size=28, channels=1, classes=10):
     return DataSpec("shapes", "", (size, size, channels), tuple(map(str, range(classes))), 100)
+
+
+def needs_of(config, data):
+    return compose(config.to_dict()).needs((), len(data.class_names), config.latent_dim)
+
+
+def built_discriminator(config, data):
+    return networks.build_discriminator(config, data, needs_of(config, data))
+
+
+def built_networks(config, data):
+    return networks.build_networks(config, data, needs_of(config, data))
 
 
 def count(weights):
@@ -20,7 +33,7 @@ def count(weights):
 
 def test_mlp_has_the_classic_parameter_counts():
     config = Config(model="mlp")
-    discriminator = networks.build_discriminator(config, spec())
+    discriminator = built_discriminator(config, spec())
     generator = networks.build_generator(config, spec())
     assert count(discriminator.weights) == 533_505
     assert count(generator.weights) == 1_493_520
@@ -54,7 +67,7 @@ def test_shapes_and_ranges(model, size, channels, conditional):
     assert images.shape == (2, size, size, channels)
     assert images.dtype == "float32"
     assert np.abs(images).max() <= 1
-    logits = networks.build_discriminator(config, data)([images, labels] if conditional else images)
+    logits = built_discriminator(config, data)([images, labels] if conditional else images)
     assert logits.shape == (2,)
 
 
@@ -66,7 +79,7 @@ def test_labels_decide_the_output(model):
     labels = np.arange(4)
     images = np.asarray(networks.build_generator(config, data)([z, labels]))
     same = np.repeat(images[:1], 4, axis=0)
-    logits = np.asarray(networks.build_discriminator(config, data)([same, labels]))
+    logits = np.asarray(built_discriminator(config, data)([same, labels]))
     for i in range(4):
         for j in range(i):
             assert not np.allclose(images[i], images[j])
@@ -86,7 +99,7 @@ def test_discriminators_treat_samples_independently():
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (3, 16, 16, 1)).astype(np.float32)
     for model in ("mlp", "dcgan", "resnet"):
-        discriminator = networks.build_discriminator(Config(model=model), spec(16))
+        discriminator = built_discriminator(Config(model=model), spec(16))
         alone = np.asarray(discriminator(images[:1], training=True))
         together = np.asarray(discriminator(images, training=True))
         np.testing.assert_allclose(alone[0], together[0], rtol=1e-5, atol=1e-6)
@@ -103,7 +116,7 @@ def test_discriminators_treat_samples_independently():
     ],
 )
 def test_refuses_impossible_shapes(config, data, named):
-    for build in (networks.build_generator, networks.build_discriminator):
+    for build in (networks.build_generator, built_discriminator):
         with pytest.raises(MirageError, match=named):
             build(config, data)
 
@@ -114,7 +127,7 @@ def test_encoders_return_codes(model, conditional):
     data, images, labels = spec(16, 3, 4), np.zeros((2, 16, 16, 3), np.float32), np.array([0, 3])
     for objective, width in (("vae", 10), ("autoencoder", 5)):
         config = Config(model=model, conditional=conditional, latent_dim=5, objective=objective)
-        built = networks.build_networks(config, data)
+        built = built_networks(config, data)
         assert set(built) == {"generator", "encoder"}
         assert built["encoder"]([images, labels] if conditional else images).shape == (2, width)
 
@@ -122,7 +135,7 @@ def test_encoders_return_codes(model, conditional):
 def test_an_autoencoders_codes_are_standardised_over_the_batch():
     config = Config(model="mlp", latent_dim=4, objective="autoencoder")
     images = np.random.default_rng(0).uniform(-1, 1, (64, 16, 16, 1)).astype(np.float32)
-    codes = np.asarray(networks.build_networks(config, spec(16))["encoder"](tf.constant(images), training=True))
+    codes = np.asarray(built_networks(config, spec(16))["encoder"](tf.constant(images), training=True))
     np.testing.assert_allclose(codes.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(codes.std(axis=0), 1, atol=0.05)  # short of 1 by batch norm's epsilon
 
@@ -130,7 +143,7 @@ def test_an_autoencoders_codes_are_standardised_over_the_batch():
 def test_projection_adds_features_times_the_labels_embedding():
     config = Config(model="mlp", conditional=True, conditioning="projection")
     data = spec(16, 1, 3)
-    model = networks.build_discriminator(config, data)
+    model = built_discriminator(config, data)
     images = np.random.default_rng(0).uniform(-1, 1, (3, 16, 16, 1)).astype(np.float32)
     image = np.repeat(images[:1], 3, axis=0)
     before = np.asarray(model([image, np.arange(3)]))
@@ -146,7 +159,7 @@ def test_projection_adds_features_times_the_labels_embedding():
 
 
 def test_an_acgan_discriminator_is_not_told_the_label_and_names_it():
-    model = networks.build_discriminator(Config(model="mlp", conditional=True, conditioning="acgan"), spec(16, 1, 3))
+    model = built_discriminator(Config(model="mlp", conditional=True, conditioning="acgan"), spec(16, 1, 3))
     assert [each.name for each in model.inputs] == ["image"]
     output = model(np.zeros((2, 16, 16, 1), np.float32))
     assert output["logits"].shape == (2,)
@@ -155,7 +168,7 @@ def test_an_acgan_discriminator_is_not_told_the_label_and_names_it():
 
 def test_residual_blocks_start_as_the_identity_and_keep_the_scale_of_images():
     keras.utils.set_random_seed(0)
-    discriminator = networks.build_discriminator(Config(model="resnet"), spec(32, 3))
+    discriminator = built_discriminator(Config(model="resnet"), spec(32, 3))
     images = np.random.default_rng(0).standard_normal((64, 32, 32, 3)).astype(np.float32)
     adds = [layer for layer in discriminator.layers if isinstance(layer, keras.layers.Add)]
     assert len(adds) == 8  # two at each of 32, 16, 8 and 4 pixels
@@ -174,13 +187,13 @@ def test_residual_blocks_start_as_the_identity_and_keep_the_scale_of_images():
 def test_spectral_norm_divides_kernels_by_their_largest_singular_value(model):
     keras.utils.set_random_seed(0)
     config = Config(model=model, conditional=True, spectral_norm=True)
-    discriminator = networks.build_discriminator(config, spec(16, 1, 3))
+    discriminator = built_discriminator(config, spec(16, 1, 3))
     rng = np.random.default_rng(0)
     images, labels = rng.uniform(-1, 1, (5, 16, 16, 1)).astype(np.float32), np.array([0, 1, 2, 0, 1])
     for _ in range(200):  # of the power iteration
         discriminator([images, labels], training=True)
     logits = discriminator([images, labels])
-    plain = networks.build_discriminator(Config(model=model, conditional=True), spec(16, 1, 3))
+    plain = built_discriminator(Config(model=model, conditional=True), spec(16, 1, 3))
     arrays = [np.asarray(weight) for weight in discriminator.trainable_variables]
     assert [each.shape for each in arrays] == [weight.shape for weight in plain.trainable_variables]
     # NumPy's singular values instead of the power iteration's.
@@ -192,7 +205,7 @@ def test_spectral_norm_divides_kernels_by_their_largest_singular_value(model):
 
 def test_a_projection_goes_with_the_spectral_norm():
     config = Config(model="mlp", conditional=True, conditioning="projection", spectral_norm=True)
-    discriminator = networks.build_discriminator(config, spec(8))
+    discriminator = built_discriminator(config, spec(8))
     assert discriminator([np.zeros((2, 8, 8, 1)), np.array([0, 1])]).shape == (2,)
 
 
@@ -212,7 +225,7 @@ def test_gradients_pass_through_the_spectral_norm():
 
 
 def test_the_semi_supervised_discriminator_adds_its_noise_to_pixels_and_layers():
-    model = networks.build_discriminator(Config(model="mlp", objective="sgan"), spec(16, 1, 3))
+    model = built_discriminator(Config(model="mlp", objective="sgan"), spec(16, 1, 3))
     rng = np.random.default_rng(0)
     image, noise = rng.uniform(-1, 1, (4, 16, 16, 1)), rng.standard_normal((4, 256 + 2250))
     x, rest = image.reshape(4, 256) + 0.3 * noise[:, :256], noise[:, 256:]
@@ -229,7 +242,7 @@ def test_the_semi_supervised_discriminator_adds_its_noise_to_pixels_and_layers()
 
 def test_a_head_guesses_categories_and_codes():
     config = Config(model="mlp", categories=4, codes=2, conditional=True, conditioning="acgan")
-    outputs = networks.build_discriminator(config, spec(16, 1, 3))(np.zeros((5, 16, 16, 1), np.float32))
+    outputs = built_discriminator(config, spec(16, 1, 3))(np.zeros((5, 16, 16, 1), np.float32))
     assert {name: tuple(output.shape) for name, output in outputs.items()} == {
         "logits": (5,),
         "classes": (5, 3),
@@ -239,7 +252,7 @@ def test_a_head_guesses_categories_and_codes():
 
 def test_labels_can_enter_in_several_ways_at_once():
     config = Config(model="mlp", conditional=True, conditioning="concat,projection,acgan")
-    model = networks.build_discriminator(config, spec(16, 1, 3))
+    model = built_discriminator(config, spec(16, 1, 3))
     outputs = model([np.zeros((5, 16, 16, 1), np.float32), np.array([0, 1, 2, 0, 1])])
     assert set(outputs) == {"logits", "classes"}
     assert len(np.unique(outputs["logits"])) == 3  # by concatenation, since embeddings start at zero

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.config import AUGMENTATIONS, Config
-from pipeline.objectives import compose as objectives
-from pipeline.objectives.augment import NUMBERS, adapted, augment
+from pipeline.config import Config
+from pipeline.objectives import Batch
+from pipeline.objectives.augment import AUGMENTATIONS, NUMBERS, adapted, augment
+from pipeline.objectives.composition import compose
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(-1, 1, (6, 16, 16, 3)).astype(np.float32)
@@ -134,9 +135,9 @@ def test_real_and_generated_images_are_augmented_each_in_its_own_way():
     networks = {"generator": lambda z, labels: tf.constant(IMAGES[3:]), "discriminator": discriminator}
     empty = tf.zeros([3])
     numbers = tf.constant(RNG.uniform(size=(3, 2, NUMBERS)), tf.float32)
-    batch = objectives.Batch(tf.constant(IMAGES[:3]), empty, empty, empty, tf.constant(0), numbers, ONE, empty)
+    batch = Batch(tf.constant(IMAGES[:3]), empty, empty, empty, tf.constant(0), numbers, {"augment_p": ONE}, empty)
     config = Config(objective="nsgan", augment="translation,cutout")
-    d, g = objectives.updates(config)
+    d, g = compose(config.to_dict()).updates()
     assert d.needs_augmentation
     assert g.needs_augmentation
     d.loss(networks, batch)
@@ -145,6 +146,6 @@ def test_real_and_generated_images_are_augmented_each_in_its_own_way():
         np.testing.assert_array_equal(seen[0][3 * half : 3 * half + 3], expected)
     g.loss(networks, batch)
     assert seen[1].shape == (3, 16, 16, 3)
-    never = dataclasses.replace(batch, p=tf.constant(0.0))
+    never = dataclasses.replace(batch, state={"augment_p": tf.constant(0.0)})
     d.loss(networks, never)
     np.testing.assert_array_equal(seen[2], IMAGES)

@@ -16,7 +16,7 @@ from tensorflow.python.framework import op_callbacks
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
-from pipeline.objectives import compose as objectives
+from pipeline.objectives.composition import compose
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.step import TrainStep
 from pipeline.training.trainee import build_trainee
@@ -82,15 +82,15 @@ def unknown(kinds: set[str]) -> set[str]:
 
 # Together they use every operation that any flags bring; the slow test traces all.
 DATA = DataSpec("shapes", "", (18, 18, 3), ("a", "b", "c"), 21)
-IMAGES, LABELS = np.zeros((21, 18, 18, 3), np.uint8), np.zeros(21, np.int32)
+IMAGES, LABELS = np.zeros((21, 18, 18, 3), np.uint8), np.arange(21, dtype=np.int32) % 3
 OBJECTIVES = ("autoencoder", "hinge", "lsgan", "minimax", "nsgan", "r3gan", "sgan", "vae", "wgan_gp")
 
 
 def everything(model: str, objective: str, **more) -> Config:
     """As many flags as go together."""
     config = Config(model=model, objective=objective, batch_size=8, latent_dim=6, flip=True)
-    chosen = {} if objective == "sgan" else {"conditional": True}
-    if not config.one_loss and objective != "sgan":
+    chosen = {"labelled": 6} if objective == "sgan" else {"conditional": True}
+    if objective not in ("autoencoder", "vae", "sgan"):
         chosen |= {"conditioning": "concat,projection,acgan", "augment": "translation,cutout,color"}
         chosen |= {"categories": 2, "codes": 1, "spectral_norm": model != "resnet"}
         chosen |= {} if objective == "r3gan" else {"r1": 1.0, "r2": 1.0, "gp": 1.0}
@@ -103,7 +103,7 @@ def operations_of_a_step(config: Config, replicas: int = 1) -> set[str]:
     strategy = make_strategy("one_device") if replicas == 1 else make_strategy("mirrored", replicas)
     with strategy.scope():
         trainee = build_trainee(config, DATA)
-    updates = objectives.updates(config, (IMAGES[:6], LABELS[:6]))
+    updates = compose(config.to_dict()).updates(images=IMAGES, labels=LABELS, num_labels=3)
     layout = Layout(updates, config.batch_size, config.accumulate, replicas)
     step = TrainStep(config, strategy, trainee, updates, ResidentFeed(strategy, layout, IMAGES, LABELS, 0))
     graph = step.trace(tf.constant(1, tf.int64), tf.constant(0.0)).as_graph_def()

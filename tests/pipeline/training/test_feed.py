@@ -4,14 +4,14 @@ import tensorflow as tf
 
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
-from pipeline.objectives import compose as objectives
+from pipeline.objectives.composition import compose
 from pipeline.training.feed import Layout, ResidentFeed
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_each_device_holds_one_copy_of_the_data_set(replicas):
     strategy = make_strategy("mirrored", replicas)
-    layout = Layout(objectives.updates(Config()), 6, 1, replicas)
+    layout = Layout(compose(Config().to_dict()).updates(), 6, 1, replicas)
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, [12, 4, 4, 1], dtype=np.uint8), np.arange(12, dtype=np.int32)
     feed = ResidentFeed(strategy, layout, images, labels, 0)

@@ -108,12 +108,12 @@ def test_the_rewound_feed_begins_again(image_folder, tmp_path):
 
     from pipeline.config import Config
     from pipeline.data.dataset import load
-    from pipeline.objectives.compose import updates
+    from pipeline.objectives.composition import compose
     from pipeline.training.feed import Layout, StreamedFeed, make_feed
 
     config = Config(dataset=f"folder:{image_folder()}", batch_size=4, device_data_mb=0, data_dir=str(tmp_path / "data"))
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
-    feed = make_feed(strategy, Layout(updates(config, None), 4, 1, 1), load(config), config, 3)
+    feed = make_feed(strategy, Layout(compose(config.to_dict()).updates(), 4, 1, 1), load(config), config, 3)
     assert isinstance(feed, StreamedFeed)
     first = [feed.next(None)[0].numpy() for _ in range(3)]
     again = [feed.next(None)[0].numpy() for feed in [feed.rewound()] for _ in range(3)]

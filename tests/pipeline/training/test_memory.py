@@ -30,7 +30,7 @@ from pipeline.base.quiet_tensorflow import quiet_tensorflow
 quiet_tensorflow()
 import numpy as np
 import tensorflow as tf
-from pipeline.objectives import compose as objectives
+from pipeline.objectives.composition import compose
 from pipeline.training import memory
 from pipeline.config import Config
 from pipeline.data.dataset import Dataset
@@ -50,7 +50,7 @@ del trainee
 before = tf.config.experimental.get_memory_info("CPU:0")["current"]
 with strategy.scope():
     trainee = build_trainee(config, data)
-updates = objectives.updates(config)
+updates = compose(config.to_dict()).updates()
 layout = Layout(updates, config.batch_size, config.accumulate, replicas)
 images = np.zeros((data.num_examples, *data.image_shape), np.uint8)
 feed = make_feed(strategy, layout, Dataset(data, images, np.zeros(len(images), np.int32)), config, 0)

@@ -10,7 +10,8 @@ import tensorflow as tf
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
-from pipeline.objectives import compose as objectives
+from pipeline.objectives import Update
+from pipeline.objectives.composition import compose
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.randomness import data_order, latents
 from pipeline.training.step import TrainStep
@@ -22,12 +23,17 @@ IMAGES = RNG.integers(0, 256, (21, 16, 16, 1), dtype=np.uint8)
 LABELS = RNG.integers(0, 3, 21, dtype=np.int32)
 
 
+def updates_of(config):
+    """The updates of a configuration on these data."""
+    return compose(config.to_dict()).updates(images=IMAGES, labels=LABELS, num_labels=3, seed=config.seed)
+
+
 def make(config, strategy, *, trainee=None, jit=False, ema_counts_batches=False):
     """Returns a state and a function that trains it for a number of steps and returns the metrics."""
     if trainee is None:
         with strategy.scope():
             trainee = build_trainee(config, DATA)
-    updates = objectives.updates(config, (IMAGES[:6], LABELS[:6]))
+    updates = updates_of(config)
     layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
     feed = ResidentFeed(strategy, layout, IMAGES, LABELS, config.seed)
     train_step = TrainStep(config, strategy, trainee, updates, feed, jit=jit, ema_counts_batches=ema_counts_batches)
@@ -84,7 +90,7 @@ TRAJECTORIES = {
     "mlp-nsgan-adaptive": Config(
         model="mlp", objective="nsgan", augment="translation,cutout,color", augment_adaptive=True, batch_size=16
     ),
-    "mlp-sgan": Config(model="mlp", objective="sgan", batch_size=16, lr_decay_images=400),
+    "mlp-sgan": Config(model="mlp", objective="sgan", labelled=6, batch_size=16, lr_decay_images=400),
     "mlp-infogan-spectral": Config(
         model="mlp", objective="nsgan", categories=3, codes=2, spectral_norm=True, batch_size=16
     ),
@@ -166,7 +172,7 @@ def without_batch_norm(config):
             keras.layers.Reshape([]),
         ]
     )
-    return Trainee({"generator": generator, "discriminator": discriminator}, None, config)
+    return Trainee({"generator": generator, "discriminator": discriminator}, None, config, compose(config.to_dict()))
 
 
 @pytest.mark.parametrize("objective", ["nsgan", "r3gan"])
@@ -189,7 +195,7 @@ def test_accumulated_gradients_are_those_of_the_larger_batch(objective, replicas
     "config",
     [
         Config(objective="hinge", conditional=True, conditioning="acgan", codes=2, augment="translation", gp=1.0),
-        Config(objective="sgan"),
+        Config(objective="sgan", labelled=6),
         Config(objective="vae"),
     ],
     ids=lambda config: config.objective,
@@ -234,7 +240,7 @@ def overflow_on(replica):
         factor = tf.where(tf.logical_and(here, batch.labels[0] >= 0), np.float32(np.inf), 1.0)
         return logits * factor, {"d_loss": logits * factor}
 
-    return (objectives.Update("discriminator", loss, ("d_loss",)),)
+    return (Update("discriminator", loss, ("d_loss",)),)
 
 
 @pytest.mark.parametrize("replica", [0, 1])
@@ -257,7 +263,7 @@ def test_an_overflow_on_any_replica_skips_the_update_on_all(replica):
 
 def reductions(config, trainee, strategy):
     """Number of all-reduce operations in the traced graph of a step, over all replicas."""
-    updates = objectives.updates(config)
+    updates = updates_of(config)
     feed = ResidentFeed(strategy, Layout(updates, 16, 1, 2), IMAGES, LABELS, 0)
     step = TrainStep(config, strategy, trainee, updates, feed)
     graph = step.trace(tf.constant(1, tf.int64), tf.constant(0.0)).as_graph_def()
@@ -311,7 +317,7 @@ def test_synchronised_batch_norm_adds_its_own_reductions():
     [
         # Widths and numbers of samples that don't begin at Philox's counts of four.
         Config(model="mlp", objective="wgan_gp", latent_dim=3, batch_size=4, accumulate=3, flip=True, augment="color"),
-        Config(model="mlp", objective="sgan", latent_dim=7, batch_size=12, flip=True),
+        Config(model="mlp", objective="sgan", labelled=6, latent_dim=7, batch_size=12, flip=True),
         Config(model="mlp", objective="nsgan", d_batches="split", latent_dim=5, batch_size=8, accumulate=2, flip=True),
     ],
     ids=lambda config: config.objective,
@@ -321,7 +327,7 @@ def test_replicas_draw_their_own_share_of_the_same_noise(config):
         strategy = make_strategy("one_device") if replicas == 1 else make_strategy("mirrored", replicas)
         with strategy.scope():
             trainee = build_trainee(config, DATA)
-        updates = objectives.updates(config, (IMAGES[:6], LABELS[:6]))
+        updates = updates_of(config)
         layout = Layout(updates, config.batch_size, config.accumulate, replicas)
         feed = ResidentFeed(strategy, layout, IMAGES, LABELS, config.seed)
         step = TrainStep(config, strategy, trainee, updates, feed)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
+from pipeline.data.dataset import load
 from pipeline.evaluation import callback
 from pipeline.runs import checkpoint, recording
 from pipeline.runs.checkpoint import load_sampler
@@ -98,6 +99,29 @@ def test_a_continued_run_is_the_uninterrupted_one_to_the_last_bit(config, tmp_pa
         np.testing.assert_array_equal(a, b)
     pictures = [(_folder(c).parent / "samples" / "step_0000009.png").read_bytes() for c in (straight, broken)]
     assert pictures[0] == pictures[1]
+
+
+class Watched:
+    """Stands before a step, and counts what passes."""
+
+    def __init__(self, step):
+        self.step, self.jit, self.trace, self.counts = step, step.jit, step.trace, []
+
+    def __call__(self, count, stop):
+        self.counts.append(int(count))
+        return self.step(count, stop)
+
+
+def test_images_at_hand_train_alike_and_every_call_can_be_watched(config, tmp_path):
+    dataset = load(config)
+    train(config)
+    shutil.rmtree(_folder(config).parent.parent / "images")
+    watched = []
+    other = dataclasses.replace(config, run_dir=str(tmp_path / "other"))
+    train(other, dataset=dataset, around=lambda step: watched.append(Watched(step)) or watched[0])
+    assert sum(watched[0].counts) == config.steps
+    for a, b in zip(final_weights(config), final_weights(other), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_finished_run_is_left_alone(config):
@@ -265,7 +289,7 @@ def scripted_scores(monkeypatch):
     distances = iter([9.0, 4.0, 6.0, 7.0, 8.0, 2.0])
 
     class Scripted:
-        def __init__(self, config, dataset, generator):
+        def __init__(self, options, data, seed, dataset, generator):
             assert generator.name == "generator"
 
         def __call__(self):

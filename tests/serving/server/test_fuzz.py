@@ -15,7 +15,7 @@ import pytest
 
 from serving import Generator
 from serving.contract.latents import latents
-from serving.generator import to_pixels
+from serving.contract.pixels import to_pixels
 
 HEADER = "Inference-Header-Content-Length"
 DTYPES = {"z": "<f4", "seed": "<i8", "label": "<i8", "truncation": "<f4"}

@@ -7,8 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from export.convolutions import conv_before_interleaving, one_kernel_per_phase, one_padded_kernel, stacked
-from export.graph_rewrites import canonical, fold_affine, labels_as_rows, reorder_dense
+from export.rewrites.affine import fold_affine
+from export.rewrites.canonical import canonical
+from export.rewrites.dense import reorder_dense
+from export.rewrites.inputs import labels_as_rows
+from export.rewrites.interleaving import conv_before_interleaving, stacked
+from export.rewrites.transposed import one_kernel_per_phase, one_padded_kernel
 from serving.runtime import ort
 
 

@@ -8,8 +8,12 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from export.convolutions import conv_before_interleaving, one_kernel_per_phase, one_padded_kernel, stacked
-from export.graph_rewrites import canonical, fold_affine, guarded, labels_as_rows, reorder_dense, scalar_depths
+from export.rewrites.affine import fold_affine
+from export.rewrites.canonical import canonical
+from export.rewrites.dense import reorder_dense
+from export.rewrites.inputs import guarded, labels_as_rows, scalar_depths
+from export.rewrites.interleaving import conv_before_interleaving, stacked
+from export.rewrites.transposed import one_kernel_per_phase, one_padded_kernel
 from export.timing import in_turn, timed
 from serving.runtime import ort
 

@@ -1,15 +1,21 @@
-"""The SavedModel: for users who have TensorFlow."""
+"""What all formats are made of: a generator, and its sampler, as functions of TensorFlow."""
 
-import uuid
 from collections.abc import Callable
-from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import fingerprint_pb2
 
+from export.formats.base import Generate
 from export.sampler import tensorflow_latents
 from serving.contract.manifest import ModelInfo
+
+
+def keras_generator(model: keras.Model, info: ModelInfo) -> Generate:
+    """The trained network itself, as a function of latents and labels."""
+    if info.conditional:
+        return lambda z, label: np.asarray(model([tf.constant(z), tf.constant(label, tf.int32)], training=False))
+    return lambda z, label: np.asarray(model(tf.constant(z), training=False))
 
 
 def generator_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, list[tf.TensorSpec]]:
@@ -62,8 +68,8 @@ def module_of(model: keras.Model) -> tf.Module:
     return module
 
 
-def _sampler_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, list[tf.TensorSpec]]:
-    """The same from seeds: seed int64 [N], perhaps label, truncation float32, to pixels uint8 [N, H, W, C]."""
+def sampler_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, list[tf.TensorSpec]]:
+    """Makes the same from seeds: seed int64 [N], perhaps label, truncation float32, to pixels uint8 [N, H, W, C]."""
     generate, (_, *label_spec) = generator_function(model, info)
 
     def pixels_of(seed: tf.Tensor, truncation: tf.Tensor, *label: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -80,35 +86,3 @@ def _sampler_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, li
 
     seed_spec, truncation_spec = tf.TensorSpec([None], tf.int64, "seed"), tf.TensorSpec([], tf.float32, "truncation")
     return sample_of_class if label_spec else sample, [seed_spec, *label_spec, truncation_spec]
-
-
-def write_saved_model(model: keras.Model, info: ModelInfo, folder: Path) -> None:
-    """Writes a SavedModel.
-
-    Its signature `serving_default` maps `z` (and `label`) to `image`, and `sample` maps `seed`, perhaps `label`, and
-    `truncation`, which is 1 for the plain law, to `pixels`.
-
-    Args:
-      model: the generator.
-      info: its description.
-      folder: where to write.
-    """
-    module = module_of(model)
-    module.model = model
-    signatures = {}
-    for name, (function, signature) in {
-        "serving_default": generator_function(model, info),
-        "sample": _sampler_function(model, info),
-    }.items():
-        signatures[name] = tf.function(function, input_signature=signature)
-    module.generate, module.sample = signatures.values()
-    tf.saved_model.save(module, str(folder), signatures=signatures)
-    _fix_fingerprint(folder / "fingerprint.pb")
-
-
-def _fix_fingerprint(path: Path) -> None:
-    """Replaces the random number in a SavedModel's fingerprint, so that the same model is the same bytes."""
-    fingerprint = fingerprint_pb2.FingerprintDef.FromString(path.read_bytes())
-    fingerprint.uuid = ""
-    fingerprint.uuid = str(uuid.uuid5(uuid.NAMESPACE_OID, fingerprint.SerializeToString(deterministic=True).hex()))
-    path.write_bytes(fingerprint.SerializeToString(deterministic=True))

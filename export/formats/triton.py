@@ -9,12 +9,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from export.formats.base import Format, Work
 from serving.contract.manifest import GENERATOR_FILE, SAMPLER_FILE
 
 FOLDER = "triton"
 _MAX_BATCH = 64
 _MAX_QUEUE_DELAY_US = 2000
 _TYPES = {"float32": "TYPE_FP32", "int64": "TYPE_INT64", "uint8": "TYPE_UINT8"}
+
+
+class Triton(Format):
+    """The folder `triton`."""
+
+    name = "triton"
+    help = "a model repository"
+    needs = ("onnx",)
+    title = "Triton model repository"
+
+    def write(self, folder: Path, work: Work) -> None:
+        """See `write_triton`."""
+        write_triton(folder, work.sections["onnx"]["models"])
 
 
 def write_triton(folder: Path, models: Mapping[str, Any]) -> None:

@@ -8,12 +8,16 @@ import tarfile
 import tempfile
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from export.source import Source
+from export.formats.base import Format, Work
 from pipeline.base.errors import MirageError
 from pipeline.base.files import write_file
 from pipeline.base.folders import local_folder
 from serving.contract.manifest import GENERATOR_FILE, SAMPLER_FILE
+
+if TYPE_CHECKING:
+    from export.source import Source
 
 FOLDER = "web"
 ORT_WEB_VERSION = "1.30.0"
@@ -26,7 +30,20 @@ _PAGE_FILES = ("index.html", "latents.js", "page.css", "page.js")
 _CACHE = Path(f"~/.cache/mirage/onnxruntime-web-{ORT_WEB_VERSION}")
 
 
-def write_web(folder: Path, source: Source) -> None:
+class Web(Format):
+    """The folder `web`, for any file server."""
+
+    name = "web"
+    help = "a page that runs the ONNX files in any browser"
+    needs = ("onnx",)
+    title = "page for browsers"
+
+    def write(self, folder: Path, work: Work) -> None:
+        """See `write_web`."""
+        write_web(folder, work.source)
+
+
+def write_web(folder: Path, source: "Source") -> None:
     """Writes the page into a bundle that holds the ONNX files.
 
     onnxruntime-web is fetched once with npm, checked, and kept in ~/.cache/mirage.

@@ -1,0 +1,118 @@
+"""From a Keras network to an ONNX graph, or to an error that names the layer that stands in the way."""
+
+import logging
+import threading
+from collections.abc import Iterator
+
+import keras
+import onnx
+import tensorflow as tf
+import tf2onnx
+
+from export.layers import PYTHON, Layers, calls_python, is_random, named
+from export.signatures import generator_function
+from pipeline.base.errors import MirageError
+from serving.contract.manifest import ModelInfo
+
+OPSET = 18  # the highest that tf2onnx 1.17 writes
+BATCH_AXIS = "N"
+
+_LOCK = threading.Lock()  # tf2onnx keeps functions, and logging its level, for the whole process
+_RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+_REMEDY = "leave onnx, and what needs it, out of --formats"
+
+
+def convert(model: keras.Model, info: ModelInfo) -> onnx.ModelProto:
+    """Converts a generator.
+
+    Args:
+      model: the generator.
+      info: its description.
+
+    Returns:
+      A checked model with inputs `z` float32 [N, latent_dim] and, if conditional, `label` int64 [N],
+      and the output `image` float32 [N, H, W, C] in [-1, 1].
+
+    Raises:
+      MirageError: naming the layers that hold what an ONNX file can't.
+    """
+    generate, signature = generator_function(model, info)
+    function = tf.function(generate, input_signature=signature)
+    logger = logging.getLogger(tf2onnx.__name__)
+    with _LOCK:
+        level = logger.level
+        logger.setLevel(logging.CRITICAL)  # what it can't convert is found below, in what it returns
+        try:
+            proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+        except Exception as error:
+            raise _failed(error) from error
+        finally:
+            logger.setLevel(level)
+    _check_operators(proto, model, info)
+    _name_batch_axis(proto)
+    proto.graph.name = "generator"
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except Exception as error:  # it has two, and one of shape inference
+        raise _failed(error) from error
+    return proto
+
+
+def _failed(error: Exception) -> MirageError:
+    reason = " ".join(str(error).split())[:300]
+    return MirageError(
+        f"the generator can't be converted to ONNX ({type(error).__name__}: {reason}); write its layers with other "
+        f"functions of keras.ops, or {_REMEDY}."
+    )
+
+
+def _check_operators(proto: onnx.ModelProto, model: keras.Model, info: ModelInfo) -> None:
+    """Refuses what tf2onnx left as it was, and what `serving.contract.onnx_file` would refuse at the edge."""
+    nodes = list(_nodes(proto.graph))
+    unknown = [node for node in nodes if node.domain not in ("", "ai.onnx") or not _is_known(node)]
+    if python := [node for node in unknown if node.op_type in PYTHON]:
+        raise calls_python(_layers(python, model, info))
+    if unknown:
+        where = named(_layers(unknown, model, info))
+        raise MirageError(
+            f"the generator can't be converted to ONNX, which has no counterpart of {where}; "
+            f"write the layer with other functions of keras.ops, or {_REMEDY}."
+        )
+    if random := [node for node in nodes if node.op_type in _RANDOM]:
+        raise is_random(_layers(random, model, info))
+    if branches := [node for node in proto.graph.node if any(each.HasField("g") for each in node.attribute)]:
+        where = named(_layers(branches, model, info))
+        raise MirageError(
+            f"the generator's ONNX file would need {where}, and loops and branches are refused where it is loaded; "
+            f"write the layer with keras.ops.where and Python's own loops, or {_REMEDY}."
+        )
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yields all nodes, those of loops and branches too."""
+    for node in graph.node:
+        yield node
+        for each in node.attribute:
+            if each.HasField("g"):
+                yield from _nodes(each.g)
+
+
+def _is_known(node: onnx.NodeProto) -> bool:
+    return onnx.defs.has(node.op_type, OPSET)
+
+
+def _layers(nodes: list[onnx.NodeProto], model: keras.Model, info: ModelInfo) -> dict[str, list[str]]:
+    """Finds the layers that nodes come from, and the nodes' operators in each."""
+    layers, found = Layers(model, info), dict[str, list[str]]()
+    for node in nodes:
+        held = found.setdefault(layers.of_node(node.name), [])
+        held += [node.op_type] if node.op_type not in held else []
+    return found
+
+
+def _name_batch_axis(proto: onnx.ModelProto) -> None:
+    """Says that inputs and output have as many rows as each other; tf2onnx leaves unrelated symbols."""
+    for value in [*proto.graph.input, *proto.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH_AXIS
+    # Intermediate shapes still carry the unrelated symbols; they are hints that anyone can infer again.
+    del proto.graph.value_info[:]

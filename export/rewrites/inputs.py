@@ -1,0 +1,88 @@
+"""Latents and labels: how they enter a graph, and which of them are refused."""
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from export.rewrites.affine import bias_of
+from export.rewrites.graph import Graph, attribute
+
+
+def labels_as_rows(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Replaces a one-hot label, joined to the input of a MatMul, by the row of weights that it picks.
+
+    [z, one_hot(label)] W + b = z W_z + (W_label + b)[label]: fewer operators, and no weights of other labels are read.
+    """
+    graph = Graph(model)
+    for node in graph.nodes:
+        weights = graph.constant(node.input[1]) if node.op_type == "MatMul" else None
+        joined = graph.maker(node.input[0])
+        if weights is None or joined is None or joined.op_type != "Concat" or len(joined.input) != 2:
+            continue
+        label, classes = _one_hot(graph, joined.input[1])
+        if not label or attribute(joined, "axis", 0) not in (1, -1) or graph.only_user(joined.output[0]) is None:
+            continue
+        bias, chain = bias_of(graph, node, weights.shape[1])
+        table = weights[-classes:] + (np.float32(0) if bias is None else bias)
+        product, row = graph.fresh("product"), graph.fresh("row")
+        nodes = [
+            helper.make_node("MatMul", [joined.input[0], graph.add_constant(weights[:-classes])], [product]),
+            helper.make_node("Gather", [graph.add_constant(table), label], [row], axis=0),
+            helper.make_node("Add", [product, row], [chain[-1].output[0]]),
+        ]
+        graph.replace([joined, *chain], nodes)
+    return graph.finish()
+
+
+def _one_hot(graph: Graph, name: str) -> tuple[str, int]:
+    """Returns (the label that a value is one-hot of, number of classes), or ("", 0)."""
+    node = graph.maker(name)
+    if node is None or node.op_type != "OneHot" or attribute(node, "axis", -1) != -1:
+        return "", 0
+    depth, values = graph.constant(node.input[1]), graph.constant(node.input[2])
+    if depth is None or values is None or values.tolist() != [0, 1]:
+        return "", 0
+    label = node.input[0]
+    while (before := graph.maker(label)) is not None and before.op_type == "Cast":
+        label = before.input[0]
+    return label, int(depth.item())
+
+
+def scalar_depths(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Makes the depths of one-hot values scalars; with one axis, ONNX's reference implementation refuses them."""
+    graph = Graph(model)
+    for node in graph.nodes:
+        depth = graph.constant(node.input[1]) if node.op_type == "OneHot" else None
+        if depth is not None:
+            changed = onnx.NodeProto()
+            changed.CopyFrom(node)
+            changed.input[1] = graph.add_constant(depth.reshape(()))
+            graph.replace([node], [changed])
+    return graph.finish()
+
+
+def guarded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Refuses what other formats refuse: empty batches, and negative labels.
+
+    In ONNX, unlike TensorFlow, -1 would be the last class, since it counts from the end of the table that is looked up;
+    so it is moved beyond the end.
+    """
+    graph = Graph(model)
+    z, negative, place = (graph.fresh(stem) for stem in ("z", "negative", "place"))
+    # Of nothing, the -1 can't be inferred.
+    as_it_is = graph.add_constant(np.array([0, -1]))
+    zero, beyond = graph.add_constant(np.array(0)), graph.add_constant(np.array(2**31 - 1))
+    checks = [
+        helper.make_node("Reshape", ["z", as_it_is], [z]),
+        helper.make_node("Less", ["label", zero], [negative]),
+        helper.make_node("Where", [negative, beyond, "label"], [place]),
+    ]
+    for node in graph.nodes:
+        checked = {"z": z, "label": place} if node.op_type == "Gather" else {"z": z}
+        if checked.keys() & set(node.input):
+            changed = onnx.NodeProto()
+            changed.CopyFrom(node)
+            changed.input[:] = [checked.get(name, name) for name in node.input]
+            graph.replace([node], [*checks, changed])
+            checks = []
+    return graph.finish()

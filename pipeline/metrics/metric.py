@@ -1,0 +1,154 @@
+"""The form of a metric, and what it looks at."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from pipeline.base.errors import MirageError
+from pipeline.metrics.extractor import Extractor, Features
+
+# What a metric may need besides pixels: of the extractor, of the generator, of the run's networks.
+OF_EXTRACTOR = ("features", "probabilities", "modes")
+NEEDS = {
+    "features": "an extractor's features",
+    "probabilities": "an extractor that knows the data's classes",
+    "modes": "data with countable modes, such as --dataset=stacked:mnist",
+    "labels": "a generator that is asked for classes",
+    "generator": "the generator itself",
+    "encoder": "an encoder",
+    "discriminator": "a discriminator",
+    "classes": "a discriminator that names classes (head `classes`) in a run whose networks are told none",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Images and their labels.
+
+    Attributes:
+      name: what they are, such as "test".
+      pixels: uint8 [n, H, W, C].
+      labels: int32 [n].
+    """
+
+    name: str
+    pixels: np.ndarray
+    labels: np.ndarray
+
+    def part(self, start: int, stop: int) -> "Images":
+        """Cuts a range of them out; data sets hold their classes in mixed order."""
+        return Images(f"{self.name}, {start:,} to {stop:,}", self.pixels[start:stop], self.labels[start:stop])
+
+    def some(self, count: int, seed: int = 0) -> "Images":
+        """Chooses up to `count` at random, always the same."""
+        if count >= len(self.pixels):
+            return self
+        chosen = np.sort(np.random.default_rng(seed).choice(len(self.pixels), count, replace=False))
+        return Images(self.name, self.pixels[chosen], self.labels[chosen])
+
+
+class Samples:
+    """Images with what the extractor says of them, which is asked once, when it is first needed.
+
+    Attributes:
+      images: the images.
+      pixels: uint8 [n, H, W, C].
+      labels: int32 [n]; of generated ones, the classes that they were asked for.
+    """
+
+    def __init__(self, images: Images, extractor: Extractor | None) -> None:
+        """Takes images and what describes them; None where no metric needs that."""
+        self.images = images
+        self.pixels = images.pixels
+        self.labels = images.labels
+        self._extractor = extractor
+
+    @functools.cached_property
+    def described(self) -> Features:
+        """What the extractor says of them; raises MirageError if it says something else than features."""
+        if self._extractor is None:
+            raise MirageError("features were asked for by a metric whose `needs` does not name them; add them there.")
+        described = self._extractor(self.pixels)
+        shape = np.shape(getattr(described, "features", ()))
+        if len(shape) != 2 or shape[0] != len(self.pixels):
+            raise MirageError(
+                f"--extractor={self._extractor.name} returned {type(described).__name__} with features of shape "
+                f"{list(shape)} for {len(self.pixels)} images; expected pipeline.metrics.extractor.Features, [n, d]."
+            )
+        return described
+
+    @property
+    def features(self) -> np.ndarray:
+        """What distances are taken between, float [n, d]; for metrics that need `features`."""
+        return self.described.features
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Of the data's classes, float32 [n, K]; for metrics that need `probabilities`."""
+        assert self.described.probabilities is not None
+        return self.described.probabilities
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What a metric looks at.
+
+    Attributes:
+      generated: the images to score.
+      real: the reference, real images to compare with.
+      train: what the generator was trained on.
+      halves: two sets of real images without a common one, to say what real images would get.
+      conditional: whether `generated` were asked for their labels.
+      generate: the generator: latents float32 [n, latent_dim] and labels int32 [n] to uint8 images; for metrics that
+        need `generator`.
+      latent_dim: components of a latent.
+      networks: functions of a run's other networks by name: of images, float32 [n, H, W, C] in [-1, 1], and labels,
+        int32 [n], to what they output, in NumPy; noise that they take is zero. For metrics that need one of them.
+    """
+
+    generated: Samples
+    real: Samples
+    train: Images
+    halves: tuple[Images, Images]
+    conditional: bool = False
+    generate: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    latent_dim: int = 0
+    networks: Mapping[str, Callable[[np.ndarray, np.ndarray], Any]] = dataclasses.field(default_factory=dict)
+
+
+class Metric:
+    """A measure of quality. It may be derived from this class, or any other object with these attributes.
+
+    What it can be told are parameters of the class, best as fields of a dataclass, so that a run can note them.
+
+    Attributes:
+      figures: names of the figures that it returns, in their order.
+      needs: what it looks at besides pixels, of `NEEDS`. It is left out where that is missing.
+      quick: whether it is worth its time during training as well; then each figure must be a single number.
+      compared: whether its figures stand in the table of `python -m pipeline.compare`.
+      floors: names of what `floor` returns; none if there is nothing to say of real images.
+    """
+
+    figures: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ()
+    quick: ClassVar[bool] = True
+    compared: ClassVar[bool] = True
+    floors: ClassVar[tuple[str, ...]] = ()
+
+    def __call__(self, evidence: Evidence) -> Any:
+        """Measures.
+
+        Args:
+          evidence: what there is to look at.
+
+        Returns:
+          A finite number, or a list of such, for each of `figures`: by itself if there is one, else a tuple.
+        """
+        raise NotImplementedError
+
+    def floor(self, one: Samples, other: Samples) -> Any:
+        """What real images get against other real ones, of the form of `__call__`, for each of `floors`."""
+        raise NotImplementedError

@@ -1,0 +1,50 @@
+"""The values of `--metrics` and `--extractor`, as far as names go. Needs only the standard library."""
+
+from collections.abc import Iterable
+
+from pipeline.base.errors import MirageError
+from pipeline.metrics import EXTRACTORS, METRICS
+
+AUTO = "auto"
+
+
+def split_metrics(text: str) -> list[str]:
+    """Splits `--metrics` at the commas outside of brackets; nothing means `auto`.
+
+    Raises:
+      MirageError: if brackets or names are missing.
+    """
+    entries, depth = [""], 0
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0:
+            entries.append("")
+        else:
+            entries[-1] += letter
+    entries = [entry.strip() for entry in entries]
+    if entries == [""]:
+        return [AUTO]
+    if depth or "" in entries:
+        raise MirageError(f"--metrics={text} can't be understood; expected names joined by commas.")
+    return entries
+
+
+def check_metrics(text: str) -> None:
+    """Refuses names that are not known; what lies at an import path is seen when it is needed.
+
+    Raises:
+      MirageError: naming the flag.
+    """
+    for entry in split_metrics(text):
+        _check("metrics", entry.partition("(")[0], METRICS)
+
+
+def check_extractor(text: str) -> None:
+    """The same for `--extractor`."""
+    _check("extractor", text, EXTRACTORS)
+
+
+def _check(flag: str, name: str, registry: Iterable[str]) -> None:
+    if name not in (AUTO, *registry) and ":" not in name:
+        known = ", ".join((AUTO, *registry))
+        raise MirageError(f"--{flag}={name} is not known; choose from {known}, or give package.module:Name.")
