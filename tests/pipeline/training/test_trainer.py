@@ -289,7 +289,7 @@ def scripted_scores(monkeypatch):
     distances = iter([9.0, 4.0, 6.0, 7.0, 8.0, 2.0])
 
     class Scripted:
-        def __init__(self, options, data, seed, dataset, generator):
+        def __init__(self, options, data, seed, dataset, generator, metrics):
             assert generator.name == "generator"
 
         def __call__(self):
