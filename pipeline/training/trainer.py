@@ -106,10 +106,7 @@ def train(
     check_callbacks(callbacks)
     kept = compilation.prepare(config, config.data_dir)  # before TensorFlow looks for devices
     cluster = find_cluster(os.environ) if config.strategy in ("auto", "multi_worker") else None
-
-    def facts() -> dict[str, str]:
-        return {**program_facts(config, devices_here(config.virtual_devices)), **interval_facts(callbacks)}
-
+    facts = functools.partial(_facts, config, callbacks)
     with contextlib.ExitStack() as stack:
         stack.enter_context(own_keras_state())
         stack.enter_context(numerics.prepared(config))
@@ -132,6 +129,11 @@ def train(
             with worker.watchdog.waiting("the chief to save"):
                 from_chief(strategy, tf.constant(0))
         return dataclasses.replace(outcome, chief=worker.chief)
+
+
+def _facts(config: Config, callbacks: Sequence[Callback]) -> dict[str, str]:
+    """What must be the same on all workers before they connect."""
+    return {**program_facts(config, devices_here(config.virtual_devices)), **interval_facts(callbacks)}
 
 
 def _train_on(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], around: Around) -> Outcome:
