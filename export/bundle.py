@@ -47,7 +47,7 @@ def export_bundle(
     checkpoint: str = "newest",
     layout: str = "portable",
     num_samples: int = 10_000,
-    dataset: str = "",
+    dataset: Any = "",
 ) -> None:
     """Exports a run's generator, or one that is in memory.
 
@@ -63,7 +63,7 @@ def export_bundle(
       checkpoint: "newest" or "best", of a run directory.
       layout: one of `export.rewrites.layouts.LAYOUTS`.
       num_samples: number of images by which int8 is judged.
-      dataset: where the training data are now, as for `--dataset`; empty takes the run's own.
+      dataset: where the training data are now, as for `--dataset`, or the data themselves; empty takes the run's own.
 
     Raises:
       MirageError: if the run can't be read, the exports disagree with the trained network, or `out`
@@ -78,7 +78,7 @@ def export_bundle(
         export_apart(export_bundle, run_dir, out, found, checkpoint, layout, num_samples, dataset)
         return
     if isinstance(run_dir, Source):
-        source = dataclasses.replace(run_dir, dataset=dataset or run_dir.dataset)
+        source = run_dir if isinstance(dataset, str) and not dataset else dataclasses.replace(run_dir, dataset=dataset)
     else:
         source = Source.load(Path(run_dir), checkpoint, dataset)
     sections: dict[str, Any] = {**dict.fromkeys(served()), "scores": source.scores, "parity": {}, "sampler_readers": []}

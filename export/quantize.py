@@ -145,8 +145,12 @@ def write_int8(folder: Path, source: Source, forms: Mapping[str, onnx.ModelProto
     table = fastest_first({**forms, **quantised}, feeds)
     best32, best8 = (next(name for name in table if name in kind) for kind in (forms, quantised))
     milliseconds = {"float32": table[best32], "int8": table[best8]}
-    config = dataclasses.replace(source.config, dataset=source.dataset or source.config.dataset)
-    judge = make_judge(config, load_known(config, source.data), num_samples, config.extractor, config.inception_weights)
+    config, passed = source.config, None if isinstance(source.dataset, str) else source.dataset
+    if passed is None and source.dataset:
+        config = dataclasses.replace(config, dataset=source.dataset)
+    judge = make_judge(
+        config, load_known(config, source.data, passed), num_samples, config.extractor, config.inception_weights
+    )
     scores = {"float32": _score(judge, forms[best32], source), "int8": _score(judge, quantised[best8], source)}
     failed = list(failed_gates(scores["float32"], scores["int8"], milliseconds))
     if not failed:

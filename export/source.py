@@ -32,7 +32,7 @@ class Source:
       data: the training data's description.
       model: the generator.
       step: step of the checkpoint.
-      dataset: where the training data are now, as for `--dataset`; empty where they were.
+      dataset: where the training data are now, as for `--dataset`, or the data themselves; empty where they were.
     """
 
     run_dir: Path
@@ -40,10 +40,10 @@ class Source:
     data: DataSpec
     model: keras.Model
     step: int
-    dataset: str = ""
+    dataset: Any = ""
 
     @classmethod
-    def load(cls, run_dir: Path, checkpoint: str, dataset: str = "") -> "Source":
+    def load(cls, run_dir: Path, checkpoint: str, dataset: Any = "") -> "Source":
         """Loads a run's "newest" or "best" checkpoint.
 
         Raises:

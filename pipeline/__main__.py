@@ -31,7 +31,7 @@ from absl import flags
 from pipeline.base import command_line
 from pipeline.base.errors import INTERRUPTED, MISTAKE, PREEMPTED, WORKER_LOST, MirageError, WorkerLostError
 from pipeline.config import Config
-from pipeline.devices import compilation
+from pipeline.experiment import Experiment
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -100,20 +100,17 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
         if values.dry_run:
             _dry_run(config)
             return 0
-        compilation.prepare(config)  # before TensorFlow is imported
-        from pipeline.training.trainer import train
-
-        outcome = train(config)
+        run = Experiment.of(config).train()
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return WORKER_LOST if isinstance(error, WorkerLostError) else MISTAKE
-    if outcome.stopped_by is not None:
-        return INTERRUPTED if outcome.stopped_by == signal.SIGINT else PREEMPTED
-    if not outcome.chief:
+    if run.stopped_by is not None:
+        return INTERRUPTED if run.stopped_by == signal.SIGINT else PREEMPTED
+    if not run.chief:
         return 0
     run_dir = shlex.quote(config.run_dir)
     bundle = shlex.quote(os.path.join("bundles", Path(config.run_dir).resolve().name or "default"))
-    print(f"Done: {outcome.step:,} steps in {config.run_dir}")
+    print(f"Done: {run.step:,} steps in {config.run_dir}")
     print(f"  pictures   {os.path.join(config.run_dir, 'samples')}")
     print(f"  curves     tensorboard --logdir={shlex.quote(os.path.join(config.run_dir, 'tensorboard'))}")
     print(f"  next       python -m export --run_dir={run_dir} --out={bundle}")

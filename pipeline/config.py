@@ -5,6 +5,8 @@ but the standard library, so that flags can be checked before TensorFlow is load
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from pipeline.base.parameters import Parameters
 from pipeline.data.options import DataOptions
@@ -32,13 +34,16 @@ class Config(
 ):
     """Everything that decides a training run. Field names are flag names."""
 
-    def validate(self) -> None:
+    def validate(self, objects: Mapping[str, Any] | None = None) -> None:
         """Refuses what can't work.
+
+        Args:
+          objects: what was passed in place of names, by flag.
 
         Raises:
           MirageError: naming the flag, the value, what was expected.
         """
         self.check_ranges()
-        values = self.to_dict()
+        values = {**self.to_dict(), **(objects or {})}
         for part in PARTS:
             part.check(self, values)

@@ -15,8 +15,8 @@ from pipeline.base.command_line import given_parameters
 from pipeline.config import Config
 from pipeline.evaluation.evaluate import score, table
 from pipeline.evaluation.options import ScoringOptions
-from pipeline.training.trainer import train
 from serving import Generator
+from tests.experiments import train
 
 COLOURS = {"blue": (20, 20, 220), "green": (20, 220, 20), "red": (220, 20, 20)}
 

@@ -46,7 +46,7 @@ def run(work: Work, rounds: Rounds) -> None:
     from pipeline.devices import compilation
 
     config = _config(work, device)
-    compilation.prepare(config)  # as `python -m pipeline` does, before TensorFlow is imported
+    compilation.prepare(config, config.data_dir)  # as `python -m pipeline` does, before TensorFlow is imported
     import tensorflow as tf
 
     from benchmarks.contestants.ours import Gate, train_gated

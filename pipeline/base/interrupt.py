@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pipeline.base.errors import INTERRUPTED, TERMINATED
 
@@ -79,18 +79,25 @@ class Interrupt:
     The first one raises `Stopped`; after `hold` it is noted only. The second one is given back to
     whoever heard signals before.
 
+    Signals reach the main thread of a process only: entered in another one, it hears of `ask` alone.
+
     Attributes:
       signal: the signal that came, or None.
+      reason: what was given to `ask`, or None.
     """
 
     def __init__(self) -> None:
         """Starts without a request."""
         self.signal: signal.Signals | None = None
+        self.reason: str | None = None
+        self._previous: dict[signal.Signals, Any] = {}
         self._since = 0.0
         self._raises = True
 
     def __enter__(self) -> Self:
         """Takes over the signals."""
+        if threading.current_thread() is not threading.main_thread():
+            return self
         self._previous = {number: signal.signal(number, self._hear) for number in stop_signals()}
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._previous)  # see `delayed_signals`
@@ -99,7 +106,20 @@ class Interrupt:
     def __exit__(self, *exception: object) -> None:
         """Gives the signals back."""
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: it wasn't Python's
+
+    @property
+    def asked(self) -> bool:
+        """Whether there is a request, by a signal or by `ask`."""
+        return self.signal is not None or self.reason is not None
+
+    def ask(self, reason: str) -> None:
+        """Requests to stop, from any thread; it is noted only.
+
+        Args:
+          reason: what is said of it.
+        """
+        self.reason = reason
 
     def hold(self) -> None:
         """From now on there is something to save, so a request is noted only."""

@@ -146,7 +146,8 @@ def described(thing: Any, registry: Registry) -> tuple[str, str]:
     """Says how an object is written as flags, so that a run directory can name it.
 
     Args:
-      thing: an object; its arguments are known if it is a dataclass or has a `get_config`, as Keras's objects have.
+      thing: an object; its arguments are known if it is a dataclass, has a `get_config` as Keras's objects have, or
+        keeps them under their own names.
       registry: what has a name.
 
     Returns:
@@ -165,8 +166,16 @@ def described(thing: Any, registry: Registry) -> tuple[str, str]:
     elif callable(getattr(thing, "get_config", None)):
         values = thing.get_config()
     else:
-        values = {}
+        attributes = getattr(thing, "__dict__", {})
+        values = {name: attributes[name] for name in _parameters(kind) if name in attributes}
     return known, ",".join(f"{name}={value!r}" for name, value in values.items())
+
+
+def _parameters(kind: Any) -> list[str]:
+    try:
+        return [*inspect.signature(kind).parameters]
+    except (TypeError, ValueError):  # of something that is no Python
+        return []
 
 
 def offered(function: Callable[..., Any], *given: Any, **extra: Any) -> Any:

@@ -39,6 +39,11 @@ def outlive_readers() -> None:
     sys.stderr = _replaced(sys.stderr, 2)
 
 
+def in_notebook() -> bool:
+    """Whether standard output goes into a notebook's cell."""
+    return type(sys.stdout).__module__.partition(".")[0] == "ipykernel"
+
+
 def lost_output() -> OSError | None:
     """Returns why a part of standard output is lost, though somebody still wants it; None if nothing is."""
     sys.stdout.flush()

@@ -82,7 +82,8 @@ class Parameters:
         """Refuses what does not go together, as far as this part knows why.
 
         Args:
-          values: all parameters of the run by name, each in its range.
+          values: all parameters of the run by name, each in its range; where an object was passed in place of a name,
+            that object.
 
         Raises:
           MirageError: naming the flags and what to do.

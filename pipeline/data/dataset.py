@@ -39,12 +39,14 @@ class Dataset:
       labels: int32 [N]; zeros if the data has no labels.
       streamed: whether they stay where they are, rather than on each device: they are more than `--device_data_mb`, or
         mapped from a file.
+      origin: the object that was passed in place of a name, which may have a test split as well; else None.
     """
 
     spec: DataSpec
     images: np.ndarray
     labels: np.ndarray
     streamed: bool = False
+    origin: Any = None
 
     @property
     def fingerprint(self) -> str:
@@ -100,7 +102,8 @@ def open_data(data: Any, options: DataOptions, check: Callable[[DataSpec], objec
     """
     source = origin_of(data, options).open()
     check(source.spec)
-    return _read(source, options)
+    origin = None if isinstance(data, str) else data
+    return dataclasses.replace(_read(source, options), origin=origin)
 
 
 def load(options: DataOptions) -> Dataset:

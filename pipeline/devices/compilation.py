@@ -19,13 +19,14 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.base.errors import MirageError
 from pipeline.base.files import write_file
 from pipeline.base.folders import cache_folder
 from pipeline.base.names import printable
-from pipeline.config import Config
+from pipeline.devices.options import DeviceOptions
 from pipeline.devices.xla_flags import add_xla_flags
 
 _FOLDER = "compiled"
@@ -86,27 +87,55 @@ class KeptCode:
 
 
 _kept: KeptCode | None = None
+# What the first call of `prepare` has set in the environment.
+_set: dict[str, str] = {}
+_VARIABLES = ("TF_XLA_FLAGS", "XLA_FLAGS", "CUBLAS_WORKSPACE_CONFIG")
 
 
-def prepare(config: Config) -> KeptCode:
+@contextlib.contextmanager
+def prepared(options: DeviceOptions, data_dir: str) -> Iterator[None]:
+    """Does what `prepare` does, and in the end leaves the environment as it was.
+
+    Args:
+      options: see `prepare`.
+      data_dir: likewise.
+    """
+    before = {name: os.environ.get(name) for name in _VARIABLES}
+    try:
+        prepare(options, data_dir)
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def prepare(options: DeviceOptions, data_dir: str) -> KeptCode:
     """Tells TensorFlow where to keep compiled code, and has GPUs' code compiled on all cores.
 
     TensorFlow reads it once, when it looks for devices, which some of its modules do as they are imported: so call
     this before; only the first call in a process counts. What the user has set in TF_XLA_FLAGS and XLA_FLAGS stays.
 
     Args:
-      config: `data_dir` says where; the numerical settings are part of what is compiled.
+      options: the numerical settings, which are part of what is compiled.
+      data_dir: says where, see `pipeline.base.folders.cache_folder`.
 
     Returns:
       Where code is kept.
     """
     global _kept
     if _kept is None:
-        _kept = _set_up(config)
+        before = {name: os.environ.get(name) for name in _VARIABLES}
+        _kept = _set_up(options, data_dir)
+        _set.clear()
+        _set.update({name: os.environ[name] for name, value in before.items() if os.environ.get(name) != value})
+    os.environ.update(_set)  # XLA reads it when it first compiles, which may be later than the first training
     return _kept
 
 
-def _set_up(config: Config) -> KeptCode:
+def _set_up(options: DeviceOptions, data_dir: str) -> KeptCode:
     context = sys.modules.get("tensorflow.python.eager.context")
     if context is not None and context.context()._context_handle is not None:
         return KeptCode(None, "not kept, as TensorFlow was in use before")
@@ -119,7 +148,7 @@ def _set_up(config: Config) -> KeptCode:
     if _DIRECTORY in os.environ.get("TF_XLA_FLAGS", ""):
         return KeptCode(None, "kept where TF_XLA_FLAGS says")
     try:
-        folder = cache_folder(config.data_dir).absolute() / _FOLDER / _key(config, gpus)
+        folder = cache_folder(data_dir).absolute() / _FOLDER / _key(options, gpus)
         if re.search(r'["\\\n]|\s\s', str(folder)):
             return KeptCode(None, f"not kept, as XLA takes no folder with such a name: {printable(str(folder))}")
         if (folder / _UNUSABLE).exists():
@@ -136,9 +165,8 @@ def _set_up(config: Config) -> KeptCode:
     return KeptCode(folder, "" if writable else f"not kept, as {folder} can't be written", writable)
 
 
-def _key(config: Config, gpus: list[str]) -> str:
+def _key(options: DeviceOptions, gpus: list[str]) -> str:
     """Names all that decides what a program is compiled to, and that TensorFlow doesn't ask for."""
-    values = config.to_dict()
     processor: dict[str, str] = {}
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0].splitlines()
@@ -149,7 +177,7 @@ def _key(config: Config, gpus: list[str]) -> str:
         "gpus": gpus,
         "processor": [platform.machine(), *(processor.get(name) for name in ("model name", "flags", "Features"))],
         "threads": _cores(),
-        "settings": [values.get(name) for name in ("deterministic", "tf32")],
+        "settings": [options.deterministic, options.tf32],
         "environment": {
             name: value for name, value in os.environ.items() if re.match(r"XLA_|TF_(?!CONFIG|CPP_)|NVIDIA_TF32", name)
         },

@@ -8,17 +8,36 @@ import os
 from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
+from tensorflow.python.framework import config as tensorflow_config
 
-from pipeline.config import Config
+from pipeline.devices.options import DeviceOptions
 
 _FIRST_WITH_TF32 = (8, 0)  # compute capability
 
 
-def prepare(config: Config) -> None:
+@contextlib.contextmanager
+def prepared(config: DeviceOptions) -> Iterator[None]:
+    """Does what `prepare` does, and in the end sets all as it was, for what else the process computes.
+
+    Args:
+      config: see `prepare`.
+    """
+    tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
+    deterministic = tensorflow_config.is_op_determinism_enabled()
+    try:
+        prepare(config)
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(tf32)
+        if not deterministic:
+            tensorflow_config.disable_op_determinism()
+
+
+def prepare(config: DeviceOptions) -> None:
     """Sets how GPUs compute in this process; call it before TensorFlow starts its devices.
 
     Args:
-      config: `tf32` and `deterministic` count.
+      config: `tf32` and `deterministic` count. Where TensorFlow is deterministic already, it stays so.
     """
     if not tf.config.get_visible_devices("GPU"):
         return
@@ -30,7 +49,7 @@ def prepare(config: Config) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def described(config: Config, devices: Sequence[str]) -> str:
+def described(config: DeviceOptions, devices: Sequence[str]) -> str:
     """Says what `prepare` set, for the first line of a training.
 
     Args:
@@ -45,7 +64,7 @@ def described(config: Config, devices: Sequence[str]) -> str:
     details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.get_visible_devices("GPU")]
     able = any(each.get("compute_capability", _FIRST_WITH_TF32) >= _FIRST_WITH_TF32 for each in details)
     clauses = [", with TF32" if config.tf32 and able else ", without TF32"]
-    if not config.deterministic:
+    if not config.deterministic and not tensorflow_config.is_op_determinism_enabled():
         clauses.append(", not deterministic: a continued run ends with other bits than one that was never stopped")
     return "".join(clauses)
 

@@ -29,7 +29,7 @@ def evaluate(
     metrics: Any = (),
     extractor: str = "auto",
     inception_weights: str = "",
-    dataset: str = "",
+    dataset: Any = "",
     data_dir: str = "",
     manual_dir: str = "",
 ) -> dict[str, Any]:
@@ -45,7 +45,8 @@ def evaluate(
         names and import paths; nothing means the run's own.
       extractor: what describes images; "auto": as in training.
       inception_weights: file with InceptionV3's weights; empty for the run's own.
-      dataset: where the folder that the run was trained on is now; empty for the run's own.
+      dataset: where the folder that the run was trained on is now, or the data themselves where they were passed as an
+        object; empty for the run's own.
       data_dir: as for training; empty for the run's own.
       manual_dir: as for training; empty for the run's own.
 
@@ -62,17 +63,18 @@ def evaluate(
         metrics=metrics if isinstance(metrics, str) else "",
         extractor=extractor,
         inception_weights=inception_weights,
-        dataset=dataset,
+        dataset=dataset if isinstance(dataset, str) else "",
         data_dir=data_dir,
         manual_dir=manual_dir,
     )
     objects = metrics if isinstance(metrics, Iterable) else (metrics,)
-    scores, _ = score(options, Path(run_dir), str(bundle), () if isinstance(metrics, str) else objects)
+    passed = None if isinstance(dataset, str) else dataset
+    scores, _ = score(options, Path(run_dir), str(bundle), () if isinstance(metrics, str) else objects, passed)
     return scores
 
 
 def score(
-    options: ScoringOptions, run_dir: Path, bundle: str = "", metrics: Iterable[Any] = ()
+    options: ScoringOptions, run_dir: Path, bundle: str = "", metrics: Iterable[Any] = (), data: Any = None
 ) -> tuple[dict[str, Any], Judge]:
     """Scores a generator.
 
@@ -81,6 +83,7 @@ def score(
       run_dir: the training run.
       bundle: score this bundle's generator instead; empty for the run's own.
       metrics: objects or names, instead of those of `options`.
+      data: what it was trained on, where that has no name.
 
     Returns:
       (all measures, with what must be known to read them; the judge).
@@ -90,15 +93,15 @@ def score(
     """
     options.check_ranges()
     options.check(options.to_dict())
-    config, data = read_run(run_dir)
+    config, spec = read_run(run_dir)
     config = dataclasses.replace(config, **options.given())
     numerics.prepare(config)
     if bundle and options.checkpoint != "newest":
         raise MirageError(
             f"--checkpoint={options.checkpoint} does not go with --bundle, which holds one; leave it out."
         )
-    sampler = sample_bundle(Path(bundle), config, data) if bundle else sample_run(run_dir, options.checkpoint)
-    dataset = load_known(config, data)
+    sampler = sample_bundle(Path(bundle), config, spec) if bundle else sample_run(run_dir, options.checkpoint)
+    dataset = load_known(config, spec, data)
     judge = make_judge(
         config,
         dataset,

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tqdm
 
 from pipeline.base.errors import MirageError
-from pipeline.data.dataset import Dataset, base_options, folder_of, load, load_test, numbering
+from pipeline.data.dataset import Dataset, base_options, folder_of, load, load_test, numbering, open_data
 from pipeline.data.options import DataOptions
 from pipeline.data.spec import DataSpec, is_folder
 from pipeline.evaluation.judge import Judge
@@ -29,12 +29,13 @@ _HELD_OUT = 0.1  # of data without a test split
 _FEWEST = 20
 
 
-def load_known(config: DataOptions, data: DataSpec) -> Dataset:
+def load_known(config: DataOptions, data: DataSpec, passed: Any = None) -> Dataset:
     """Loads the data that a run was trained on, wherever they are now.
 
     Args:
       config: the run's; its `dataset`, `data_dir` and `manual_dir` may name other places.
       data: what the run says of its data.
+      passed: the data themselves, where they have no name.
 
     Returns:
       The data set.
@@ -43,12 +44,14 @@ def load_known(config: DataOptions, data: DataSpec) -> Dataset:
       MirageError: if the data can't be had, or are others.
     """
     folder = folder_of(config.dataset)
-    if folder is not None and not os.path.isdir(folder):  # which a folder that can't be entered is not
+    if (
+        passed is None and folder is not None and not os.path.isdir(folder)
+    ):  # which a folder that can't be entered is not
         raise MirageError(
             f"the run's pictures are not at --dataset={config.dataset}: there is no folder {folder}; where they have "
             "moved, pass --dataset= with their new place."
         )
-    dataset = load(config)
+    dataset = open_data(passed, config)
     dataset = dataset.renumbered(numbering(dataset.spec, data.class_names))
     known = data
     if not data.fingerprint and folder is not None and is_folder(data.name):
@@ -117,7 +120,7 @@ def make_judge(
 def _sets(config: DataOptions, dataset: Dataset) -> tuple[Images, Images, bool]:
     """Returns (training images, images held out, whether those are a test split)."""
     train = Images(config.split, np.asarray(dataset.images), dataset.labels)
-    test_set = load_test(config, dataset.spec.class_names)
+    test_set = load_test(config, dataset.spec.class_names, dataset.origin)
     if test_set is not None:
         return train, Images("test", np.asarray(test_set.images), test_set.labels), True
     count = len(train.pixels)

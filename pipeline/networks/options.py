@@ -57,12 +57,14 @@ class NetworkOptions(Parameters):
 
     def check(self, values: Mapping[str, Any]) -> None:
         """See `Parameters`."""
-        try:
-            architecture = self.architecture()
-        except MirageError:
-            if self.lost(values["run_dir"]) and values["precision"] == "float32":
-                return  # the run goes on with what it says of its networks
-            raise
+        architecture = values["model"]
+        if isinstance(architecture, str):
+            try:
+                architecture = self.architecture()
+            except MirageError:
+                if self.lost(values["run_dir"]) and values["precision"] == "float32":
+                    return  # the run goes on with what it says of its networks
+                raise
         if not hasattr(architecture, "build_generator"):
             raise MirageError(
                 f"--model={self.model} has no build_generator(latent_dim, image_shape, num_classes), and so is no pair "

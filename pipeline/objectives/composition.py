@@ -126,14 +126,18 @@ def compose(values: Mapping[str, Any], objective: Any = None) -> Composition:
     """Makes the objective of a run.
 
     Args:
-      values: all parameters of the run by name.
+      values: all parameters of the run by name; `objective` may be the object itself.
       objective: the object that was passed in the place of a name, if any.
 
     Raises:
       MirageError: if the configuration's can't be had, or doesn't go with the other parameters.
     """
     if objective is None:
-        objective = _chosen(values)
+        objective = _chosen(values) if isinstance(values["objective"], str) else values["objective"]
+    if isinstance(objective, type):
+        objective = objective()
+    if not isinstance(values["objective"], str):
+        values = {**values, "objective": type(objective).__name__}
     if not callable(getattr(objective, "updates", None)):
         raise MirageError(
             f"--objective={values['objective']} is {objective!r:.100}, which has no method `updates`; expected an "

@@ -30,7 +30,7 @@ class _Choice(Parameters):
 
     def check(self, values: Mapping[str, Any]) -> None:
         """See `Parameters`."""
-        if ":" not in self.objective:  # which would have to be imported first
+        if not isinstance(values["objective"], str) or ":" not in self.objective:  # which would be imported first
             from pipeline.objectives.composition import compose
 
             compose(values)

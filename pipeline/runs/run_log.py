@@ -15,6 +15,7 @@ import tqdm
 
 from pipeline.base.errors import MirageError
 from pipeline.base.files import append_line, write_file
+from pipeline.base.output import in_notebook
 
 METRICS_FILE = "metrics.jsonl"
 EVALUATIONS_FILE = "evaluations.jsonl"
@@ -65,12 +66,17 @@ class RunLog:
         self._total_steps = total_steps
         self.step = start_step
         self.latest: dict[str, float] = {}
+        notebook = in_notebook()
         self._bar = tqdm.tqdm(
             total=total_steps,
             initial=start_step,
             unit="step",
             dynamic_ncols=True,
-            disable=None,  # where standard error is no terminal, log lines alone tell the progress
+            # Where standard error is no terminal, log lines alone tell the progress; but a notebook, which is none,
+            # shows a line that is written over, in red if it comes from there.
+            disable=False if notebook else None,
+            file=sys.stdout if notebook else None,
+            mininterval=1.0 if notebook else 0.1,  # all that is shown goes into its file
         )
         self._restart_interval()
 

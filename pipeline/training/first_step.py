@@ -4,20 +4,39 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import tensorflow as tf
+import tqdm
 from tensorflow.python.framework import ops
 
 from pipeline.base.errors import MirageError
 from pipeline.devices.compilation import KeptCode
 from pipeline.devices.out_of_memory import ran_out
-from pipeline.training.step import TrainStep
 
 # Functions that TensorFlow traces are numbered through. From a round number on, the same program has the same names in
 # each process, without which compiled code isn't found again.
 _ROUND = 1 << 18
 _LINE_EVERY_S = 15.0
+
+
+class Step(Protocol):
+    """What the loop calls; see `pipeline.training.step.TrainStep`."""
+
+    @property
+    def metric_names(self) -> Sequence[str]:
+        """Names of the figures."""
+
+    @property
+    def jit(self) -> bool:
+        """Whether XLA compiles it."""
+
+    def trace(self, num_steps: tf.Tensor, stop: tf.Tensor) -> tf.Graph:
+        """Prepares a call."""
+
+    def __call__(self, num_steps: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Does some steps; returns the means of the figures, and whether any worker was asked to stop."""
 
 
 class FirstStep:
@@ -38,7 +57,7 @@ class FirstStep:
 
     def call(
         self,
-        step: TrainStep,
+        step: Step,
         num_steps: tf.Tensor,
         stop: tf.Tensor,
         *,
@@ -48,7 +67,7 @@ class FirstStep:
 
         Args:
           step: the step.
-          num_steps: see `TrainStep.__call__`.
+          num_steps: see `Step`.
           stop: likewise.
           show: puts a text behind the progress bar, where there is one.
 
@@ -123,7 +142,8 @@ def _tell(what: str, done: threading.Event, show: Callable[[str], None], in_plac
             show(text)
             shown = True
         else:
-            print(text, flush=True)
+            tqdm.tqdm.write(text)  # above a bar, where there is one
+            sys.stdout.flush()
     if shown:
         show("")
 

@@ -101,7 +101,7 @@ def test_mistakes_end_without_traceback(tmp_path, arguments, named):
 @pytest.mark.parametrize("run_dir", ["runs/my cat's", "runs/my cat's/", ".", "runs/$(x)"])
 def test_the_commands_that_are_printed_can_be_pasted(tmp_path, monkeypatch, capsys, run_dir):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(trainer, "train", lambda config: trainer.Outcome(config.steps, None))
+    monkeypatch.setattr(trainer, "train", lambda config, *_, **__: trainer.Outcome(config.steps, None))
     values = flags.FlagValues()
     pipeline.__main__.define_flags(values)
     values(["pipeline", f"--run_dir={run_dir}"])

@@ -279,9 +279,9 @@ trainer.load = lambda config: (time.sleep({}), load(config))[1]
 """
 SLOW_WRITES = """
 import time
-from pipeline.runs.recorder import Recorder
-write_due = Recorder.write_due
-Recorder.write_due = lambda *given, **more: (print("writing", flush=True), time.sleep({}), write_due(*given, **more))
+from pipeline.runs.calling import Callbacks
+call_due = Callbacks.call_due
+Callbacks.call_due = lambda *given, **more: (print("writing", flush=True), time.sleep({}), call_due(*given, **more))
 """
 
 

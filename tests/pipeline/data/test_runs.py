@@ -18,7 +18,7 @@ from pipeline.data.spec import DataSpec
 from pipeline.evaluation.scoring import make_judge
 from pipeline.metrics import classifier as classifiers
 from pipeline.runs.checkpoint_files import list_checkpoints, read_checkpoint
-from pipeline.training.trainer import train
+from tests.experiments import train
 from tests.processes import ENVIRONMENT, ROOT
 
 

@@ -32,7 +32,7 @@ def again(config):
     compilation._kept = None
     for name in ("XLA_FLAGS", "TF_XLA_FLAGS"):
         os.environ[name] = ""
-    return prepare(config)
+    return prepare(config, config.data_dir)
 
 
 def made(kept):
@@ -46,7 +46,7 @@ def programs(kept):
 
 
 def test_code_is_kept_below_data_dir(tmp_path):
-    kept = prepare(Config(data_dir=str(tmp_path)))
+    kept = prepare(Config(), str(tmp_path))
     assert kept.folder.parent == tmp_path / "compiled"
     assert os.environ["TF_XLA_FLAGS"] == (
         f'--tf_xla_persistent_cache_directory="{kept.folder}" --tf_xla_persistent_cache_read_only=false'
@@ -57,12 +57,25 @@ def test_code_is_kept_below_data_dir(tmp_path):
     kept.folder.mkdir(parents=True)
     (kept.folder / "a.pb").write_bytes(b"a")
     assert kept.described() == f"kept in {kept.folder}"
-    assert prepare(Config(data_dir="elsewhere")) is kept  # TensorFlow has read it
+    assert prepare(Config(), "elsewhere") is kept  # TensorFlow has read it
+
+
+def test_the_environment_is_left_as_it_was_and_set_again_for_the_next_training(tmp_path, monkeypatch):
+    monkeypatch.delenv("TF_XLA_FLAGS")
+    monkeypatch.setattr(compilation, "_gpus", lambda: ["NVIDIA H200, driver 13000"])
+    before = dict(os.environ)
+    seen = []
+    for data_dir in (tmp_path, tmp_path / "elsewhere"):
+        with compilation.prepared(Config(), str(data_dir)):
+            seen.append((os.environ["XLA_FLAGS"], os.environ["TF_XLA_FLAGS"]))
+        assert dict(os.environ) == before
+    assert str(tmp_path / "compiled") in seen[0][1]
+    assert seen[0] == seen[1]
 
 
 def test_on_gpus_all_cores_compile_and_what_was_timed_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(compilation, "_gpus", lambda: ["NVIDIA H200, driver 13000"])
-    kept = prepare(Config(data_dir=str(tmp_path)))
+    kept = prepare(Config(), str(tmp_path))
     assert os.environ["XLA_FLAGS"] == (
         f"--xla_gpu_force_compilation_parallelism={compilation._cores()} "
         "--xla_gpu_enable_llvm_module_compilation_parallelism=true "
@@ -75,13 +88,13 @@ def test_what_gpus_timed_is_not_kept_where_nothing_can_be_written(tmp_path, monk
     monkeypatch.setattr(compilation, "_gpus", lambda: ["NVIDIA H200, driver 13000"])
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1 << 40, 1 << 40, 1 << 20))
-    prepare(Config(data_dir=str(tmp_path)))
+    prepare(Config(), str(tmp_path))
     assert "autotune" not in os.environ["XLA_FLAGS"]
 
 
 def test_what_the_user_has_set_stays(tmp_path, monkeypatch):
     monkeypatch.setenv("TF_XLA_FLAGS", "--tf_xla_persistent_cache_directory=mine")
-    kept = prepare(Config(data_dir=str(tmp_path)))
+    kept = prepare(Config(), str(tmp_path))
     assert os.environ["TF_XLA_FLAGS"] == "--tf_xla_persistent_cache_directory=mine"
     assert kept.described() == "kept where TF_XLA_FLAGS says"
     assert list(tmp_path.iterdir()) == []
@@ -106,7 +119,7 @@ def test_what_decides_the_code_is_in_the_folders_name(tmp_path, monkeypatch):
 
 def test_only_files_that_are_as_they_were_written_are_used(tmp_path):
     config = Config(data_dir=str(tmp_path))
-    kept = made(prepare(config))
+    kept = made(prepare(config, config.data_dir))
     for name in ("whole.pb", "flipped.pb", "cut.pb", "timed.textproto"):
         (kept.folder / name).write_bytes(b"code of " + name.encode())
     kept.seal()
@@ -120,7 +133,7 @@ def test_only_files_that_are_as_they_were_written_are_used(tmp_path):
 
 def test_the_oldest_code_makes_room(tmp_path, monkeypatch):
     config = Config(data_dir=str(tmp_path))
-    kept = made(prepare(config))
+    kept = made(prepare(config, config.data_dir))
     other = kept.folder.parent / "another version's"
     other.mkdir()
     for age, path in enumerate((kept.folder / "new.pb", kept.folder / "old.pb", other / "older.pb")):
@@ -137,7 +150,7 @@ def test_the_oldest_code_makes_room(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_is_read(tmp_path, monkeypatch):
     config = Config(data_dir=str(tmp_path))
-    kept = made(prepare(config))
+    kept = made(prepare(config, config.data_dir))
     (kept.folder / "a.pb").write_bytes(b"a")
     kept.seal()
 
@@ -154,7 +167,7 @@ def test_a_folder_that_cannot_be_written_is_read(tmp_path, monkeypatch):
 def test_a_full_disk_is_not_written(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1 << 40, 1 << 40, 1 << 20))
-    kept = made(prepare(Config(data_dir=str(tmp_path))))
+    kept = made(prepare(Config(), str(tmp_path)))
     assert os.environ["TF_XLA_FLAGS"].endswith(" --tf_xla_persistent_cache_read_only=true")
     (kept.folder / "a.pb").write_bytes(b"a")
     kept.seal()
@@ -162,7 +175,7 @@ def test_a_full_disk_is_not_written(tmp_path, monkeypatch):
 
 
 def test_code_that_may_be_why_a_compilation_failed_is_forgotten(tmp_path):
-    kept = made(prepare(Config(data_dir=str(tmp_path))))
+    kept = made(prepare(Config(), str(tmp_path)))
     (kept.folder / "a.pb").write_bytes(b"a")
     kept.forget()
     assert programs(kept) == []
@@ -172,7 +185,7 @@ def test_code_that_may_be_why_a_compilation_failed_is_forgotten(tmp_path):
 
 def test_what_an_earlier_process_kept_fails_once_only(tmp_path):
     config = Config(data_dir=str(tmp_path))
-    kept = made(prepare(config))
+    kept = made(prepare(config, config.data_dir))
     (kept.folder / "a.pb").write_bytes(b"a")
     kept.seal()
     again(config).forget(for_good=False)  # the disk is full
@@ -190,7 +203,7 @@ def test_what_an_earlier_process_kept_fails_once_only(tmp_path):
 
 @pytest.mark.parametrize("name", ['with "quotes"', "two  blanks", "back\\slash"])
 def test_a_folder_that_xla_would_misread_is_not_used(tmp_path, name):
-    kept = prepare(Config(data_dir=str(tmp_path / name)))
+    kept = prepare(Config(), str(tmp_path / name))
     assert kept.folder is None
     assert kept.described().startswith("not kept, as XLA takes no folder with such a name: ")
     assert os.environ["TF_XLA_FLAGS"] == ""
@@ -198,7 +211,7 @@ def test_a_folder_that_xla_would_misread_is_not_used(tmp_path, name):
 
 def test_where_there_can_be_no_folder_training_goes_on(tmp_path):
     (tmp_path / "file").touch()
-    kept = prepare(Config(data_dir=str(tmp_path / "file")))
+    kept = prepare(Config(), str(tmp_path / "file"))
     assert kept.folder is None
     assert kept.described().startswith("not kept (")
     kept.seal()
@@ -207,7 +220,7 @@ def test_where_there_can_be_no_folder_training_goes_on(tmp_path):
 def test_when_tensorflow_was_started_before_nothing_is_set(tmp_path, monkeypatch):
     started = SimpleNamespace(context=lambda: SimpleNamespace(_context_handle=object()))
     monkeypatch.setitem(sys.modules, "tensorflow.python.eager.context", started)
-    assert prepare(Config(data_dir=str(tmp_path))) == KeptCode(None, "not kept, as TensorFlow was in use before")
+    assert prepare(Config(), str(tmp_path)) == KeptCode(None, "not kept, as TensorFlow was in use before")
     assert os.environ["TF_XLA_FLAGS"] == ""
 
 
@@ -279,7 +292,7 @@ from pipeline.devices import compilation
 from pipeline.config import Config
 from pipeline.base.errors import MISTAKE
 compilation._gpus = lambda: ["a GPU"]
-kept = compilation.prepare(Config(data_dir=sys.argv[1]))
+kept = compilation.prepare(Config(), sys.argv[1])
 import tensorflow as tf
 assert tf.function(lambda x: x + 1, jit_compile=True)(tf.ones([2])).numpy().tolist() == [2, 2]
 print(kept.described())

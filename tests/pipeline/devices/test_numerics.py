@@ -14,7 +14,7 @@ from tensorflow.python.framework import config as tensorflow_config
 
 from pipeline.base.errors import MirageError
 from pipeline.devices import numerics
-from pipeline.training.trainer import train
+from tests.experiments import train
 from tests.processes import ENVIRONMENT
 
 GPU = "/replica:0/task:0/device:GPU:0"
@@ -54,6 +54,20 @@ def test_a_gpu_computes_as_the_flags_say(gpu, config, tf32_wanted, deterministic
     numerics.prepare(dataclasses.replace(config, tf32=tf32_wanted, deterministic=deterministic))
     assert (tf32(), tensorflow_config.is_op_determinism_enabled()) == (tf32_wanted, deterministic)
     assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if deterministic else None)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_after_a_training_a_gpu_computes_as_before(gpu, config, deterministic):
+    gpu()
+    if deterministic:
+        tensorflow_config.enable_op_determinism()
+    with numerics.prepared(dataclasses.replace(config, tf32=False)):
+        assert (tf32(), tensorflow_config.is_op_determinism_enabled()) == (False, True)
+    assert (tf32(), tensorflow_config.is_op_determinism_enabled()) == (True, deterministic)
+    with numerics.prepared(dataclasses.replace(config, deterministic=False)):
+        assert ("not deterministic" in numerics.described(dataclasses.replace(config, deterministic=False), [GPU])) is (
+            not deterministic
+        )
 
 
 def test_nothing_is_set_on_cpus(config):

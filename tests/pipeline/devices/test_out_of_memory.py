@@ -11,11 +11,12 @@ from pipeline import compare, evaluate
 from pipeline.base.errors import MISTAKE, MirageError
 from pipeline.config import Config
 from pipeline.devices.out_of_memory import out_of_memory, ran_out
+from pipeline.evaluation import callback
 from pipeline.evaluation.scoring import Evaluation
+from pipeline.runs.place import writing
 from pipeline.runs.preview import Preview
-from pipeline.runs.recorder import writing
 from pipeline.training import trainer
-from pipeline.training.trainer import train
+from tests.experiments import train
 from tests.processes import ENVIRONMENT, ROOT, saved
 
 FLAGS = ("--batch_size", "--accumulate", "--precision", "--device_data_mb")
@@ -107,7 +108,7 @@ def test_a_step_that_runs_out_saves_nothing_and_keeps_the_last_checkpoint(config
     [
         (trainer, "trainee_of", "preparing the training"),
         (trainer, "make_feed", "copying the data set to each device"),
-        (trainer, "Evaluation", "preparing evaluations"),
+        (callback, "Evaluation", "preparing evaluations"),
         (Preview, "draw", "drawing the preview"),
         (Evaluation, "__call__", "evaluating step 4"),
     ],

@@ -17,7 +17,7 @@ from pipeline.data.spec import DataSpec
 from pipeline.evaluation import comparison
 from pipeline.evaluation.options import ScoringOptions
 from pipeline.runs.run_file import write_run
-from pipeline.training.trainer import train
+from tests.experiments import train
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from pipeline.evaluation.provenance import Provenance
 from pipeline.evaluation.sampling import networks_of_run
 from pipeline.metrics import classifier as classifiers
 from pipeline.runs.run_file import read_run, write_run
-from pipeline.training.trainer import train
 from serving.contract.manifest import ModelInfo
+from tests.experiments import train
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from pipeline.evaluation.judge import Judge
 from pipeline.metrics import EXTRACTORS, METRICS
 from pipeline.metrics.choice import choose
 from pipeline.metrics.metric import Images
-from pipeline.training.trainer import train
+from tests.experiments import train
 from tests.processes import ENVIRONMENT, ROOT
 
 # What a user would write; it knows Mirage's form and nothing else.

@@ -11,7 +11,7 @@ from pipeline import objectives
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
 from pipeline.objectives.composition import compose
-from pipeline.training.trainer import train
+from tests.experiments import train
 
 # Anything with `updates`: no class of ours, a metric and a scalar of its own that moves from step to step.
 FILE = """

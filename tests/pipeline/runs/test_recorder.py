@@ -13,12 +13,13 @@ import pytest
 
 from pipeline.base.errors import MirageError
 from pipeline.base.interrupt import Stopped
+from pipeline.evaluation import callback
 from pipeline.runs import checkpoint
+from pipeline.runs.place import check_place
 from pipeline.runs.preview import Preview
-from pipeline.runs.recorder import check_place
 from pipeline.runs.run_file import read_run
 from pipeline.training import trainer
-from pipeline.training.trainer import train
+from tests.experiments import train
 from tests.processes import ENVIRONMENT, ROOT
 
 
@@ -60,7 +61,7 @@ def test_what_is_due_is_saved_before_it_is_drawn_and_judged(config, monkeypatch,
         raise AssertionError("evaluated all the same")
 
     monkeypatch.setattr(Preview, "draw", watched_draw)
-    monkeypatch.setattr(trainer.Evaluation, "__call__", told_to_stop)
+    monkeypatch.setattr(callback.Evaluation, "__call__", told_to_stop)
     save = checkpoint.Checkpoints.save
 
     def save_at_once(self, *arguments):
@@ -117,7 +118,7 @@ def test_a_request_in_the_last_evaluation_leaves_only_that_out(config, monkeypat
     def scored(self):
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(trainer, "Evaluation", type("Told", (), {"__init__": lambda *_: None, "__call__": scored}))
+    monkeypatch.setattr(callback, "Evaluation", type("Told", (), {"__init__": lambda *_: None, "__call__": scored}))
     outcome = train(dataclasses.replace(config, eval_every=100))
     assert (outcome.step, outcome.stopped_by) == (6, signal.SIGINT)
     assert checkpoints(config) == ["step_0000004", "step_0000006"]

@@ -20,7 +20,7 @@ from pipeline.objectives.composition import compose
 from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Layout, ResidentFeed
 from pipeline.training.step import TrainStep
-from pipeline.training.trainer import train
+from tests.experiments import train
 
 # One value for each place, from the values of that place; or no arithmetic at all.
 PLAIN = """

@@ -18,13 +18,14 @@ from PIL import Image
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
 from pipeline.data.dataset import load
-from pipeline.runs import checkpoint, recorder
+from pipeline.evaluation import callback
+from pipeline.runs import checkpoint, recording
 from pipeline.runs.checkpoint import load_sampler
+from pipeline.runs.place import lock_run
 from pipeline.runs.preview import Preview
-from pipeline.runs.recorder import lock_run
 from pipeline.runs.run_file import read_decided_jit
 from pipeline.training import jit, trainer
-from pipeline.training.trainer import train
+from tests.experiments import train
 
 
 def _folder(config):
@@ -208,7 +209,7 @@ def test_virtual_devices_that_come_too_late_are_refused(config):
 @pytest.mark.parametrize("failing", ["write_checkpoint", "write_png"])
 def test_a_full_disk_is_reported_and_keeps_the_last_checkpoint(config, monkeypatch, failing):
     train(dataclasses.replace(config, steps=4))
-    module = checkpoint if failing == "write_checkpoint" else recorder
+    module = checkpoint if failing == "write_checkpoint" else recording
 
     def no_space(*arguments, **keywords):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -289,13 +290,13 @@ def scripted_scores(monkeypatch):
     distances = iter([9.0, 4.0, 6.0, 7.0, 8.0, 2.0])
 
     class Scripted:
-        def __init__(self, options, data, seed, dataset, generator):
+        def __init__(self, options, data, seed, dataset, generator, metrics):
             assert generator.name == "generator"
 
         def __call__(self):
             return {"frechet_distance": next(distances), "recall": 0.5}
 
-    monkeypatch.setattr(trainer, "Evaluation", Scripted)
+    monkeypatch.setattr(callback, "Evaluation", Scripted)
 
 
 @pytest.mark.usefixtures("scripted_scores")

@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline.base.errors import MirageError
 from pipeline.runs.checkpoint import load_sampler
 from pipeline.runs.run_file import read_run
-from pipeline.training.trainer import train
+from tests.experiments import train
 from tests.processes import saved
 
 

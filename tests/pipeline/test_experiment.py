@@ -1,0 +1,78 @@
+"""A training as an object, and what its flags are checked for."""
+
+import dataclasses
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import Config, Experiment, MirageError
+from tests.processes import ENVIRONMENT, ROOT
+
+
+def test_importing_and_checking_takes_no_library():
+    program = (
+        "import sys, pipeline\n"
+        "try:\n"
+        "    pipeline.Experiment(batch_size=0)\n"
+        "except pipeline.MirageError as error:\n"
+        "    print(error)\n"
+        "print([name for name in ('tensorflow', 'keras', 'numpy') if name in sys.modules])\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines() == ["--batch_size=0 is too small; expected at least 1.", "[]"]
+
+
+def test_the_face_is_what_it_says():
+    import pipeline
+
+    assert {*pipeline.__all__} <= {*dir(pipeline)}
+    assert all(getattr(pipeline, name) is not None for name in pipeline.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'experiment_'"):
+        pipeline.experiment_  # noqa: B018
+
+
+def test_every_flag_is_a_parameter_with_its_default_and_its_text():
+    parameters = inspect.signature(Experiment).parameters
+    for field in dataclasses.fields(Config):
+        assert parameters[field.name].default == field.default
+        assert f"  {field.name} (default {field.default!r}): " in Experiment.__doc__
+    assert list(parameters)[:3] == ["data", "networks", "callbacks"]
+    assert max(map(len, Experiment.__doc__.splitlines())) <= 110
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"batch_sise": 3}, "batch_sise=3: Experiment knows no batch_sise; did you mean batch_size?"),
+        ({"qqq": 3}, r"Experiment knows no qqq; help\(Experiment\) lists all"),
+        ({"batch_size": "64"}, "batch_size='64' is a str; expected an integer"),
+        ({"batch_size": True}, "batch_size=True is a bool; expected an integer"),
+        ({"batch_size": 6.4}, "batch_size=6.4 is a float; expected an integer"),
+        ({"conditional": 1}, "conditional=1 is a int; expected True or False"),
+        ({"learning_rate": None}, "learning_rate=None is a NoneType; expected a number"),
+        ({"precision": "bfloat16"}, "--precision=bfloat16 is not known; choose from float32"),
+        ({"data": "mnist5k", "dataset": "mnist5k"}, "dataset and dataset|data and dataset are the same"),
+        ({"keep_best": True}, "--keep_best needs evaluations"),
+    ],
+)
+def test_what_is_wrong_is_refused_in_one_sentence(flags, sentence):
+    with pytest.raises(MirageError, match=sentence) as caught:
+        Experiment(**flags)
+    assert "\n" not in str(caught.value)
+
+
+def test_values_of_other_libraries_are_taken():
+    experiment = Experiment(
+        batch_size=np.int64(8), learning_rate=1, gamma=np.float32(0.5), conditional=np.True_, run_dir=Path("runs/mine")
+    )
+    assert dataclasses.asdict(experiment.config) == dataclasses.asdict(
+        Config(batch_size=8, learning_rate=1.0, gamma=0.5, conditional=True, run_dir="runs/mine")
+    )
+    assert repr(experiment).startswith("Experiment(")
+    assert eval(repr(experiment)).config == experiment.config
