@@ -19,14 +19,15 @@ _CELLS = "ConvLSTMCell", "GRUCell", "LSTMCell", "SimpleRNNCell"
 _DRAW = "draw with layers of pipeline.networks, such as Dropout and GaussianNoise"
 
 
-def adopt(model: keras.Model) -> list[str]:
+def adopt(model: keras.Model, name: str = "") -> list[str]:
     """Changes a network's layers in place; weights, names and configuration stay as they are.
 
     Layers are found wherever Keras finds them: in models within models, wrappers and attributes of custom layers. Call
     it each time that the network has been built, also from a stored configuration.
 
     Args:
-      model: the network, of any kind; its name is how sentences call it.
+      model: the network, of any kind.
+      name: how sentences call it; by default as the model is called.
 
     Returns:
       Sentences for the user that say what was changed; none if nothing was.
@@ -39,7 +40,7 @@ def adopt(model: keras.Model) -> list[str]:
         problem = _problem(layer)
         if problem is not None:
             kind = type(layer).__name__
-            raise MirageError(f"layer {layer.name} ({kind}) of the {model.name} {problem}.")
+            raise MirageError(f"layer {layer.name} ({kind}) of the {name or model.name} {problem}.")
     changed: collections.Counter[str] = collections.Counter()
     for layer in found:
         if _is_unused(layer):
@@ -48,7 +49,7 @@ def adopt(model: keras.Model) -> list[str]:
             changed[type(layer).__name__] += 1
             forget_generator(layer)
             layer.__class__ = _OURS[type(layer)]
-    return [_sentence(model.name, kind, count) for kind, count in sorted(changed.items())]
+    return [_sentence(name or model.name, kind, count) for kind, count in sorted(changed.items())]
 
 
 def _layers(layer: layers.Layer) -> Iterator[layers.Layer]:

@@ -118,7 +118,7 @@ class _Plan:
         if whole is None and name not in known:
             raise MirageError(f"the objective needs a network {name!r}; expected {', '.join(known)}.")
         model = known[name]() if whole is None else whole(name)
-        for line in adopt(model):
+        for line in adopt(model, name):
             self._say(line)
         if not model.trainable_variables:
             raise MirageError(f"the {name} has no weights to train; leave trainable = True.")
