@@ -159,7 +159,7 @@ def test_a_run_dir_that_is_something_else_is_refused_before_the_data_are_read(co
     (tmp_path / "file").write_text("mine")
     (tmp_path / "dangling").symlink_to("nowhere")
     (tmp_path / "loop").symlink_to("loop")
-    monkeypatch.setattr(trainer, "load", lambda config: pytest.fail("the data were read"))
+    monkeypatch.setattr(trainer, "open_data", lambda *given: pytest.fail("the data were read"))
     for run_dir, reason in {
         tmp_path / "file": "is a file, and a folder is expected",
         tmp_path / "dangling": "is a link that leads nowhere",
