@@ -119,7 +119,7 @@ def test_images_at_hand_train_alike_and_every_call_can_be_watched(config, tmp_pa
     shutil.rmtree(_folder(config).parent.parent / "images")
     watched = []
     other = dataclasses.replace(config, run_dir=str(tmp_path / "other"))
-    train(other, dataset=dataset, around=lambda step: watched.append(Watched(step)) or watched[0])
+    trainer.train(other, dataset=dataset, around=lambda step: watched.append(Watched(step)) or watched[0])
     assert sum(watched[0].counts) == config.steps
     for a, b in zip(final_weights(config), final_weights(other), strict=True):
         np.testing.assert_array_equal(a, b)
