@@ -186,16 +186,23 @@ class Training:
         return result
 
 
-def check_callbacks(callbacks: Sequence[Callback]) -> None:
-    """Refuses what is no callback; raises MirageError."""
+def check_callbacks(callbacks: Any) -> None:
+    """Refuses what is no sequence of callbacks; raises MirageError."""
+    if not isinstance(callbacks, Sequence):
+        raise MirageError(
+            f"callbacks={callbacks!r:.100} is a {name_of(callbacks)}; expected a list of objects of subclasses of "
+            "pipeline.Callback."
+        )
     for callback in callbacks:
         name = name_of(callback)
         if not isinstance(callback, Callback):
             raise MirageError(f"callbacks: {name} is no callback; expected objects of subclasses of pipeline.Callback.")
-        for value in (callback.every, *callback.at):
+        every, at = callback.every, callback.at
+        for value in (every, *at) if isinstance(at, Sequence) else (None,):
             if type(value) is not int or value < 0:
                 raise MirageError(
-                    f"callbacks: {name} has every={callback.every!r} and at={callback.at!r}; expected numbers of steps."
+                    f"callbacks: {name} has every={every!r} and at={at!r}; expected a number of steps, an int, and a "
+                    "list of such."
                 )
 
 

@@ -94,6 +94,11 @@ def test_a_run_is_evaluated(config, image_folder, tmp_path):
     assert scores["frechet_distance"] > 0
     with pytest.raises(MirageError, match=r"num_sample=20: evaluate knows .*num_samples.*, and no num_sample"):
         run.evaluate(num_sample=20)
+    with pytest.raises(MirageError, match=r"checkpoint=better is not known; choose newest or best"):
+        run.evaluate(checkpoint="better")
+    with pytest.raises(MirageError, match=r"form=1: export knows checkpoint, .*dataset, and no form\."):
+        run.export(tmp_path / "bundle", form=1)
+    assert not (tmp_path / "bundle").exists()
 
 
 def weights(run):
@@ -246,10 +251,12 @@ def test_what_a_callback_raises_ends_the_training_which_is_saved(config):
         every = 3
 
         def on_interval(self, training):
-            raise RuntimeError("no paper left")
+            raise RuntimeError("no paper left\nin the tray")
 
-    with pytest.raises(MirageError, match="the callback Broken failed after step 3: RuntimeError: no paper left"):
+    with pytest.raises(MirageError, match=r"failed after step 3: RuntimeError: no paper left \(") as caught:
         experiment_of(config, [Broken()]).train()
+    assert str(caught.value).startswith("the callback Broken ")
+    assert "\n" not in str(caught.value)
     assert saved(Path(config.run_dir)) == ["step_0000003"]
     assert experiment_of(config).train().step == 6
 
