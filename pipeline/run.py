@@ -238,7 +238,7 @@ class Run:
         text = html.escape(repr(self))
         records = read_records(self.run_dir / METRICS_FILE)
         if records:
-            figures = {name: value for name, value in records[-1].items() if name not in _COUNTS}
+            figures = {name: _number(value) for name, value in records[-1].items() if name not in _COUNTS}
             text += f"<br>step {records[-1]['step']:,}: {html.escape(format_metrics(figures))}"
         if self.picture is not None:
             encoded = base64.b64encode(self.picture.read_bytes()).decode()
@@ -246,12 +246,16 @@ class Run:
         return f"<div>{text}</div>"
 
 
+def _number(value: Any) -> int | float:
+    return value if type(value) in (int, float) else np.nan
+
+
 def _columns(path: Path) -> Any:
     from pipeline.runs.run_log import read_records
 
     records = read_records(path)
     names = dict.fromkeys(name for record in records for name in record)
-    columns = {name: np.array([record.get(name, np.nan) for record in records]) for name in names}
+    columns = {name: np.array([_number(record.get(name)) for record in records]) for name in names}
     try:
         import pandas
     except ImportError:

@@ -17,6 +17,8 @@ import tests.tensorflow_devices  # noqa: F401
 from pipeline.base.errors import INTERRUPTED, MISTAKE
 from pipeline.config import Config
 from pipeline.diagnosis.children import train_steps
+from pipeline.networks.options import NetworkOptions
+from pipeline.objectives import NSGAN
 from pipeline.training.configured import trainee_of
 from tests.no_network import UNDER_THE_FILTER
 from tests.processes import ROOT, wait_for
@@ -120,7 +122,8 @@ def told(monkeypatch):
     """What the steps told; they train small networks."""
     collected = []
     monkeypatch.setattr(train_steps, "tell", lambda **facts: collected.append(facts))
-    monkeypatch.setattr(train_steps, "Config", functools.partial(Config, model="mlp", objective="nsgan", latent_dim=4))
+    monkeypatch.setattr(train_steps, "NetworkOptions", functools.partial(NetworkOptions, model="mlp", latent_dim=4))
+    monkeypatch.setattr(train_steps, "R3GAN", NSGAN)
     return collected
 
 
