@@ -278,6 +278,10 @@ def test_a_callback_sees_the_training(config):
     class Looks(Callback):
         at = (4,)
 
+        def on_prepare(self, training):
+            training.note("")
+            training.say("preparing to look")
+
         def on_interval(self, training):
             training.say("looking")
             seen.update(
