@@ -61,17 +61,16 @@ class Experiment:
             if flag in values:
                 raise MirageError(f"{name} and {flag} are the same; pass one of them.")
             if flag == "metrics" and not isinstance(value, str):
-                self.objects[flag] = value if isinstance(value, Sequence) else [value]
-                values[flag] = load_object("pipeline.metrics.choice:as_text", flag)(self.objects[flag])
-            elif flag + _ARGUMENTS in _FIELDS and not isinstance(value, str | os.PathLike):
+                self.objects[flag], values[flag] = _metrics(value)
+            elif flag + _ARGUMENTS in _FIELDS and not isinstance(value, str | os.PathLike | None):
                 self.objects[flag] = value
                 values |= _recorded(flag, value)
             else:
                 values[flag] = _checked(flag, name, value)
         self.config = Config(**values)
         self.config.validate(self.objects)
+        check_callbacks(callbacks)
         self.callbacks = tuple(callbacks)
-        check_callbacks(self.callbacks)
         self._interrupt: Interrupt | None = None
 
     @classmethod
@@ -138,6 +137,16 @@ class Experiment:
         return f"Experiment({', '.join(shown)})"
 
 
+def _metrics(value: Any) -> tuple[Sequence[Any], str]:
+    """Looks at metrics that are objects; returns them, and how the flag writes them."""
+    given = value if isinstance(value, Sequence) else [value]
+    choose = load_object("pipeline.metrics.choice:choose", "metrics")
+    for each in given:
+        if not isinstance(each, str):  # names are looked at with all flags
+            choose([each])
+    return given, load_object("pipeline.metrics.choice:as_text", "metrics")(given)
+
+
 def _recorded(flag: str, thing: Any) -> dict[str, Any]:
     """The flags by which a run directory names an object."""
     if flag == "dataset":
@@ -154,7 +163,7 @@ def _checked(flag: str, name: str, value: Any) -> Any:
     """Makes the flag's type of a value, or refuses it."""
     if flag not in _FIELDS:
         known = [*_FIELDS, *_FLAGS]
-        near = difflib.get_close_matches(name, known, 1)
+        near = [each for each in known if each.startswith(name)] or difflib.get_close_matches(name, known, 1)
         meant = f"did you mean {near[0]}?" if near else "help(Experiment) lists all."
         raise MirageError(f"{name}={value!r:.100}: Experiment knows no {name}; {meant}")
     expected = type(_FIELDS[flag].default)
@@ -167,7 +176,9 @@ def _checked(flag: str, name: str, value: Any) -> Any:
     elif expected is bool and type(value).__name__ in ("bool", "bool_"):
         value = bool(value)
     if type(value) is not expected:
-        raise MirageError(f"{name}={value!r:.100} is a {type(value).__name__}; expected {_NAMES[expected]}.")
+        or_object = " or an object" if flag + _ARGUMENTS in _FIELDS else ""
+        kind = f"is a {type(value).__name__}; expected {_NAMES[expected]}{or_object}."
+        raise MirageError(f"{name}={value!r:.100} {kind}")
     return value
 
 

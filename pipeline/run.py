@@ -5,7 +5,7 @@ import html
 import inspect
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -170,7 +170,8 @@ class Run:
         """Measures the quality of the generator, as `python -m pipeline.evaluate` does.
 
         Args:
-          **options: those of `pipeline.evaluation.evaluate.evaluate`, such as `num_samples`, `seed` or `metrics`.
+          **options: those of `pipeline.evaluation.evaluate.evaluate`, such as `num_samples`, `seed` or `metrics`;
+            `data` may stand for `dataset`.
 
         Returns:
           All measures by name, with what must be known to read them.
@@ -181,12 +182,7 @@ class Run:
         from pipeline.devices.keras_state import own_keras_state
         from pipeline.evaluation.evaluate import evaluate
 
-        known = [*inspect.signature(evaluate).parameters][1:]
-        for name in options:
-            if name not in known:
-                raise MirageError(f"{name}={options[name]!r:.100}: evaluate knows {', '.join(known)}, and no {name}.")
-        if self._passed is not None:
-            options.setdefault("dataset", self._passed)
+        options = self._options(evaluate, options)
         with own_keras_state():
             return evaluate(self.run_dir, **options)
 
@@ -198,24 +194,37 @@ class Run:
         Args:
           out: folder of the bundle; an older bundle there is replaced.
           formats: see `python -m export --help`.
-          **more: `checkpoint`, `layout`, `num_samples`, `dataset`, as for the command.
+          **more: `checkpoint`, `layout`, `num_samples` and `dataset`, for which `data` may stand, as for the command.
 
         Returns:
           The folder.
 
         Raises:
           MirageError: if the run can't be read, an exported file computes something else than the generator, or `out`
-            can't be written.
+            can't be written, or for options that aren't known.
         """
         from export.bundle import export_bundle
         from pipeline.devices.keras_state import own_keras_state
 
         chosen = formats.split(",") if isinstance(formats, str) else list(formats)
-        if self._passed is not None:
-            more.setdefault("dataset", self._passed)
+        more = self._options(export_bundle, more, "out", "formats")
         with own_keras_state():
             export_bundle(self.run_dir, Path(out), chosen, **more)
         return Path(out)
+
+    def _options(self, function: Callable[..., Any], given: dict[str, Any], *taken: str) -> dict[str, Any]:
+        """Looks at the names of what `evaluate` or `export` is given, and adds data that were passed in Python."""
+        known = [name for name in [*inspect.signature(function).parameters][1:] if name not in taken]
+        options = dict(given)
+        if "data" in options and "dataset" not in options:
+            options["dataset"] = options.pop("data")
+        for name in options:
+            if name not in known:
+                shown, command = " ".join(repr(options[name]).split()), function.__name__.partition("_")[0]
+                raise MirageError(f"{name}={shown:.100}: {command} knows {', '.join(known)}, and no {name}.")
+        if self._passed is not None:
+            options.setdefault("dataset", self._passed)
+        return options
 
     def __repr__(self) -> str:
         stopped = f", stopped_by={getattr(self.stopped_by, 'name', self.stopped_by)}" if self.stopped_by else ""
@@ -223,12 +232,13 @@ class Run:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the newest preview and the last figures."""
-        from pipeline.runs.run_log import METRICS_FILE, format_metrics, read_records
+        from pipeline.objectives.figures import format_metrics
+        from pipeline.runs.run_log import METRICS_FILE, read_records
 
         text = html.escape(repr(self))
         records = read_records(self.run_dir / METRICS_FILE)
         if records:
-            figures = {name: value for name, value in records[-1].items() if name not in _COUNTS}
+            figures = {name: _number(value) for name, value in records[-1].items() if name not in _COUNTS}
             text += f"<br>step {records[-1]['step']:,}: {html.escape(format_metrics(figures))}"
         if self.picture is not None:
             encoded = base64.b64encode(self.picture.read_bytes()).decode()
@@ -236,12 +246,16 @@ class Run:
         return f"<div>{text}</div>"
 
 
+def _number(value: Any) -> int | float:
+    return value if type(value) in (int, float) else np.nan
+
+
 def _columns(path: Path) -> Any:
     from pipeline.runs.run_log import read_records
 
     records = read_records(path)
     names = dict.fromkeys(name for record in records for name in record)
-    columns = {name: np.array([record.get(name, np.nan) for record in records]) for name in names}
+    columns = {name: np.array([_number(record.get(name)) for record in records]) for name in names}
     try:
         import pandas
     except ImportError:

@@ -62,7 +62,8 @@ def test_the_files_are_found():
     assert {"pipeline.config", "export.bundle", "serving.generator"} <= set(IMPORTS)
 
 
-# From below: each room may import those on the floors beneath it, and nothing of its neighbours.
+# From below: each room may import those on the floors beneath it, and nothing of its neighbours. `pipeline.config`, the
+# sum of all rooms' parameters, is on no floor: it takes the light `options.py` of each, and few may take it, see below.
 FLOORS = (
     {"base"},
     {"devices"},
@@ -72,8 +73,6 @@ FLOORS = (
     {"evaluation"},
     {"diagnosis"},
 )
-# To be taken away with the rooms' own parameters and objects.
-STILL = {}
 # Rooms that are imported before TensorFlow and NumPy are, or where those may be broken.
 LIGHT = (
     "pipeline.base",
@@ -117,7 +116,17 @@ def test_no_room_knows_a_higher_floor_or_its_neighbours(floor):
         # Of what is beside the rooms, the face may be used by none of them.
         if room_of(name) not in beneath and (room_of(name) in rooms or room_of(name) != "config")
     ]
-    assert [each for each in wrong if each not in STILL] == []
+    assert wrong == []
+
+
+def test_few_take_the_whole_configuration():
+    taking = {module for module, names in IMPORTS.items() if "pipeline.config.Config" in names}
+    ours = [path for path in FILES if within(name_of(path), ("pipeline", "export"))]
+    naming = {name_of(path) for path in ours if re.search(r"\bConfig\b", path.read_text())}
+    assert "pipeline.training.trainer" in taking
+    assert naming == {*taking, "pipeline.config"}
+    assert len(naming) <= 10
+    assert {m for m, names in IMPORTS.items() if "pipeline.config" in names} == set()  # the module as a whole
 
 
 def test_every_file_of_the_pipeline_is_in_a_room_or_is_a_command():

@@ -1,7 +1,7 @@
 """Parameters that are flags as well: each with its name, type, default, range and help text in one place.
 
-Every room has a dataclass of its own parameters, and so has everything that a flag chooses by name; `Config` is their
-sum. Needs only the standard library, so that flags can be checked before TensorFlow is loaded.
+Every room has a dataclass of its own parameters, and so has everything that a flag chooses by name; a configuration is
+their sum. Needs only the standard library, so that flags can be checked before TensorFlow is loaded.
 """
 
 import dataclasses

@@ -84,7 +84,7 @@ class Training:
       metric_names: names of the figures.
       metrics: their means over the steps since this callback's `on_interval` before, by name.
       scores: those of the last evaluation in this process, such as `frechet_distance`; empty before the first.
-      log: the run's log.
+      log: the run's log, from `on_start` on.
       complete: whether nothing of what was due at this step was broken off by a request to stop.
     """
 
@@ -154,13 +154,13 @@ class Training:
             self._checkpoints.keep_if_best(distance)
 
     def say(self, line: str) -> None:
-        """Prints a line above the progress bar."""
+        """Prints a line, above the progress bar once that is there."""
         if self.chief:
-            self.log.say(line)
+            (self.log.say if hasattr(self, "log") else print)(line)
 
     def note(self, text: str) -> None:
         """Shows a text behind the progress bar, in place of the one before."""
-        if self.chief:
+        if self.chief and hasattr(self, "log"):
             self.log.note(text)
 
     def stop(self, reason: str) -> None:
@@ -186,16 +186,23 @@ class Training:
         return result
 
 
-def check_callbacks(callbacks: Sequence[Callback]) -> None:
-    """Refuses what is no callback; raises MirageError."""
+def check_callbacks(callbacks: Any) -> None:
+    """Refuses what is no sequence of callbacks; raises MirageError."""
+    if not isinstance(callbacks, Sequence):
+        raise MirageError(
+            f"callbacks={callbacks!r:.100} is a {name_of(callbacks)}; expected a list of objects of subclasses of "
+            "pipeline.Callback."
+        )
     for callback in callbacks:
         name = name_of(callback)
         if not isinstance(callback, Callback):
             raise MirageError(f"callbacks: {name} is no callback; expected objects of subclasses of pipeline.Callback.")
-        for value in (callback.every, *callback.at):
+        every, at = callback.every, callback.at
+        for value in (every, *at) if isinstance(at, Sequence) else (None,):
             if type(value) is not int or value < 0:
                 raise MirageError(
-                    f"callbacks: {name} has every={callback.every!r} and at={callback.at!r}; expected numbers of steps."
+                    f"callbacks: {name} has every={every!r} and at={at!r}; expected a number of steps, an int, and a "
+                    "list of such."
                 )
 
 

@@ -130,7 +130,8 @@ class Callbacks:
                 raise
             last = traceback.extract_tb(error.__traceback__)[-1]
             kept = "the training is saved at that step" if saved else "the last checkpoint is kept, if there is one"
-            what = f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+            said = (str(error).strip().splitlines() or [""])[0][:200]
+            what = f"{type(error).__name__}: {said} ({last.filename}, line {last.lineno})"
             raise MirageError(
                 f"the callback {name_of(callback)} failed {when}: {what}; {kept}: mend it, then train on."
             ) from error

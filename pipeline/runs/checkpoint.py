@@ -256,6 +256,8 @@ def build_network(run_dir: Path, name: str) -> keras.Model:
 
 
 def _find(run_dir: Path, checkpoint_every: int, which: str) -> tuple[Path, dict[str, np.ndarray]]:
+    if which not in ("newest", "best"):
+        raise MirageError(f"--checkpoint={which} is not known; choose from newest, best.")
     folder = run_dir / CHECKPOINT_DIR
     found = _best_undamaged(folder) if which == "best" else _newest_undamaged(folder)
     if found is None:

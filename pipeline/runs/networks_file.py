@@ -99,6 +99,8 @@ def _read(run_dir: Path) -> dict[str, Any] | None:
     remedy = "restore it from a copy, or remove it to have the networks built by the run's --model."
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict) or not {"sha256", "format"} <= {*document}:
+            raise ValueError("it has no format and checksum")
         digest, version = document.pop("sha256"), document["format"]
         if version != _FORMAT:
             raise MirageError(f"{path} has format {version!r:.20}; this Mirage knows {_FORMAT}; use a newer one.")

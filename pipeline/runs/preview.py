@@ -1,6 +1,8 @@
 """Preview pictures: the same latents again and again, so that one sees the generator learn."""
 
+import functools
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -8,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.base.files import write_file
-from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.networks.models import function_of
+from pipeline.networks.options import NetworkOptions
 
 _PER_CLASS = 8
 _SIDE = 5  # an unconditional preview shows 5 x 5 images
@@ -28,19 +30,20 @@ class Preview:
       columns: images per row.
     """
 
-    def __init__(self, config: Config, data: DataSpec, generator: keras.Model) -> None:
+    def __init__(self, options: NetworkOptions, seed: int, data: DataSpec, generator: keras.Model) -> None:
         """Chooses latents and labels.
 
         Args:
-          config: decides seed, latent size and whether labels are used.
+          options: latent size, and whether labels are used.
+          seed: the run's.
           data: decides the number of classes.
           generator: the network to draw with.
         """
-        self.labels, self.columns = grid_labels(len(data.class_names) if config.conditional else 0)
+        self.labels, self.columns = grid_labels(len(data.class_names) if options.conditional else 0)
         # By column: in a conditional grid, all images of a column share their latent.
         rows = math.ceil(len(self.labels) / self.columns)
-        distinct = self.columns if config.conditional and len(data.class_names) <= _MAX_ROWS else len(self.labels)
-        z = tf.random.stateless_normal([distinct, config.latent_dim], [config.seed, _STREAM], alg="philox")
+        distinct = self.columns if options.conditional and len(data.class_names) <= _MAX_ROWS else len(self.labels)
+        z = tf.random.stateless_normal([distinct, options.latent_dim], [seed, _STREAM], alg="philox")
         self._z = tf.tile(z, [rows, 1]) if distinct == self.columns else z
         self._generator = function_of(generator, training=False)
 
@@ -48,9 +51,10 @@ class Preview:
         """Returns the grid, uint8 [height, width, channels]."""
         return grid(to_pixels(self._generate().numpy()), self.columns)
 
-    @tf.function
-    def _generate(self) -> tf.Tensor:
-        return self._generator(self._z, tf.constant(self.labels))
+    @functools.cached_property
+    def _generate(self) -> Callable[[], tf.Tensor]:
+        # Traced here, not by a call: of those, TensorFlow would warn where several trainings in a process make them.
+        return tf.function(lambda: self._generator(self._z, tf.constant(self.labels))).get_concrete_function()
 
 
 def grid_labels(num_classes: int) -> tuple[np.ndarray, int]:

@@ -64,7 +64,8 @@ class Previews(Callback):
 
     def on_start(self, training: Training) -> None:
         """See `Callback`."""
-        self._preview = Preview(training.config, training.dataset.spec, training.generator)
+        config = training.config
+        self._preview = Preview(config, config.seed, training.dataset.spec, training.generator)
         if not training.resumed:
             self._write(training, self._preview.draw())
 

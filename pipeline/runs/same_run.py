@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from pipeline.base.errors import MirageError
-from pipeline.config import Config
+from pipeline.base.parameters import Parameters
 from pipeline.data.names import may_be_the_same
 from pipeline.data.spec import DataSpec
 from pipeline.metrics import chosen_extractor
@@ -13,16 +13,16 @@ from pipeline.runs.checkpoint import CHECKPOINT_DIR, newest_step
 from pipeline.runs.run_file import CONFIG_FILE, read_run
 
 
-def check_same_run(config: Config) -> None:
+def check_same_flags(run_dir: Path, config: Parameters) -> None:
     """Refuses to continue a run with other flags than its own, as far as they matter.
 
     Args:
-      config: the configuration now.
+      run_dir: the run directory.
+      config: all flags now.
 
     Raises:
       MirageError: naming the flags and both values.
     """
-    run_dir = Path(config.run_dir)
     if not (run_dir / CONFIG_FILE).exists():
         if newest_step(run_dir):
             print(
@@ -32,54 +32,67 @@ def check_same_run(config: Config) -> None:
                 flush=True,
             )
         return
-    earlier, data = read_run(run_dir)
-    changes = config.changes_from(earlier)
-    if may_be_the_same(config.dataset, earlier.dataset):
-        changes = [change for change in changes if change[0] != "dataset"]  # see `check_same_data`
+    earlier, _ = read_run(run_dir)
+    changes = [
+        f"--{name}={now} (the run has {was})"
+        for name, was, now in config.changes_from(earlier)
+        if name != "dataset" or not may_be_the_same(now, was)  # else see `check_same_data`
+    ]
     if changes:
-        listing = ", ".join(f"--{name}={now} (the run has {was})" for name, was, now in changes)
+        listing = ", ".join(changes)
         raise MirageError(
-            f"--run_dir={config.run_dir} holds a run with other flags, so it can't be continued with {listing}; choose "
+            f"--run_dir={run_dir} holds a run with other flags, so it can't be continued with {listing}; choose "
             "another --run_dir, or pass the run's own flags."
         )
+
+
+def check_same_judge(run_dir: Path, extractor: str, eval_samples: int) -> None:
+    """Refuses to choose a run's best checkpoint by other evaluations than those that have chosen it so far.
+
+    Args:
+      run_dir: the run directory.
+      extractor: `--extractor` now.
+      eval_samples: `--eval_samples` now.
+
+    Raises:
+      MirageError: naming the flag and both values.
+    """
     best = run_dir / CHECKPOINT_DIR / BEST_FILE
-    if not best.exists():
+    if not best.exists() or not (run_dir / CONFIG_FILE).exists():
         return
-    now, then = (
-        {"extractor": chosen_extractor(each.extractor, data.class_names), "eval_samples": each.eval_samples}
-        for each in (config, earlier)
-    )
-    for name, value in then.items():
-        if now[name] != value:
+    earlier, data = read_run(run_dir)
+    then, now = (chosen_extractor(each, data.class_names) for each in (earlier.extractor, extractor))
+    pairs = ("extractor", extractor, then, now), ("eval_samples", eval_samples, earlier.eval_samples, eval_samples)
+    for name, given, was, is_now in pairs:
+        if was != is_now:
             raise MirageError(
-                f"--{name}={getattr(config, name)} can't be compared with {value}, by which the best checkpoint was "
-                f"chosen; pass --{name}={value}, or remove {best}."
+                f"--{name}={given} can't be compared with {was}, by which the best checkpoint was chosen; pass "
+                f"--{name}={was}, or remove {best}."
             )
 
 
-def classes_of_run(config: Config) -> tuple[str, ...]:
+def classes_of_run(run_dir: Path) -> tuple[str, ...]:
     """The classes of the run that is continued, in the order of its labels."""
-    if not (Path(config.run_dir) / CONFIG_FILE).exists():
-        return ()
-    return read_run(Path(config.run_dir))[1].class_names
+    return read_run(run_dir)[1].class_names if (run_dir / CONFIG_FILE).exists() else ()
 
 
-def check_same_data(config: Config, data: DataSpec) -> None:
+def check_same_data(run_dir: Path, dataset: str, data: DataSpec) -> None:
     """Refuses to continue a run on other data than its own.
 
     Args:
-      config: the configuration now.
+      run_dir: the run directory.
+      dataset: `--dataset` now.
       data: the data's description now.
 
     Raises:
       MirageError: naming what differs.
     """
-    if not (Path(config.run_dir) / CONFIG_FILE).exists():
+    if not (run_dir / CONFIG_FILE).exists():
         return
-    _, earlier = read_run(Path(config.run_dir))
+    _, earlier = read_run(run_dir)
     difference = data.difference_from(earlier)
     if difference:
         raise MirageError(
-            f"--run_dir={config.run_dir} was trained on other data than --dataset={config.dataset} has now: "
+            f"--run_dir={run_dir} was trained on other data than --dataset={dataset} has now: "
             f"{difference}; pass the data that it was trained on, or choose another --run_dir."
         )

@@ -7,11 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.base.errors import MirageError
-from pipeline.config import Config
 from pipeline.data.dataset import Dataset
 from pipeline.data.spec import DataSpec
+from pipeline.networks.options import NetworkOptions
 from pipeline.objectives import Update
 from pipeline.training import randomness
+from pipeline.training.options import TrainingOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,22 +226,24 @@ class StreamedFeed:
         return StreamedFeed(*self._given)
 
 
-def check_data(config: Config, data: DataSpec) -> None:
+def check_data(training: TrainingOptions, networks: NetworkOptions, split: str, data: DataSpec) -> None:
     """Refuses data that a training can't use.
 
     Args:
-      config: the configuration.
-      data: the description of its data.
+      training: how large its batches are.
+      networks: whether they look at labels.
+      split: the part of the data set that is used.
+      data: the description of the data.
 
     Raises:
       MirageError: if there are fewer images than in a batch, or no labels where they are needed.
     """
-    if config.batch_size > data.num_examples:
+    if training.batch_size > data.num_examples:
         raise MirageError(
-            f"--batch_size={config.batch_size} is larger than the {data.num_examples} images of "
-            f"--dataset={data.name} --split={config.split}; choose a smaller one."
+            f"--batch_size={training.batch_size} is larger than the {data.num_examples} images of "
+            f"--dataset={data.name} --split={split}; choose a smaller one."
         )
-    if config.conditional and not data.class_names:
+    if networks.conditional and not data.class_names:
         raise MirageError(
             f"--conditional needs labels, and --dataset={data.name} has none; use --noconditional, or data with "
             "labels (for a folder: one sub-folder per class)."
@@ -248,7 +251,7 @@ def check_data(config: Config, data: DataSpec) -> None:
 
 
 def make_feed(
-    strategy: tf.distribute.Strategy, layout: Layout, dataset: Dataset, config: Config, first_step: int
+    strategy: tf.distribute.Strategy, layout: Layout, dataset: Dataset, options: TrainingOptions, first_step: int
 ) -> Feed:
     """Chooses where training images come from.
 
@@ -256,12 +259,12 @@ def make_feed(
       strategy: where to.
       layout: which images each replica is given.
       dataset: the images; those that are not in memory are streamed.
-      config: its seed decides the order.
+      options: their seed decides the order.
       first_step: step with which training begins.
 
     Returns:
       The feed.
     """
     if dataset.streamed:
-        return StreamedFeed(strategy, layout, dataset.images, dataset.labels, config.seed, first_step)
-    return ResidentFeed(strategy, layout, dataset.images, dataset.labels, config.seed)
+        return StreamedFeed(strategy, layout, dataset.images, dataset.labels, options.seed, first_step)
+    return ResidentFeed(strategy, layout, dataset.images, dataset.labels, options.seed)

@@ -15,8 +15,7 @@ import tensorflow as tf
 from pipeline.base.errors import MirageError
 from pipeline.cluster.find import Cluster
 from pipeline.cluster.strategy import agreed, can_compile
-from pipeline.config import Config
-from pipeline.devices.options import JIT_WORTHWHILE_STEPS
+from pipeline.devices.options import JIT_WORTHWHILE_STEPS, DeviceOptions
 from pipeline.runs.run_file import read_decided_jit
 from pipeline.training.first_step import FirstStep
 from pipeline.training.step import TrainStep
@@ -40,7 +39,9 @@ _OF_ONE_WORKER = (
 
 
 def choose_step(
-    config: Config,
+    options: DeviceOptions,
+    steps: int,
+    run_dir: Path,
     strategy: tf.distribute.Strategy,
     cluster: Cluster | None,
     build: Callable[..., TrainStep],
@@ -50,7 +51,9 @@ def choose_step(
     """Builds the step, compiled by XLA or not.
 
     Args:
-      config: the run's configuration.
+      options: what the run asks for.
+      steps: its length.
+      run_dir: its folder.
       strategy: where it runs.
       cluster: the cluster that this process is part of, if any.
       build: makes a step, with `jit` or without.
@@ -64,18 +67,18 @@ def choose_step(
       MirageError: if XLA shall compile it and can't.
     """
     possible = can_compile(strategy)
-    if config.jit == "on" and not possible:
+    if options.jit == "on" and not possible:
         raise MirageError(
             f"--jit=on can't compile across {strategy.num_replicas_in_sync} devices that are CPUs or parts of one "
             "GPU; use --jit=auto or --strategy=one_device."
         )
-    if config.jit != "auto":
-        return build(jit=config.jit == "on"), config.jit == "on"
+    if options.jit != "auto":
+        return build(jit=options.jit == "on"), options.jit == "on"
 
-    known = agreed(read_decided_jit(Path(config.run_dir)), strategy, cluster)
+    known = agreed(read_decided_jit(run_dir), strategy, cluster)
     if known is not None:
         return build(jit=known and possible), known
-    if not possible or config.steps < JIT_WORTHWHILE_STEPS:
+    if not possible or steps < JIT_WORTHWHILE_STEPS:
         return build(jit=False), None
     if _on_gpus(strategy):
         step, decided, sentence = measure()

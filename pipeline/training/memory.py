@@ -14,9 +14,11 @@ from pipeline.data.spec import DataSpec
 from pipeline.devices.gpu_memory import gpu_memory
 from pipeline.devices.live_memory import peak_bytes
 from pipeline.devices.logical_devices import kind_and_count
+from pipeline.devices.options import DeviceOptions
 from pipeline.objectives.composition import check_divisible, compose
 from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Layout
+from pipeline.training.options import TrainingOptions
 from pipeline.training.step import TrainStep
 from pipeline.training.trainee import Trainee
 
@@ -48,10 +50,10 @@ class Devices:
     free: int | None
 
     @classmethod
-    def find(cls, config: Config, cluster: Cluster | None) -> "Devices":
+    def find(cls, options: DeviceOptions, cluster: Cluster | None) -> "Devices":
         """Looks at this machine, and leaves its GPUs alone."""
-        kind, count = kind_and_count(config.virtual_devices)
-        count = 1 if config.strategy == "one_device" else count
+        kind, count = kind_and_count(options.virtual_devices)
+        count = 1 if options.strategy == "one_device" else count
         replicas = count * (len(cluster.workers) if cluster else 1)
         if kind == "CPU":
             return cls(kind, replicas, count, free_host_memory())
@@ -124,12 +126,12 @@ def estimate(config: Config, data: DataSpec, replicas: int) -> tuple[dict[str, i
     }, trainee
 
 
-def table(rows: dict[str, int], config: Config, devices: Devices) -> str:
+def table(rows: dict[str, int], options: TrainingOptions, devices: Devices) -> str:
     """Lays an estimate out for people, with what doesn't fit and what to change.
 
     Args:
       rows: see `estimate`.
-      config: the run's configuration.
+      options: the run's batches and precision.
       devices: where it would run.
     """
     where = "the CPU" if devices.kind == "CPU" else "a GPU"
@@ -137,7 +139,7 @@ def table(rows: dict[str, int], config: Config, devices: Devices) -> str:
     shared = count * sum(rows.values())
     total = shared + _LIBRARIES[devices.kind]
     lines = [
-        f"Memory of {where}, estimated for --batch_size={config.batch_size} over {devices.replicas} "
+        f"Memory of {where}, estimated for --batch_size={options.batch_size} over {devices.replicas} "
         f"replica{'s' if devices.replicas > 1 else ''}, in MiB:"
     ]
     of_all = f"{count} replicas of {sum(rows.values()) / _MIB:,.1f}"
@@ -150,10 +152,10 @@ def table(rows: dict[str, int], config: Config, devices: Devices) -> str:
     if total <= devices.free:
         fits = "Without the data set it fits" if _UNKNOWN_DATA in rows else "It fits"
         return "\n".join([*lines, f"{fits}: {free}."])
-    return "\n".join([*lines, f"It does not fit: {free}. {_advice(rows, config, devices)}"])
+    return "\n".join([*lines, f"It does not fit: {free}. {_advice(rows, options, devices)}"])
 
 
-def _advice(rows: dict[str, int], config: Config, devices: Devices) -> str:
+def _advice(rows: dict[str, int], options: TrainingOptions, devices: Devices) -> str:
     """What to change so that it fits."""
     assert devices.free is not None
     room = (devices.free - _LIBRARIES[devices.kind]) / devices.per_memory
@@ -164,13 +166,13 @@ def _advice(rows: dict[str, int], config: Config, devices: Devices) -> str:
         advice.append(f"--device_data_mb={resident // _MIB // 2} streams the data set instead")
     # Activations are as many as images.
     for parts in (2**power for power in range(1, 12)):
-        if config.batch_size % (parts * devices.replicas):
+        if options.batch_size % (parts * devices.replicas):
             break
         if fixed + resident + rows["activations"] / parts <= room:
-            smaller = f"--batch_size={config.batch_size // parts} --accumulate={config.accumulate * parts}"
+            smaller = f"--batch_size={options.batch_size // parts} --accumulate={options.accumulate * parts}"
             advice.append(f"{smaller} would, with the same updates but for batch norm")
             break
-    if config.precision == "float32":
+    if options.precision == "float32":
         advice.append("--precision=mixed_bfloat16 nearly halves activations")
     if not advice:
         advice.append("use smaller images or more devices")

@@ -7,12 +7,12 @@ from typing import Self
 import keras
 import tensorflow as tf
 
-from pipeline.config import Config
 from pipeline.networks.models import function_of
 from pipeline.objectives import Batch, Update
 from pipeline.training import randomness
 from pipeline.training.feed import Feed, Layout
 from pipeline.training.layer_numbers import LayerNumbers
+from pipeline.training.options import TrainingOptions
 from pipeline.training.replica_state import assigned_alike
 from pipeline.training.schedule import ema_half_life, images_seen, learning_rate
 from pipeline.training.trainee import Trainee
@@ -42,7 +42,7 @@ class TrainStep:
 
     def __init__(
         self,
-        config: Config,
+        options: TrainingOptions,
         strategy: tf.distribute.Strategy,
         trainee: Trainee,
         updates: tuple[Update, ...],
@@ -54,7 +54,7 @@ class TrainStep:
         """Prepares the step.
 
         Args:
-          config: the run's configuration.
+          options: how it is optimised.
           strategy: where to run.
           trainee: what to train; created in the strategy's scope.
           updates: the objective.
@@ -67,7 +67,7 @@ class TrainStep:
         self.jit = jit
         layout = feed.layout
         self._ema_images = layout.accumulate * layout.batch_size if ema_counts_batches else layout.images_per_step
-        self._config = config
+        self._options = options
         self._strategy = strategy
         self._trainee = trainee
         self._updates = updates
@@ -127,7 +127,7 @@ class TrainStep:
             values = self._strategy.experimental_local_results(self._step(step, stop))[0]
             stops += values[width]
             # Under loss scaling a step may overflow, which is no reason to stop: its update was left out.
-            counted = tf.math.is_finite(values[:width]) | (self._config.precision != "mixed_float16")
+            counted = tf.math.is_finite(values[:width]) | (self._options.precision != "mixed_float16")
             totals += tf.where(counted, values[:width], 0.0)
             counts += tf.cast(counted, tf.float32)
         return totals / counts, stops > 0
@@ -141,32 +141,32 @@ class TrainStep:
 
     def _draw(self, step: tf.Tensor) -> tuple[list[dict[str, tf.Tensor]], list[tf.Tensor]]:
         """Draws this replica's noise of one step: what `Batch` needs for each update, flips of each block."""
-        config, layout = self._config, self._layout
+        options, layout = self._options, self._layout
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         drawn = []
         for index, update in enumerate(self._updates):
             rows = layout.rows(layout.batch_size // update.batch_divisor, replica)
             drawn.append(self._draw_rows(step, index, update, rows))
         mirrored = [
-            randomness.flips(step, index, layout.rows(block.count, replica), config.seed)
-            for index, block in enumerate(layout.blocks if config.flip else ())
+            randomness.flips(step, index, layout.rows(block.count, replica), options.seed)
+            for index, block in enumerate(layout.blocks if options.flip else ())
         ]
         return drawn, mirrored
 
     def _draw_rows(self, step: tf.Tensor, index: int, update: Update, rows: randomness.Rows) -> dict[str, tf.Tensor]:
         """Draws the noise of one update for some samples of its global batch, float32 [n, ...]."""
-        config, noise_size = self._config, self._trainee.noise_size
+        seed, noise_size = self._options.seed, self._trainee.noise_size
         each, n = (step, index, rows), sum(number for _, number in rows)
         u, kinds, noise = tf.zeros([n]), tf.zeros([n, 2, 0]), tf.zeros([n, 0, noise_size])
         if update.needs_u:
-            u = randomness.uniform(*each, config.seed)
+            u = randomness.uniform(*each, seed)
         if update.needs_augmentation:
             numbers = update.needs_augmentation
-            kinds = tf.reshape(randomness.augmentation(*each, 2 * numbers, config.seed), [n, 2, numbers])
+            kinds = tf.reshape(randomness.augmentation(*each, 2 * numbers, seed), [n, 2, numbers])
         if update.needs_noise:
             shape = [n, update.needs_noise, noise_size]
-            noise = tf.reshape(randomness.noise(*each, shape[1] * shape[2], config.seed), shape)
-        z = randomness.latents(*each, config.latent_dim, config.seed)
+            noise = tf.reshape(randomness.noise(*each, shape[1] * shape[2], seed), shape)
+        z = randomness.latents(*each, self._trainee.latent_dim, seed)
         return {"z": z, "u": u, "augmentation": kinds, "noise": noise}
 
     def _replica_step(
@@ -178,7 +178,7 @@ class TrainStep:
         stop: tf.Tensor,
     ) -> tf.Tensor:
         """One replica's share of one step; returns the step's metrics over all replicas, then `stop`."""
-        config, trainee = self._config, self._trainee
+        options, trainee = self._options, self._trainee
         noise, mirrored = noise_and_flips
         blocks = []
         for index, (pixels, marks) in enumerate(self._layout.split(images, labels)):
@@ -187,7 +187,7 @@ class TrainStep:
                 real = tf.where(mirrored[index][:, None, None, None], tf.reverse(real, [2]), real)
             blocks.append((real, marks))
         seen = images_seen(step, self.images_per_step)
-        rate = learning_rate(seen, config.learning_rate, config.lr_warmup_images, config.lr_decay_images)
+        rate = learning_rate(seen, options.learning_rate, options.lr_warmup_images, options.lr_decay_images)
         sums: dict[str, list[tf.Tensor]] = {name: [] for name in self.metric_names}
         stops = tf.constant(0.0)
         before: list[tf.Tensor] = []
@@ -221,7 +221,7 @@ class TrainStep:
           index: the update's index within the step.
         """
         count = self._layout.batch_size // self._updates[index].batch_divisor
-        return LayerNumbers(step, index, count, self._layout.accumulate, self._config.seed, compiled=self.jit)
+        return LayerNumbers(step, index, count, self._layout.accumulate, self._options.seed, compiled=self.jit)
 
     def gradients(self, update: Update, batch: Batch, numbers: LayerNumbers) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Computes this replica's contribution to an update.
@@ -301,9 +301,8 @@ class TrainStep:
         """Moves this replica's average generator towards its generator."""
         trainee = self._trainee
         assert trainee.ema is not None
-        config = self._config
         seen = images_seen(steps_done, self._ema_images)
-        half_life = ema_half_life(seen, config.ema_images, config.ema_warmup)
+        half_life = ema_half_life(seen, self._options.ema_images, self._options.ema_warmup)
         weight = 1.0 - tf.pow(0.5, self._ema_images / half_life)
         for average, current in zip(trainee.ema.variables, trainee.networks["generator"].variables, strict=True):
             mean = tf.convert_to_tensor(average.value)

@@ -64,6 +64,11 @@ class Trainee:
             ema.set_weights(models["generator"].get_weights())
 
     @property
+    def latent_dim(self) -> int:
+        """Components of the latent that the generator takes."""
+        return self.networks["generator"].inputs[0].shape[-1] if "generator" in self.networks else 0
+
+    @property
     def noise_size(self) -> int:
         """Random numbers that the discriminator takes with each image."""
         return noise_size(self.networks["discriminator"]) if "discriminator" in self.networks else 0

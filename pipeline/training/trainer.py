@@ -32,7 +32,7 @@ from pipeline.runs.place import check_place, lock_run, writing
 from pipeline.runs.recording import recording
 from pipeline.runs.run_file import ema_counts_batches, write_run
 from pipeline.runs.run_log import RunLog
-from pipeline.runs.same_run import check_same_data, check_same_run, classes_of_run
+from pipeline.runs.same_run import check_same_data, check_same_flags, check_same_judge, classes_of_run
 from pipeline.training import loop
 from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Layout, check_data, make_feed
@@ -119,7 +119,8 @@ def train(
         if worker.chief:
             with writing(Path(config.run_dir)):
                 check_place(Path(config.run_dir))
-                check_same_run(config)
+                check_same_flags(Path(config.run_dir), config)
+                check_same_judge(Path(config.run_dir), config.extractor, config.eval_samples)
         worker.together("the chief to look at its run directory")
         with worker.watchdog.waiting("the other workers to connect"):
             strategy = make_strategy(config.strategy, config.virtual_devices, cluster)
@@ -135,7 +136,9 @@ def train(
 
 
 def _open(setting: _Setting) -> Dataset:
-    return open_data(setting.objects.get("dataset"), setting.config, functools.partial(check_data, setting.config))
+    config = setting.config
+    check = functools.partial(check_data, config, config, config.split)
+    return open_data(setting.objects.get("dataset"), config, check)
 
 
 def _facts(config: Config, callbacks: Sequence[Callback]) -> dict[str, str]:
@@ -147,10 +150,10 @@ def _train_on(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback]
     """Opens the run directory with the data, whose classes are numbered as the run has them."""
     config, worker = setting.config, setting.worker
     worker.together("the other workers to load their data", data_facts(dataset.spec))
-    numbers = numbering(dataset.spec, classes_of_run(config) if worker.chief else ())
+    numbers = numbering(dataset.spec, classes_of_run(Path(config.run_dir)) if worker.chief else ())
     with lock_run(Path(config.run_dir)) if worker.chief else contextlib.nullcontext():
         if worker.chief:
-            check_same_data(config, dataset.renumbered(numbers).spec)
+            check_same_data(Path(config.run_dir), config.dataset, dataset.renumbered(numbers).spec)
         worker.together("the chief to open its run directory")
         if not worker.alone and len(numbers):
             with worker.watchdog.waiting("the chief's numbers of the classes"):
@@ -242,7 +245,8 @@ def _ready(
     with worker.watchdog.waiting("the other workers to compile", working=True):
         sides = (trainee, config.steps - training.step, build, chiefs, setting.first_step)
         measure = functools.partial(measure_jit, *sides, alone=worker.alone)
-        return choose_step(config, strategy, worker.cluster, build, measure, trainee.convolutional)
+        where = strategy, worker.cluster
+        return choose_step(config, config.steps, training.run_dir, *where, build, measure, trainee.convolutional)
 
 
 def _open_log(training: Training, step: TrainStep) -> RunLog:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import Config, Experiment, MirageError
+from pipeline import Callback, Config, Experiment, MirageError
 from tests.processes import ENVIRONMENT, ROOT
 
 
@@ -50,6 +50,16 @@ def test_every_flag_is_a_parameter_with_its_default_and_its_text():
     ("flags", "sentence"),
     [
         ({"batch_sise": 3}, "batch_sise=3: Experiment knows no batch_sise; did you mean batch_size?"),
+        ({"batch": 3}, "did you mean batch_size?"),
+        ({"data": None}, "data=None is a NoneType; expected a text or an object"),
+        ({"networks": None}, "networks=None is a NoneType; expected a text or an object"),
+        ({"networks": 5}, "--model=builtins:int has no build_generator"),
+        ({"objective": 5}, "--objective=int is 5, which has no method `updates`"),
+        ({"metrics": None}, "is no metric; expected an object of the form"),
+        ({"metrics": ["sharpness", 5]}, "--metrics=builtins:int is no metric"),
+        ({"callbacks": None}, "callbacks=None is a NoneType; expected a list"),
+        ({"callbacks": Callback()}, "is a Callback; expected a list of objects of subclasses of pipeline.Callback"),
+        ({"callbacks": [Callback]}, "callbacks: Callback is no callback"),
         ({"qqq": 3}, r"Experiment knows no qqq; help\(Experiment\) lists all"),
         ({"batch_size": "64"}, "batch_size='64' is a str; expected an integer"),
         ({"batch_size": True}, "batch_size=True is a bool; expected an integer"),

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import threading
@@ -57,6 +58,16 @@ def test_history_is_a_frame_or_without_pandas_a_dict_of_arrays(trained, monkeypa
     assert trained.evaluations() == {}
 
 
+def test_what_a_damaged_log_says_besides_numbers_is_left_out(trained, tmp_path):
+    shutil.copytree(trained.run_dir, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    with (run.run_dir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "d_loss": null, "g_loss": [1, 2], "r1": "x"}\n')
+    last = run.history().iloc[-1]
+    assert (last["step"], np.isnan(last[["d_loss", "g_loss", "r1"]]).all()) == (7, True)
+    assert "step 7: " in run._repr_html_()
+
+
 def test_samples_follow_the_law_of_seeds(trained):
     from serving.contract.latents import latents
 
@@ -94,6 +105,11 @@ def test_a_run_is_evaluated(config, image_folder, tmp_path):
     assert scores["frechet_distance"] > 0
     with pytest.raises(MirageError, match=r"num_sample=20: evaluate knows .*num_samples.*, and no num_sample"):
         run.evaluate(num_sample=20)
+    with pytest.raises(MirageError, match="--checkpoint=better is not known; choose from newest, best"):
+        run.load("better")
+    with pytest.raises(MirageError, match=r"form=1: export knows checkpoint, .*dataset, and no form\."):
+        run.export(tmp_path / "bundle", form=1)
+    assert not (tmp_path / "bundle").exists()
 
 
 def weights(run):
@@ -246,10 +262,12 @@ def test_what_a_callback_raises_ends_the_training_which_is_saved(config):
         every = 3
 
         def on_interval(self, training):
-            raise RuntimeError("no paper left")
+            raise RuntimeError("no paper left\nin the tray")
 
-    with pytest.raises(MirageError, match="the callback Broken failed after step 3: RuntimeError: no paper left"):
+    with pytest.raises(MirageError, match=r"failed after step 3: RuntimeError: no paper left \(") as caught:
         experiment_of(config, [Broken()]).train()
+    assert str(caught.value).startswith("the callback Broken ")
+    assert "\n" not in str(caught.value)
     assert saved(Path(config.run_dir)) == ["step_0000003"]
     assert experiment_of(config).train().step == 6
 
@@ -259,6 +277,10 @@ def test_a_callback_sees_the_training(config):
 
     class Looks(Callback):
         at = (4,)
+
+        def on_prepare(self, training):
+            training.note("")
+            training.say("preparing to look")
 
         def on_interval(self, training):
             training.say("looking")

@@ -7,16 +7,18 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.cluster.strategy import make_strategy
-from pipeline.config import Config
 from pipeline.data.dataset import Dataset
 from pipeline.data.spec import DataSpec
 from pipeline.devices import numerics
+from pipeline.devices.options import DeviceOptions
 from pipeline.diagnosis.children.telling import argument, tell
-from pipeline.objectives.composition import compose
-from pipeline.training.configured import trainee_of
+from pipeline.networks.options import NetworkOptions
+from pipeline.objectives import R3GAN
+from pipeline.objectives.composition import Composition
 from pipeline.training.feed import Layout, make_feed
+from pipeline.training.options import TrainingOptions
 from pipeline.training.step import TrainStep
-from pipeline.training.trainee import Trainee
+from pipeline.training.trainee import Trainee, build_trainee
 
 _CALL_S = 0.5
 _IMAGES = 1024
@@ -33,7 +35,7 @@ def main() -> None:
         there = tf.config.list_physical_devices("GPU")
         # The others are left alone: what is wrong with one must not be blamed on another.
         tf.config.set_visible_devices([there[index] for index in argument()["gpus"]], "GPU")
-        numerics.prepare(Config())
+        numerics.prepare(DeviceOptions())
         tell(**_train(argument()["seconds"]))
         if len(argument()["gpus"]) < 2:
             tell(xla=_compile())
@@ -52,15 +54,17 @@ def _train(seconds: float) -> dict[str, Any]:
     start = time.perf_counter()
     strategy = make_strategy("auto")
     replicas = strategy.num_replicas_in_sync
-    config = Config(batch_size=64 * replicas)
+    networks, options, objective = NetworkOptions(), TrainingOptions(batch_size=64 * replicas), Composition(R3GAN())
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (_IMAGES, *_DATA.image_shape), dtype=np.uint8)
     data = Dataset(_DATA, pixels, np.zeros(_IMAGES, np.int32))
-    updates = compose(config.to_dict()).updates()
+    updates = objective.updates()
     with strategy.scope():
-        trainee = trainee_of(config, _DATA)
-    layout = Layout(updates, config.batch_size, config.accumulate, replicas)
-    step = TrainStep(config, strategy, trainee, updates, make_feed(strategy, layout, data, config, 0))
+        needs = objective.needs(updates, 0, networks.latent_dim)
+        given = networks.architecture(), needs, networks, options
+        trainee = build_trainee(*given, _DATA.image_shape, 0, objective)
+    layout = Layout(updates, options.batch_size, options.accumulate, replicas)
+    step = TrainStep(options, strategy, trainee, updates, make_feed(strategy, layout, data, options, 0))
 
     def run(count: int) -> bool:
         means, _ = step(tf.constant(count, tf.int64), tf.constant(0.0))

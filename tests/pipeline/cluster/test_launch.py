@@ -274,8 +274,8 @@ def test_why_the_chief_gives_up_is_told_by_all_at_once(images, tmp_path, latent_
 SLOW_DATA = """
 import time
 import pipeline.training.trainer as trainer
-load = trainer.load
-trainer.load = lambda config: (time.sleep({}), load(config))[1]
+open_data = trainer.open_data
+trainer.open_data = lambda *given: (time.sleep({}), open_data(*given))[1]
 """
 SLOW_WRITES = """
 import time

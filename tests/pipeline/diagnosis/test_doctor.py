@@ -17,6 +17,9 @@ import tests.tensorflow_devices  # noqa: F401
 from pipeline.base.errors import INTERRUPTED, MISTAKE
 from pipeline.config import Config
 from pipeline.diagnosis.children import train_steps
+from pipeline.networks.options import NetworkOptions
+from pipeline.objectives import NSGAN
+from pipeline.training.configured import trainee_of
 from tests.no_network import UNDER_THE_FILTER
 from tests.processes import ROOT, wait_for
 
@@ -119,7 +122,8 @@ def told(monkeypatch):
     """What the steps told; they train small networks."""
     collected = []
     monkeypatch.setattr(train_steps, "tell", lambda **facts: collected.append(facts))
-    monkeypatch.setattr(train_steps, "Config", functools.partial(Config, model="mlp", objective="nsgan", latent_dim=4))
+    monkeypatch.setattr(train_steps, "NetworkOptions", functools.partial(NetworkOptions, model="mlp", latent_dim=4))
+    monkeypatch.setattr(train_steps, "R3GAN", NSGAN)
     return collected
 
 
@@ -135,7 +139,7 @@ def test_replicas_train_together_and_agree(told):
 def test_replicas_that_disagree_are_found():
     strategy = train_steps.make_strategy("mirrored")
     with strategy.scope():
-        trainee = train_steps.trainee_of(Config(model="mlp", latent_dim=4), train_steps._DATA)
+        trainee = trainee_of(Config(model="mlp", latent_dim=4), train_steps._DATA)
     assert train_steps._agree(strategy, trainee)
     variable = next(iter(trainee.networks["generator"].trainable_variables)).value
     copy = strategy.experimental_local_results(variable)[2]

@@ -30,6 +30,7 @@ def test_the_class_can_be_subclassed_without_tensorflow():
         (Mine(-1), "Mine has every=-1"),
         (Mine(2.0), r"Mine has every=2\.0"),
         (Mine(True), "Mine has every=True"),
+        (Mine(at=5), "Mine has every=7 and at=5"),
         (Mine(at=(3, "4")), r"Mine has every=7 and at=\(3, '4'\)"),
     ],
 )

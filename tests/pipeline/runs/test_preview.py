@@ -1,8 +1,10 @@
 import io
+import logging
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from pipeline.config import Config
@@ -19,6 +21,11 @@ def brightness_by_class(num_classes):
     z, label = keras.Input([4]), keras.Input([], dtype="int32")
     level = keras.ops.cast(label, "float32") / (num_classes - 1) * 2 - 1
     return keras.Model([z, label], keras.ops.reshape(level, [-1, 1, 1, 1]) * keras.ops.ones([1, 2, 2, 1]))
+
+
+def model_of_latents():
+    z = keras.Input([4])
+    return keras.Model(z, keras.layers.Reshape([2, 2, 1])(keras.ops.tanh(z)))
 
 
 def test_to_pixels():
@@ -47,16 +54,14 @@ def test_every_class_is_shown(num_classes):
 
 
 def test_conditional_preview_has_a_row_per_class():
-    picture = Preview(Config(conditional=True, latent_dim=4), spec(4), brightness_by_class(4)).draw()
+    picture = Preview(Config(conditional=True, latent_dim=4), 0, spec(4), brightness_by_class(4)).draw()
     assert [picture[2 + 4 * row, 2, 0] for row in range(4)] == [0, 85, 170, 255]
 
 
 def test_preview_is_the_same_every_time():
-    z = keras.Input([4])
-    model = keras.Model(z, keras.layers.Reshape([2, 2, 1])(keras.ops.tanh(z)))
-    config = Config(latent_dim=4)
-    first = Preview(config, spec(0), model).draw()
-    np.testing.assert_array_equal(Preview(config, spec(0), model).draw(), first)
+    config, model = Config(latent_dim=4), model_of_latents()
+    first = Preview(config, config.seed, spec(0), model).draw()
+    np.testing.assert_array_equal(Preview(config, config.seed, spec(0), model).draw(), first)
     assert len(np.unique(first)) > 50  # 25 different latents
 
 
@@ -66,3 +71,16 @@ def test_write_png(tmp_path):
     decoded = np.asarray(Image.open(io.BytesIO((tmp_path / "a.png").read_bytes())))
     np.testing.assert_array_equal(decoded, picture)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_previews_of_many_trainings_in_a_process_are_no_matter_for_warnings():
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    tf.get_logger().addHandler(handler)
+    try:
+        for _ in range(12):
+            Preview(Config(latent_dim=4), 0, spec(0), model_of_latents()).draw()
+    finally:
+        tf.get_logger().removeHandler(handler)
+    assert lines == []

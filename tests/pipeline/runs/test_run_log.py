@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.base.errors import MirageError
 from pipeline.runs import run_log
-from pipeline.runs.run_log import RunLog, format_duration, format_metrics
+from pipeline.runs.run_log import RunLog, format_duration
 
 
 def make(run_dir, start_step=0):
@@ -81,12 +81,6 @@ def test_log_lines_tell_progress(tmp_path, capsys):
     line = capsys.readouterr().out
     assert line.startswith("step 25/100  [D loss: 1.0000] [G loss: 4.0000]  ")
     assert line.rstrip().endswith("left")
-
-
-def test_format_metrics():
-    means = {"d_loss": 0.5, "d_acc_real": 0.25, "d_acc_fake": 0.75, "r1": 0.125, "g_loss": 2.0}
-    expected = "[D loss: 0.5000, acc.: 50.0% (real 25.0%, generated 75.0%)] [G loss: 2.0000] r1 0.125"
-    assert format_metrics(means) == expected
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (61, "1:01"), (59.2, "1:00"), (3723, "1:02:03")])

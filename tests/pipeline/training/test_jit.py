@@ -153,7 +153,7 @@ def test_on_cpus_nothing_is_measured(tmp_path, capsys, model, steps, decided):
     config = Config(model=model, steps=steps, run_dir=str(tmp_path))
     built = []
     step, told = choose_step(
-        config, strategy, None, lambda jit: built.append(jit) or "step", lambda: 1 / 0, model != "mlp"
+        config, steps, tmp_path, strategy, None, lambda jit: built.append(jit) or "step", lambda: 1 / 0, model != "mlp"
     )
     assert step == "step"
     assert built == [bool(decided)]
@@ -165,4 +165,7 @@ def test_on_cpus_nothing_is_measured(tmp_path, capsys, model, steps, decided):
 def test_who_says_which_gets_it(tmp_path, wanted):
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     config = Config(jit=wanted, run_dir=str(tmp_path))
-    assert choose_step(config, strategy, None, lambda jit: jit, lambda: 1 / 0, True) == (wanted == "on", wanted == "on")
+    assert choose_step(config, 5000, tmp_path, strategy, None, lambda jit: jit, lambda: 1 / 0, True) == (
+        wanted == "on",
+        wanted == "on",
+    )
