@@ -99,9 +99,10 @@ def export(run_dir, tmp_path, monkeypatch):
     def export(distance, faster=True, **more):
         judge = Judge(distance)
 
-        def load_known(config, data):
+        def load_known(config, data, passed):
             assert config.dataset == (more.get("dataset") or SPECS["dcgan"][0].dataset)
             assert data == SPECS["dcgan"][1]
+            assert passed is None
 
         monkeypatch.setattr(quantize_module, "load_known", load_known)
         monkeypatch.setattr(quantize_module, "make_judge", lambda *arguments: judge)
