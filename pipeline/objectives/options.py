@@ -23,11 +23,6 @@ class _Choice(Parameters):
         "", "arguments of your own --objective, such as weight=0.5,margin=2; Mirage's have flags of their own."
     )
 
-    @property
-    def one_loss(self) -> bool:
-        """Whether the networks share one loss, rather than play against each other."""
-        return self.objective in ("autoencoder", "vae")
-
     def check(self, values: Mapping[str, Any]) -> None:
         """See `Parameters`."""
         if not isinstance(values["objective"], str) or ":" not in self.objective:  # which would be imported first
