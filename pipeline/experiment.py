@@ -7,7 +7,7 @@ import numbers
 import os
 import textwrap
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import MirageError
@@ -56,14 +56,11 @@ class Experiment:
         """
         values: dict[str, Any] = {}
         self.objects: dict[str, Any] = {}
-        for name, value in flags.items():
-            flag = _FLAGS.get(name, name)
-            if flag in values:
-                raise MirageError(f"{name} and {flag} are the same; pass one of them.")
+        for flag, (name, value) in _by_flag(flags).items():
             if flag == "metrics" and not isinstance(value, str):
                 self.objects[flag] = value if isinstance(value, Sequence) else [value]
                 values[flag] = load_object("pipeline.metrics.choice:as_text", flag)(self.objects[flag])
-            elif flag + _ARGUMENTS in _FIELDS and not isinstance(value, str | os.PathLike):
+            elif _is_object(flag, value):
                 self.objects[flag] = value
                 values |= _recorded(flag, value)
             else:
@@ -136,6 +133,29 @@ class Experiment:
         changed = {name: getattr(self.config, name) for name, field in _FIELDS.items()}
         shown = [f"{name}={value!r}" for name, value in changed.items() if value != _FIELDS[name].default]
         return f"Experiment({', '.join(shown)})"
+
+
+def _by_flag(given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Returns (name by which it was passed, value) by flag; arguments of an object that was passed are its own."""
+    found: dict[str, tuple[str, Any]] = {}
+    for name, value in given.items():
+        flag = _FLAGS.get(name, name)
+        if flag in found:
+            raise MirageError(f"{found[flag][0]} and {name} are the same; pass one of them.")
+        found[flag] = name, value
+    for flag, (name, value) in [each for each in found.items() if _is_object(each[0], each[1][1])]:
+        _, arguments = found.pop(flag + _ARGUMENTS, ("", ""))
+        if arguments:
+            raise MirageError(
+                f"{flag}{_ARGUMENTS}={arguments!r:.100} does not go with {name}={value!r:.100}, an object, which has "
+                f"its arguments already; leave {flag}{_ARGUMENTS} out."
+            )
+    return found
+
+
+def _is_object(flag: str, value: Any) -> bool:
+    """Whether an object was passed where a flag could name one."""
+    return flag + _ARGUMENTS in _FIELDS and not isinstance(value, str | os.PathLike)
 
 
 def _recorded(flag: str, thing: Any) -> dict[str, Any]:
