@@ -13,6 +13,7 @@ import difflib
 import importlib
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from pipeline.base.errors import MirageError
 
 # By name: an import path, or what it would lead to.
 Registry = Mapping[str, Any]
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def resolve(flag: str, text: str, registry: Registry, arguments: str = "") -> Any:
@@ -168,7 +170,8 @@ def described(thing: Any, registry: Registry) -> tuple[str, str]:
     else:
         attributes = getattr(thing, "__dict__", {})
         values = {name: attributes[name] for name in _parameters(kind) if name in attributes}
-    return known, ",".join(f"{name}={value!r}" for name, value in values.items())
+    # Where an object lies in memory is another in each process.
+    return known, ",".join(f"{name}={_ADDRESS.sub('', repr(value))}" for name, value in values.items())
 
 
 def _parameters(kind: Any) -> list[str]:

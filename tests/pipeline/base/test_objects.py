@@ -127,6 +127,9 @@ def test_objects_are_described_so_that_they_can_be_made_again():
     assert resolve("model", path, {}, arguments) == made
     assert described(load_object("my_things:Networks", "model"), {}) == ("my_things:Networks", "")
     assert described(sys, {}) == ("sys", "")
+    # As they are called in any process: where they lie in memory differs.
+    assert described(Known(object()), REGISTRY) == ("known", "width=<object object>")
+    assert described(Known(described), REGISTRY) == ("known", "width=<function described>")
 
 
 def test_a_function_is_offered_what_it_asks_for():
