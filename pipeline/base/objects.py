@@ -72,6 +72,11 @@ def load_object(text: str, flag: str) -> Any:
       MirageError: if there is no such object, or its module fails.
     """
     name, colon, attributes = text.partition(":")
+    if colon and (name == "__main__" or "<locals>" in attributes) and _is_missing(name, attributes):
+        raise MirageError(
+            f"--{flag}={text} was passed in Python, by a script, notebook or function; pass it there again, or put it "
+            "into a module."
+        )
     if not (colon and all(part.isidentifier() for part in [*name.split("."), *attributes.split(".")])):
         raise MirageError(f"--{flag}={text} is no import path; expected package.module:Name.")
     found: Any = _module(name, f"--{flag}={text}")
@@ -82,6 +87,13 @@ def load_object(text: str, flag: str) -> Any:
             raise MirageError(f"--{flag}={text}: {name} has no {attribute}{meant}")
         found = getattr(found, attribute)
     return found
+
+
+def _is_missing(name: str, attributes: str) -> bool:
+    found: Any = sys.modules.get(name)
+    for attribute in attributes.split("."):
+        found = getattr(found, attribute, None)
+    return found is None
 
 
 def _module(name: str, given: str) -> ModuleType:

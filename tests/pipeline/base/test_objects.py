@@ -5,7 +5,7 @@ import dataclasses
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.base.errors import MirageError
@@ -73,6 +73,8 @@ def test_an_import_path_leads_to_a_class_or_to_an_object():
         ("zzz", "", r"^--model=zzz is not known; choose from by_path, known, or give package\.module:Name\.$"),
         ("", "", r"^--model= is not known"),
         ("my_things:", "", "^--model=my_things: is no import path"),
+        ("__main__:Gone", "", "^--model=__main__:Gone was passed in Python, by a script, notebook or function; pass"),
+        ("my_things:make.<locals>.It", "", "^--model=my_things:make.<locals>.It was passed in Python, by a script"),
         ("../x:y", "", "^--model=../x:y is no import path"),
         ("my_thing:Networks", "", "^--model=my_thing:Networks: there is no module my_thing;"),
         ("my_things.inner:X", "", "^--model=my_things.inner:X: there is no module my_things.inner;"),
@@ -102,6 +104,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["width", "a_b", "x1"]), VALUES))
 def test_arguments_come_back_as_they_were_written(values):
     assert parsed_arguments(",".join(f"{name}={value!r}" for name, value in values.items()), "model_args") == values
