@@ -147,7 +147,7 @@ def _by_flag(given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
         _, arguments = found.pop(flag + _ARGUMENTS, ("", ""))
         if arguments:
             raise MirageError(
-                f"{flag}{_ARGUMENTS}={arguments!r:.100} does not go with {name}={value!r:.100}, an object, which has "
+                f"{flag}{_ARGUMENTS}={arguments!r:.100} does not go with {name}, a {type(value).__name__}, which has "
                 f"its arguments already; leave {flag}{_ARGUMENTS} out."
             )
     return found
@@ -155,7 +155,7 @@ def _by_flag(given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
 
 def _is_object(flag: str, value: Any) -> bool:
     """Whether an object was passed where a flag could name one."""
-    return flag + _ARGUMENTS in _FIELDS and not isinstance(value, str | os.PathLike)
+    return flag + _ARGUMENTS in _FIELDS and not isinstance(value, str | os.PathLike | None)
 
 
 def _recorded(flag: str, thing: Any) -> dict[str, Any]:
@@ -187,7 +187,8 @@ def _checked(flag: str, name: str, value: Any) -> Any:
     elif expected is bool and type(value).__name__ in ("bool", "bool_"):
         value = bool(value)
     if type(value) is not expected:
-        raise MirageError(f"{name}={value!r:.100} is a {type(value).__name__}; expected {_NAMES[expected]}.")
+        wanted = f"{_NAMES[expected]}{' or an object' if flag + _ARGUMENTS in _FIELDS else ''}"
+        raise MirageError(f"{name}={value!r:.100} is a {type(value).__name__}; expected {wanted}.")
     return value
 
 

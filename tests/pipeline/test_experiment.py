@@ -59,7 +59,12 @@ def test_every_flag_is_a_parameter_with_its_default_and_its_text():
         ({"learning_rate": None}, "learning_rate=None is a NoneType; expected a number"),
         ({"precision": "bfloat16"}, "--precision=bfloat16 is not known; choose from float32"),
         ({"data": "mnist5k", "dataset": "mnist5k"}, "data and dataset are the same"),
-        ({"objective_args": "gamma=1", "objective": R3GAN()}, "objective_args='gamma=1' does not go with obj.*R3GAN"),
+        (
+            {"objective_args": "gamma=1", "objective": R3GAN()},
+            "objective_args='gamma=1' does not go with objective, a R3",
+        ),
+        ({"data": np.zeros([4, 8, 8]), "dataset_args": "a=1"}, "dataset_args='a=1' does not go with data, a ndarray"),
+        ({"data": None}, "data=None is a NoneType; expected a text or an object"),
         ({"keep_best": True}, "--keep_best needs evaluations"),
     ],
 )
