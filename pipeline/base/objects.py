@@ -15,12 +15,12 @@ import inspect
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import reason
 
 # By name: an import path, or what it would lead to.
 Registry = Mapping[str, Any]
@@ -110,9 +110,7 @@ def _module(name: str, given: str) -> ModuleType:
             ) from None
         raise MirageError(f"{given}: {name} needs {error.name}, which is not installed; install it.") from error
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{last.filename}, line {last.lineno}"
-        raise MirageError(f"{given} can't be imported: {type(error).__name__}: {error} ({where}); mend it.") from error
+        raise MirageError(f"{given} can't be imported: {reason(error)}; mend it.") from error
 
 
 def parsed_arguments(text: str, flag: str) -> dict[str, Any]:

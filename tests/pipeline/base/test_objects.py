@@ -45,11 +45,13 @@ def module(tmp_path, monkeypatch):
     """A user's module in the working directory."""
     (tmp_path / "my_things.py").write_text(MODULE)
     (tmp_path / "broken.py").write_text("import json\nwidth = undefined\n")
+    (tmp_path / "unread.py").write_text("width = 3\ndef (\n")
+    (tmp_path / "deeper.py").write_text("import json\n\njson.loads('{')\n")
     (tmp_path / "needy.py").write_text("import no_such_library\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     yield
-    for name in ("my_things", "broken", "needy"):
+    for name in ("my_things", "broken", "needy", "unread", "deeper"):
         sys.modules.pop(name, None)
 
 
@@ -84,6 +86,9 @@ def test_an_import_path_leads_to_a_class_or_to_an_object():
             "",
             r"^--model=broken:X can't be imported: NameError: .*undefined.*broken.py, line 2\); mend",
         ),
+        ("unread:X", "", r"^--model=unread:X can't be imported: SyntaxError: .* \(unread.py, line 2\); mend it\.$"),
+        # The line of the user's file, not that of the library which it calls.
+        ("deeper:X", "", r"can't be imported: JSONDecodeError: .*\(/\S*deeper.py, line 3\); mend it\.$"),
         ("needy:X", "", "^--model=needy:X: needy needs no_such_library, which is not installed"),
         ("my_things:Networks", "with=3", "^--model_args=with=3 can't be understood"),
         ("my_things:Networks", "depth=3", "^--model_args=depth=3: .*Networks takes width: int = 32, kinds"),
