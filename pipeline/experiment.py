@@ -7,7 +7,7 @@ import numbers
 import os
 import textwrap
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import MirageError
@@ -56,13 +56,10 @@ class Experiment:
         """
         values: dict[str, Any] = {}
         self.objects: dict[str, Any] = {}
-        for name, value in flags.items():
-            flag = _FLAGS.get(name, name)
-            if flag in values:
-                raise MirageError(f"{name} and {flag} are the same; pass one of them.")
+        for flag, (name, value) in _by_flag(flags).items():
             if flag == "metrics" and not isinstance(value, str):
                 self.objects[flag], values[flag] = _metrics(value)
-            elif flag + _ARGUMENTS in _FIELDS and not isinstance(value, str | os.PathLike | None):
+            elif _is_object(flag, value):
                 self.objects[flag] = value
                 values |= _recorded(flag, value)
             else:
@@ -147,6 +144,29 @@ def _metrics(value: Any) -> tuple[Sequence[Any], str]:
     return given, load_object("pipeline.metrics.choice:as_text", "metrics")(given)
 
 
+def _by_flag(given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Returns (name by which it was passed, value) by flag; arguments of an object that was passed are its own."""
+    found: dict[str, tuple[str, Any]] = {}
+    for name, value in given.items():
+        flag = _FLAGS.get(name, name)
+        if flag in found:
+            raise MirageError(f"{found[flag][0]} and {name} are the same; pass one of them.")
+        found[flag] = name, value
+    for flag, (name, value) in [each for each in found.items() if _is_object(each[0], each[1][1])]:
+        _, arguments = found.pop(flag + _ARGUMENTS, ("", ""))
+        if arguments:
+            raise MirageError(
+                f"{flag}{_ARGUMENTS}={arguments!r:.100} does not go with {name}, a {type(value).__name__}, which has "
+                f"its arguments already; leave {flag}{_ARGUMENTS} out."
+            )
+    return found
+
+
+def _is_object(flag: str, value: Any) -> bool:
+    """Whether an object was passed where a flag could name one."""
+    return flag + _ARGUMENTS in _FIELDS and not isinstance(value, str | os.PathLike | None)
+
+
 def _recorded(flag: str, thing: Any) -> dict[str, Any]:
     """The flags by which a run directory names an object."""
     if flag == "dataset":
@@ -176,9 +196,8 @@ def _checked(flag: str, name: str, value: Any) -> Any:
     elif expected is bool and type(value).__name__ in ("bool", "bool_"):
         value = bool(value)
     if type(value) is not expected:
-        or_object = " or an object" if flag + _ARGUMENTS in _FIELDS else ""
-        kind = f"is a {type(value).__name__}; expected {_NAMES[expected]}{or_object}."
-        raise MirageError(f"{name}={value!r:.100} {kind}")
+        wanted = f"{_NAMES[expected]}{' or an object' if flag + _ARGUMENTS in _FIELDS else ''}"
+        raise MirageError(f"{name}={value!r:.100} is a {type(value).__name__}; expected {wanted}.")
     return value
 
 

@@ -9,8 +9,7 @@ class Needs:
     """What an objective needs of the networks that it trains.
 
     Attributes:
-      networks: their names, the generator first: `discriminator` or `encoder` beside it, or others that a builder
-        `build_NAME` can build.
+      networks: their names, the generator first: `discriminator` or `encoder` beside it.
       trained: what an optimiser moves together, names joined by `+`, such as `generator+encoder`; empty if each
         network has its own.
       heads: what the discriminator outputs beside `logits`, by name, each float32 [N, number]; 0 for any number.

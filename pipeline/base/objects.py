@@ -13,16 +13,18 @@ import difflib
 import importlib
 import inspect
 import os
+import re
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import reason
 
 # By name: an import path, or what it would lead to.
 Registry = Mapping[str, Any]
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def resolve(flag: str, text: str, registry: Registry, arguments: str = "") -> Any:
@@ -70,6 +72,11 @@ def load_object(text: str, flag: str) -> Any:
       MirageError: if there is no such object, or its module fails.
     """
     name, colon, attributes = text.partition(":")
+    if colon and (name == "__main__" or "<locals>" in attributes) and _is_missing(name, attributes):
+        raise MirageError(
+            f"--{flag}={text} was passed in Python, by a script, notebook or function; pass it there again, or put it "
+            "into a module."
+        )
     if not (colon and all(part.isidentifier() for part in [*name.split("."), *attributes.split(".")])):
         raise MirageError(f"--{flag}={text} is no import path; expected package.module:Name.")
     found: Any = _module(name, f"--{flag}={text}")
@@ -80,6 +87,13 @@ def load_object(text: str, flag: str) -> Any:
             raise MirageError(f"--{flag}={text}: {name} has no {attribute}{meant}")
         found = getattr(found, attribute)
     return found
+
+
+def _is_missing(name: str, attributes: str) -> bool:
+    found: Any = sys.modules.get(name)
+    for attribute in attributes.split("."):
+        found = getattr(found, attribute, None)
+    return found is None
 
 
 def _module(name: str, given: str) -> ModuleType:
@@ -96,9 +110,7 @@ def _module(name: str, given: str) -> ModuleType:
             ) from None
         raise MirageError(f"{given}: {name} needs {error.name}, which is not installed; install it.") from error
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{last.filename}, line {last.lineno}"
-        raise MirageError(f"{given} can't be imported: {type(error).__name__}: {error} ({where}); mend it.") from error
+        raise MirageError(f"{given} can't be imported: {reason(error)}; mend it.") from error
 
 
 def parsed_arguments(text: str, flag: str) -> dict[str, Any]:
@@ -168,7 +180,8 @@ def described(thing: Any, registry: Registry) -> tuple[str, str]:
     else:
         attributes = getattr(thing, "__dict__", {})
         values = {name: attributes[name] for name in _parameters(kind) if name in attributes}
-    return known, ",".join(f"{name}={value!r}" for name, value in values.items())
+    # Where an object lies in memory is another in each process.
+    return known, ",".join(f"{name}={_ADDRESS.sub('', repr(value))}" for name, value in values.items())
 
 
 def _parameters(kind: Any) -> list[str]:

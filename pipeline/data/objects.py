@@ -19,11 +19,11 @@ import dataclasses
 import functools
 import inspect
 import sys
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import reason
 from pipeline.base.names import printable
 from pipeline.base.objects import described, load_object, offered, parsed_arguments
 from pipeline.data.arrays import is_array, open_arrays
@@ -275,8 +275,4 @@ def _failures(given: str) -> Iterator[None]:
     except (MirageError, MemoryError):
         raise
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        text = (str(error).strip() or "no reason given").splitlines()[0][:300]
-        raise MirageError(
-            f"{given} failed: {type(error).__name__}: {printable(text)} ({last.filename}, line {last.lineno}); mend it."
-        ) from error
+        raise MirageError(f"{given} failed: {printable(reason(error))}; mend it.") from error

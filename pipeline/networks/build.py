@@ -185,7 +185,8 @@ class _Plan:
             return self._architecture
         if name in self._needs.architectures:
             return resolve("model", self._needs.architectures[name], ARCHITECTURES)
-        return None
+        # Of one that has neither it is said that it lacks the network itself.
+        return None if hasattr(self._architecture, "build_features") else self._architecture
 
     def _made(
         self, architecture: Any, function: str, *given: Any, image_shape: Shape, num_classes: int | None = None

@@ -1,17 +1,14 @@
 """Calls what somebody else has written; what goes wrong there is told in one sentence."""
 
 import inspect
-import re
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import reason
 from pipeline.base.objects import offered
 
-_OURS = str(Path(__file__).parents[1])
 _EXPECTED = {
     "build_generator": "latent_dim, image_shape, num_classes",
     "build_features": "image_shape, num_classes",
@@ -65,13 +62,3 @@ def name_of(architecture: Any) -> str:
     if isinstance(architecture, ModuleType):
         return architecture.__name__
     return getattr(architecture, "__qualname__", type(architecture).__qualname__)
-
-
-def reason(error: Exception) -> str:
-    """What somebody's code has failed with, and where, in one line."""
-    places = traceback.extract_tb(error.__traceback__)
-    theirs = [each for each in places if not each.filename.startswith(_OURS) and "site-packages" not in each.filename]
-    where = f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    text = text.partition("Error encountered during deserialization: ")[2] or text.partition("Arguments received by")[0]
-    return f"{type(error).__name__}: {' '.join(text.split())[:300].rstrip('.')}{where}"

@@ -9,7 +9,7 @@ import keras
 from keras import layers
 
 from pipeline.base.errors import MirageError
-from pipeline.networks.called import reason
+from pipeline.base.failures import reason
 
 
 @dataclasses.dataclass(frozen=True)

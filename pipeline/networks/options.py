@@ -51,8 +51,9 @@ class NetworkOptions(Parameters):
     def lost(self, run_dir: str) -> bool:
         """Whether a run's networks are somebody's whose module is gone, and the run has stored what they are."""
         package = self.model.partition(":")[0].partition(".")[0]
-        # What a script or notebook defines lies in no module that another process could find.
-        there = package.isidentifier() and package != "__main__" and importlib.util.find_spec(package) is not None
+        # What a script, notebook or function defines lies in no module that another process could find.
+        named = package.isidentifier() and package != "__main__" and "<locals>" not in self.model
+        there = named and importlib.util.find_spec(package) is not None
         return self.model not in ARCHITECTURES and not there and (Path(run_dir) / NETWORKS_FILE).exists()
 
     def check(self, values: Mapping[str, Any]) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import keras
 
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import reason
 from pipeline.base.objects import load_object
 
 # Registers Mirage's layers by their names.
 from pipeline.networks import batch_norm, projection, spectral_norm  # noqa: F401
-from pipeline.networks.called import reason
 
 _KINDS = (keras.Operation, keras.Initializer, keras.Regularizer, keras.constraints.Constraint)
 _OURS = "mirage>"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import reason
 from pipeline.base.needs import Needs
 from pipeline.base.objects import offered, resolve
 from pipeline.base.parameters import Parameters
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from pipeline.objectives.update import Update
+
+
+# Of a log line, what is no figure of an objective.
+_TAKEN = ("step", "images", "epoch", "seconds", "images_per_s")
 
 
 class Term(Protocol):
@@ -76,15 +81,22 @@ class Composition:
         Raises:
           MirageError: if the objective can't make do with the data, or returns something else.
         """
-        made = offered(self.objective.updates, images=images, labels=labels, num_labels=num_labels, seed=seed)
+        given = f"{type(self.objective).__name__}.updates"
+        offers = {"images": images, "labels": labels, "num_labels": num_labels, "seed": seed}
+        try:
+            made = offered(self.objective.updates, **offers)
+        except (MirageError, MemoryError):
+            raise
+        except Exception as error:
+            known = ", ".join(offers)
+            raise MirageError(f"{given} failed: {reason(error)}; mend it; it may take {known} by name.") from error
         updates = tuple(made) if isinstance(made, tuple | list) else (made,)
         if not updates or not all(
             hasattr(each, "network") and callable(getattr(each, "loss", None)) for each in updates
         ):
-            raise MirageError(
-                f"{type(self.objective).__name__}.updates returned {made!r:.100}; expected a tuple of "
-                "pipeline.objectives.Update."
-            )
+            raise MirageError(f"{given} returned {made!r:.100}; expected a tuple of pipeline.objectives.Update.")
+        for each in updates:
+            _check_metrics(given, each)
         for term in self.terms:
             updates = term.add_to(updates)
         return updates
@@ -102,7 +114,8 @@ class Composition:
         else:
             trained = dict.fromkeys(update.network for update in reversed(updates))
             names = dict.fromkeys(name for together in trained for name in together.split("+"))
-            needs = Needs(tuple(dict.fromkeys(["generator", *names])), tuple(trained))
+            # A code that generates is of a latent's size.
+            needs = Needs(tuple(dict.fromkeys(["generator", *names])), tuple(trained), code=latent_dim)
         for term in self.terms:
             needs = term.needs(needs, num_labels) if hasattr(term, "needs") else needs
         return needs
@@ -150,6 +163,21 @@ def compose(values: Mapping[str, Any], objective: Any = None) -> Composition:
     for term in terms:
         term.check_with(values, objective)
     return Composition(objective, terms)
+
+
+def _check_metrics(given: str, update: Update) -> None:
+    """Refuses names of figures that a log line couldn't have."""
+    if not isinstance(update.metrics, tuple | list) or not all(isinstance(name, str) for name in update.metrics):
+        raise MirageError(
+            f"{given} returned an Update of the {update.network} with metrics={update.metrics!r:.100}; expected a "
+            "tuple of names, such as ('d_loss',)."
+        )
+    for name in update.metrics:
+        if name in _TAKEN or not name.isidentifier():
+            raise MirageError(
+                f"{given} returned an Update of the {update.network} that reports {name!r}; choose another name, "
+                f"in letters, which is not one of {', '.join(_TAKEN)}."
+            )
 
 
 def _chosen(values: Mapping[str, Any]) -> Any:

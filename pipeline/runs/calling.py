@@ -1,13 +1,13 @@
 """When a training's callbacks are called, and what becomes of their errors."""
 
 import contextlib
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import reason
 from pipeline.runs.callback import Callback, Training, check_callbacks, name_of
 
 
@@ -128,12 +128,9 @@ class Callbacks:
                     saved = True
             if isinstance(error, MirageError):
                 raise
-            last = traceback.extract_tb(error.__traceback__)[-1]
             kept = "the training is saved at that step" if saved else "the last checkpoint is kept, if there is one"
-            said = (str(error).strip().splitlines() or [""])[0][:200]
-            what = f"{type(error).__name__}: {said} ({last.filename}, line {last.lineno})"
             raise MirageError(
-                f"the callback {name_of(callback)} failed {when}: {what}; {kept}: mend it, then train on."
+                f"the callback {name_of(callback)} failed {when}: {reason(error)}; {kept}: mend it, then train on."
             ) from error
 
 

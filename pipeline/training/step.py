@@ -12,6 +12,7 @@ from pipeline.objectives import Batch, Update
 from pipeline.training import randomness
 from pipeline.training.feed import Feed, Layout
 from pipeline.training.layer_numbers import LayerNumbers
+from pipeline.training.losses import check_gradients, losses_of
 from pipeline.training.options import TrainingOptions
 from pipeline.training.replica_state import assigned_alike
 from pipeline.training.schedule import ema_half_life, images_seen, learning_rate
@@ -266,12 +267,14 @@ class TrainStep:
         count = self._layout.accumulate * self._layout.batch_size // update.batch_divisor
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(optimizer.variables)
-            loss, metrics = update.loss(networks, batch)
+            loss, metrics = losses_of(update, networks, batch)
             scaled = optimizer.scale_loss(tf.reduce_sum(loss) / count)
+        gradients = tape.gradient(scaled, optimizer.variables)
+        check_gradients(gradients, optimizer.variables, update)
         gradients = [
             # Out of a branch they may come without their shapes.
             tf.reshape(gradient, variable.shape)
-            for gradient, variable in zip(tape.gradient(scaled, optimizer.variables), optimizer.variables, strict=True)
+            for gradient, variable in zip(gradients, optimizer.variables, strict=True)
         ]
         return gradients, tf.stack([tf.reduce_sum(metrics[name]) / count for name in update.metrics])
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline import Callback, Config, Experiment, MirageError
+from pipeline.objectives import R3GAN
 from tests.processes import ENVIRONMENT, ROOT
 
 
@@ -67,7 +68,12 @@ def test_every_flag_is_a_parameter_with_its_default_and_its_text():
         ({"conditional": 1}, "conditional=1 is a int; expected True or False"),
         ({"learning_rate": None}, "learning_rate=None is a NoneType; expected a number"),
         ({"precision": "bfloat16"}, "--precision=bfloat16 is not known; choose from float32"),
-        ({"data": "mnist5k", "dataset": "mnist5k"}, "dataset and dataset|data and dataset are the same"),
+        ({"data": "mnist5k", "dataset": "mnist5k"}, "data and dataset are the same"),
+        (
+            {"objective_args": "gamma=1", "objective": R3GAN()},
+            "objective_args='gamma=1' does not go with objective, a R3",
+        ),
+        ({"data": np.zeros([4, 8, 8]), "dataset_args": "a=1"}, "dataset_args='a=1' does not go with data, a ndarray"),
         ({"keep_best": True}, "--keep_best needs evaluations"),
     ],
 )

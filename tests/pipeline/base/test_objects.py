@@ -5,7 +5,7 @@ import dataclasses
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.base.errors import MirageError
@@ -45,11 +45,13 @@ def module(tmp_path, monkeypatch):
     """A user's module in the working directory."""
     (tmp_path / "my_things.py").write_text(MODULE)
     (tmp_path / "broken.py").write_text("import json\nwidth = undefined\n")
+    (tmp_path / "unread.py").write_text("width = 3\ndef (\n")
+    (tmp_path / "deeper.py").write_text("import json\n\njson.loads('{')\n")
     (tmp_path / "needy.py").write_text("import no_such_library\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     yield
-    for name in ("my_things", "broken", "needy"):
+    for name in ("my_things", "broken", "needy", "unread", "deeper"):
         sys.modules.pop(name, None)
 
 
@@ -73,6 +75,8 @@ def test_an_import_path_leads_to_a_class_or_to_an_object():
         ("zzz", "", r"^--model=zzz is not known; choose from by_path, known, or give package\.module:Name\.$"),
         ("", "", r"^--model= is not known"),
         ("my_things:", "", "^--model=my_things: is no import path"),
+        ("__main__:Gone", "", "^--model=__main__:Gone was passed in Python, by a script, notebook or function; pass"),
+        ("my_things:make.<locals>.It", "", "^--model=my_things:make.<locals>.It was passed in Python, by a script"),
         ("../x:y", "", "^--model=../x:y is no import path"),
         ("my_thing:Networks", "", "^--model=my_thing:Networks: there is no module my_thing;"),
         ("my_things.inner:X", "", "^--model=my_things.inner:X: there is no module my_things.inner;"),
@@ -82,6 +86,9 @@ def test_an_import_path_leads_to_a_class_or_to_an_object():
             "",
             r"^--model=broken:X can't be imported: NameError: .*undefined.*broken.py, line 2\); mend",
         ),
+        ("unread:X", "", r"^--model=unread:X can't be imported: SyntaxError: .* \(unread.py, line 2\); mend it\.$"),
+        # The line of the user's file, not that of the library which it calls.
+        ("deeper:X", "", r"can't be imported: JSONDecodeError: .*\(/\S*deeper.py, line 3\); mend it\.$"),
         ("needy:X", "", "^--model=needy:X: needy needs no_such_library, which is not installed"),
         ("my_things:Networks", "with=3", "^--model_args=with=3 can't be understood"),
         ("my_things:Networks", "depth=3", "^--model_args=depth=3: .*Networks takes width: int = 32, kinds"),
@@ -102,6 +109,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["width", "a_b", "x1"]), VALUES))
 def test_arguments_come_back_as_they_were_written(values):
     assert parsed_arguments(",".join(f"{name}={value!r}" for name, value in values.items()), "model_args") == values
@@ -127,6 +135,9 @@ def test_objects_are_described_so_that_they_can_be_made_again():
     assert resolve("model", path, {}, arguments) == made
     assert described(load_object("my_things:Networks", "model"), {}) == ("my_things:Networks", "")
     assert described(sys, {}) == ("sys", "")
+    # As they are called in any process: where they lie in memory differs.
+    assert described(Known(object()), REGISTRY) == ("known", "width=<object object>")
+    assert described(Known(described), REGISTRY) == ("known", "width=<function described>")
 
 
 def test_a_function_is_offered_what_it_asks_for():

@@ -444,7 +444,7 @@ def test_an_import_path_leads_to_data(module, options):
         ("load", {"dataset_args": "split=test"}, "names a split; give it as --split="),
         ("images", {"dataset_args": "x=1"}, "--dataset_args=x=1 does not go with --dataset=somebodys_data:images"),
         ("images", {"split": "test"}, "--split=test does not go with --dataset=somebodys_data:images"),
-        ("fails", {}, r"--dataset=somebodys_data:fails failed: ValueError: no such \(.*somebodys_data\.py, line"),
+        ("fails", {}, r"--dataset=somebodys_data:fails failed: ValueError: no such place \(.*somebodys_data\.py, line"),
         ("np", {}, "is module; expected uint8 arrays"),
         ("kind", {}, "--dataset=somebodys_data:kind failed: ValueError: no signature found"),
     ],

@@ -333,7 +333,7 @@ class Short:
     [
         (Short(), r"takes \(latent_dim\); expected build_generator\(latent_dim, image_shape, num_classes\)"),
         (types.ModuleType("mine"), "the networks mine have no build_generator"),
-        (types.SimpleNamespace(build_generator=lambda *shape: generator()), "no build_features or build_discriminator"),
+        (types.SimpleNamespace(build_generator=lambda *shape: generator()), "no build_discriminator or build_features"),
     ],
 )
 def test_what_is_no_architecture_is_refused(architecture, expected):

@@ -10,6 +10,7 @@ import pytest
 from pipeline import objectives
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
+from pipeline.objectives import Update
 from pipeline.objectives.composition import compose
 from tests.experiments import train
 
@@ -108,3 +109,34 @@ def test_what_does_not_go_is_refused(changes, sentence):
 def test_updates_must_be_updates():
     with pytest.raises(MirageError, match=r"Wrong.updates returned 3; expected a tuple of pipeline.objectives.Update"):
         compose(Config(objective="my_objectives:Wrong").to_dict()).updates()
+
+
+@pytest.mark.parametrize(
+    ("made", "sentence"),
+    [
+        (lambda: 1 / 0, r"Odd.updates failed: ZeroDivisionError: .*test_own_objective.py, line \d+\); mend it"),
+        (
+            lambda foo: (),
+            r"failed: TypeError: .*'foo'.*it may take images, labels, num_labels, seed by name",
+        ),
+        (lambda: Update("generator", len, "g_loss"), r"of the generator with metrics='g_loss'; expected a tuple"),
+        (lambda: Update("generator", len, ("step",)), "of the generator that reports 'step'; choose another name"),
+        (lambda: Update("generator", len, ("a b",)), "of the generator that reports 'a b'; choose another name"),
+    ],
+)
+def test_updates_that_cannot_be_made_or_named_are_refused(made, sentence):
+    class Odd:
+        updates = staticmethod(made)
+
+    with pytest.raises(MirageError, match=sentence):
+        compose({**Config().to_dict(), "objective": Odd()}).updates()
+
+
+def test_an_objective_that_does_not_say_its_needs_has_codes_of_a_latents_size():
+    class Coded:
+        def updates(self):
+            return (Update("generator+encoder", len, ("loss",)),)
+
+    objective = compose({**Config().to_dict(), "objective": Coded()})
+    needs = objective.needs(objective.updates(), 0, 7)
+    assert (needs.networks, needs.trained, needs.code) == (("generator", "encoder"), ("generator+encoder",), 7)

@@ -112,7 +112,14 @@ def test_what_a_run_says_of_unknown_networks_is_refused(config, own, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("model", "lost"), [("mlp", False), ("json:Gone", False), ("nowhere.at:All", True), ("__main__:Mine", True)]
+    ("model", "lost"),
+    [
+        ("mlp", False),
+        ("json:Gone", False),
+        ("nowhere.at:All", True),
+        ("__main__:Mine", True),
+        ("json:f.<locals>.Mine", True),
+    ],
 )
 def test_code_is_gone_where_its_module_is(config, model, lost):
     config = dataclasses.replace(config, model=model)
