@@ -79,6 +79,8 @@ def _check_model(data: bytes) -> None:
             _check_tensor(value)
         elif field == _SPARSE_INITIALIZER:
             raise BundleError("it holds sparse tensors; expected none.")
+    if not nodes:
+        raise BundleError("it has no operators; expected a generator.")
     if nodes > _MAX_NODES:
         raise BundleError(f"it has {nodes:,} operators; expected at most {_MAX_NODES:,}.")
 

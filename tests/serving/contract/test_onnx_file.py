@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -43,7 +43,11 @@ def test_any_change_breaks_the_seal(data):
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
+@example(b"")
+@example(b":\x00")  # a graph of nothing
+@example(b":\x00" + 8 * b"\x00")
 def test_sealed_nonsense_is_one_sentence(data):
+    assume(b":" not in data or data.count(b"\n") == 0)  # which might be a graph with an operator, by chance
     with pytest.raises(BundleError, match=r"^[^\n]+\.$"):
         check_onnx_file(seal(data))
 
