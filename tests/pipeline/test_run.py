@@ -264,7 +264,7 @@ def test_what_a_callback_raises_ends_the_training_which_is_saved(config):
         def on_interval(self, training):
             raise RuntimeError("no paper left\nin the tray")
 
-    with pytest.raises(MirageError, match=r"failed after step 3: RuntimeError: no paper left \(") as caught:
+    with pytest.raises(MirageError, match=r"failed after step 3: RuntimeError: no paper left in the tray \(") as caught:
         experiment_of(config, [Broken()]).train()
     assert str(caught.value).startswith("the callback Broken ")
     assert "\n" not in str(caught.value)
