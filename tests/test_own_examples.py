@@ -33,12 +33,18 @@ def test_examples_are_short(name):
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 60
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Where what describes pictures is kept: it is trained once."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OWN)
-def test_an_example_from_its_training_to_pictures_without_tensorflow(name, tmp_path):
+def test_an_example_from_its_training_to_pictures_without_tensorflow(name, tmp_path, home):
     (tmp_path / f"{name}.py").write_bytes((EXAMPLES / f"{name}.py").read_bytes())
     kept = {key: value for key, value in ENVIRONMENT.items() if key not in SILENCING}
-    environment = {**kept, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path / "home")}
+    environment = {**kept, "PYTHONPATH": str(ROOT), "HOME": str(home)}
 
     def run(*arguments, check=True):
         command = [sys.executable, *arguments]
