@@ -28,6 +28,12 @@ class Features:
     modes: np.ndarray | None = None
     num_modes: int = 0
 
+    def take(self, indices: np.ndarray) -> "Features":
+        """Chooses what it says of some of the images; indices are int64 [k]."""
+        probabilities = None if self.probabilities is None else self.probabilities[indices]
+        modes = None if self.modes is None else self.modes[indices]
+        return Features(self.features[indices], probabilities, modes, self.num_modes)
+
 
 class Extractor(Protocol):
     """A fixed network that describes images.

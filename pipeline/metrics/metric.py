@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -65,6 +65,26 @@ class Samples:
         self.pixels = images.pixels
         self.labels = images.labels
         self._extractor = extractor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, size: int = 500) -> Iterator[np.ndarray]:
+        """Gives the images in their order, uint8 [at most size, H, W, C], for what needs not all at once."""
+        for start in range(0, len(self), size):
+            yield self.pixels[start : start + size]
+
+    def take(self, indices: np.ndarray) -> "Samples":
+        """Chooses some of them, with what is known of them already.
+
+        Args:
+          indices: int64 [k].
+        """
+        images = Images(self.images.name, self.pixels[indices], self.labels[indices])
+        chosen = Samples(images, self._extractor)
+        if "described" in self.__dict__:
+            chosen.__dict__["described"] = self.described.take(indices)
+        return chosen
 
     @functools.cached_property
     def described(self) -> Features:
@@ -130,6 +150,7 @@ class Metric:
       quick: whether it is worth its time during training as well; then each figure must be a single number.
       compared: whether its figures stand in the table of `python -m pipeline.compare`.
       floors: names of what `floor` returns; none if there is nothing to say of real images.
+      higher_is_better: names of those figures of which a larger one is better; of the others, a smaller one is.
     """
 
     figures: ClassVar[tuple[str, ...]] = ()
@@ -137,6 +158,7 @@ class Metric:
     quick: ClassVar[bool] = True
     compared: ClassVar[bool] = True
     floors: ClassVar[tuple[str, ...]] = ()
+    higher_is_better: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, evidence: Evidence) -> Any:
         """Measures.
