@@ -26,7 +26,7 @@ setup: .venv/installed
 demo: .venv/installed
 	@sh scripts/demo
 
-# In two parts, each in new processes: what TensorFlow compiles for one test it keeps until the end.
+# In two parts, each in new processes: what TensorFlow compiles for one test it keeps until the end. TEST: more arguments.
 test: .venv/installed
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/pipeline $(TEST)
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/pipeline $(TEST)
