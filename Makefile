@@ -1,5 +1,5 @@
 # Thin names for commands that also work alone.
-.PHONY: help setup demo test test-slow test-browser test-clients check docs bench peers bench-train bench-gpu bench-serving
+.PHONY: help setup demo test test-slow test-browser test-clients check docs bench peers bench-train bench-gpu bench-serving bench-ladder
 
 help:
 	@echo "make demo    train on digits, export, sample with onnxruntime (about 5 minutes on 2 CPU cores)"
@@ -13,6 +13,7 @@ help:
 	@echo "make bench-train  time training against Keras, PyTorch and the classic tutorial (about 35 minutes)"
 	@echo "make bench-gpu  time training on a GPU against PyTorch, eager and compiled (about an hour; BENCH=--quick: 3 minutes)"
 	@echo "make bench-serving  time the HTTP server of BUNDLE=bundles/demo against LitServe and MLServer (about 20 minutes)"
+	@echo "make bench-ladder  train the presets of 5, 15 and 60 minutes and judge them, alone on two cores (about 8 hours; LADDER=--list)"
 	@echo "make setup   create .venv and install into it; the others do so first where needed"
 
 setup: .venv/installed
@@ -25,10 +26,10 @@ setup: .venv/installed
 demo: .venv/installed
 	@sh scripts/demo
 
-# In two parts, each in new processes: what TensorFlow compiles for one test it keeps until the end.
+# In two parts, each in new processes: what TensorFlow compiles for one test it keeps until the end. TEST: more arguments.
 test: .venv/installed
-	.venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/pipeline
-	.venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/pipeline
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/pipeline $(TEST)
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/pipeline $(TEST)
 
 test-slow: .venv/installed
 	.venv/bin/python -m pytest -q -m slow
@@ -73,6 +74,9 @@ bench-train: .venv/installed peers
 
 bench-gpu: .venv/installed peers
 	.venv/bin/python -m benchmarks.gpu $(BENCH)
+
+bench-ladder: .venv/installed
+	.venv/bin/python -m benchmarks.ladder $(LADDER)
 
 BUNDLE = bundles/demo
 

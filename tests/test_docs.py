@@ -12,10 +12,12 @@ import pytest
 import yaml
 from absl import flags
 
+import benchmarks.agreement
 import benchmarks.edge
 import benchmarks.first_step
 import benchmarks.gpu
 import benchmarks.gpu_check
+import benchmarks.ladder
 import benchmarks.scaling
 import benchmarks.serving
 import benchmarks.train
@@ -31,6 +33,7 @@ from pipeline.config import Config
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ["README.md", "BUILD.md"]
+PRESETS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.flags"))
 
 
 COMMANDS = (
@@ -49,6 +52,8 @@ COMMANDS = (
     benchmarks.first_step,
     benchmarks.serving,
     benchmarks.gpu_check,
+    benchmarks.ladder,
+    benchmarks.agreement,
 )
 DOCUMENTED = [command for command in COMMANDS if command not in (benchmarks.edge, benchmarks.serving)]
 
@@ -76,9 +81,7 @@ def test_every_other_flag_stands_in_the_manual(command):
     assert [name for name in flags_of(command) if f"| `--{name}` |" not in read("BUILD.md")] == []
 
 
-@pytest.mark.parametrize(
-    "document", [*DOCUMENTS, "Makefile", "scripts/demo", *(f"configs/{p.name}" for p in (ROOT / "configs").iterdir())]
-)
+@pytest.mark.parametrize("document", [*DOCUMENTS, "Makefile", "scripts/demo", *PRESETS])
 def test_flags_in_commands_exist(document):
     ours = {name for command in COMMANDS for name in flags_of(command)}
     known = ours | {"no" + name for name in ours} | {"flagfile", "help"}
@@ -95,12 +98,12 @@ def test_relative_links_lead_somewhere(document):
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-@pytest.mark.parametrize("preset", sorted(p.name for p in (ROOT / "configs").iterdir()))
+@pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_valid_and_documented(preset):
-    assert f"configs/{preset}" in read("BUILD.md")
+    assert f"`{preset}`" in read("BUILD.md")
     values = flags_of(pipeline.__main__)
     flags.DEFINE_multi_string("flagfile", [], "as absl's own", flag_values=values)
-    values(values.read_flags_from_files(["test", f"--flagfile={ROOT / 'configs' / preset}"], force_gnu=False))
+    values(values.read_flags_from_files(["test", f"--flagfile={ROOT / preset}"], force_gnu=False))
     pipeline.__main__.config_from_flags(values).validate()
 
 

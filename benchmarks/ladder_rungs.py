@@ -1,0 +1,113 @@
+"""The rungs of the ladder: its presets, each of which says what is trained, and by its name for how long and where."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.base.errors import MirageError
+from pipeline.base.files import write_file
+
+ROOT = Path(__file__).parent.parent
+PRESETS = ROOT / "configs" / "ladder"
+_NAME = re.compile(r"(?P<data>[a-z0-9]+)-(?P<size>\d+)-(?P<minutes>\d+)(?P<gpu>-gpu)?")
+# After a cosine of this many times the training, the rate is a tenth of what it began with: with less of it, pictures
+# come closer to the training images, but no closer to others.
+_DECAY = 1.25
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Rung:
+    """A preset with a budget.
+
+    Attributes:
+      data: such as "cifar10".
+      size: side of the pictures in pixels.
+      gpu: whether it is for one GPU; otherwise for two CPU cores.
+      minutes: the budget.
+      preset: the file with its flags.
+    """
+
+    data: str
+    size: int
+    gpu: bool
+    minutes: int
+    preset: Path
+
+    @property
+    def name(self) -> str:
+        """Its preset's name."""
+        return self.preset.stem
+
+    @property
+    def place(self) -> str:
+        """What is trained: data and size, such as "cifar10-32"."""
+        return f"{self.data}-{self.size}"
+
+    def flags(self) -> list[str]:
+        """Returns the preset's flags, without its comments."""
+        lines = self.preset.read_text(encoding="utf-8").splitlines()
+        return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+    def version(self, dataset: str) -> str:
+        """Returns a short name for what is trained: another one once a flag or the data have changed.
+
+        Args:
+          dataset: what takes the place of the preset's own; empty for that.
+        """
+        return hashlib.sha256(json.dumps([*self.flags(), dataset]).encode()).hexdigest()[:8]
+
+    def write_steps(self, steps: int, images_per_step: int) -> None:
+        """Changes the length of the preset, and the decay of its rate along with it.
+
+        Args:
+          steps: the length.
+          images_per_step: of real images.
+        """
+        text = self.preset.read_text(encoding="utf-8")
+        for flag, value in (("steps", steps), ("lr_decay_images", round(_DECAY * steps * images_per_step))):
+            text, count = re.subn(rf"^--{flag}=.*$", f"--{flag}={value}", text, flags=re.MULTILINE)
+            if count != 1:
+                raise MirageError(f"{self.preset} has {count} lines with --{flag}=; expected one.")
+        write_file(self.preset, text.encode())
+
+
+def read_rungs(presets: Path = PRESETS) -> list[Rung]:
+    """Finds all rungs.
+
+    Args:
+      presets: folder of the presets, DATA-SIZE-MINUTES.flags, or DATA-SIZE-MINUTES-gpu.flags.
+
+    Raises:
+      MirageError: for a preset with another name.
+    """
+    found = []
+    for path in presets.glob("*.flags"):
+        match = _NAME.fullmatch(path.stem)
+        if match is None:
+            raise MirageError(f"{path} is no rung; expected a name like cifar10-32-15.flags or cifar10-32-5-gpu.flags.")
+        found.append(Rung(match["data"], int(match["size"]), bool(match["gpu"]), int(match["minutes"]), path))
+    return sorted(found)
+
+
+def choose(rungs: Sequence[Rung], only: Sequence[str]) -> list[Rung]:
+    """Chooses rungs.
+
+    Args:
+      rungs: those that there are.
+      only: DATA-SIZE or DATA-SIZE:MINUTES; none chooses all.
+
+    Raises:
+      MirageError: if one of them chooses nothing.
+    """
+    chosen: set[Rung] = set()
+    for each in only:
+        place, _, minutes = each.partition(":")
+        matching = {rung for rung in rungs if rung.place == place and minutes in ("", str(rung.minutes))}
+        if not matching:
+            known = ", ".join(f"{rung.place}:{rung.minutes}" for rung in rungs)
+            raise MirageError(f"--only={each} is no rung of this device; choose from {known}.")
+        chosen |= matching
+    return [rung for rung in rungs if not only or rung in chosen]
