@@ -81,7 +81,8 @@ class _Setting:
     interrupt: Interrupt
     first_step: FirstStep
     objects: Mapping[str, Any]
-    automatic: tuple[str, ...] = ()  # what of the configuration was chosen
+    automatic: tuple[str, ...] = ()  # what of the configuration was chosen when the run began
+    chosen: str = ""  # what is said of it
 
 
 def train(
@@ -187,11 +188,10 @@ def _settled(setting: _Setting, data: DataSpec) -> _Setting:
         with worker.watchdog.waiting("the chief to choose parameters"):
             values = json.loads(text_from_chief(strategy, json.dumps(values)))
     config = dataclasses.replace(config, **values)
-    if worker.chief:
-        _print(described([*values], config, continued=own is not None))
     config.validate(setting.objects)
     check_data(config, config, config.split, data)
-    return dataclasses.replace(setting, config=config, automatic=automatic)
+    line = described([*values], config, continued=own is not None)
+    return dataclasses.replace(setting, config=config, automatic=automatic, chosen=line)
 
 
 def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], around: Around) -> Outcome:
@@ -215,6 +215,7 @@ def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], a
         by_batches = bool(agreed(ema_counts_batches(run_dir), strategy, worker.cluster))
     if worker.chief:
         _print(_opening(config, dataset, strategy, restored))
+        _print(setting.chosen)
     if start >= config.steps:
         return Outcome(start, None)
     training = Training(
