@@ -65,14 +65,19 @@ def _dry_run(config: Config) -> None:
 
     from pipeline.cluster.find import find_cluster
     from pipeline.data.dataset import describe
+    from pipeline.runs.same_run import check_same_flags
     from pipeline.training import chosen, memory
 
     cluster = find_cluster(os.environ) if config.strategy in ("auto", "multi_worker") else None
     devices = memory.Devices.find(config, cluster)
     tf.config.set_visible_devices([], "GPU")  # of which TensorFlow would take all memory
     data = describe(config)
-    earlier = chosen.of_run(Path(config.run_dir), config)
-    values = chosen.choose(config, data, devices.kind, devices.replicas) if earlier is None else earlier
+    try:
+        check_same_flags(Path(config.run_dir), config)
+        own = chosen.of_run(Path(config.run_dir), config)
+    except MirageError:  # another run lies there
+        own = None
+    values = chosen.choose(config, data, devices.kind, devices.replicas) if own is None else own
     config = dataclasses.replace(config, **values)
     config.validate()
     print(json.dumps({"config": config.to_dict(), "data": data.to_dict()}, indent=2))

@@ -50,10 +50,17 @@ def _shared(batch_size: int, case: Case) -> int:
 
 def of_run(run_dir: Path, config: Parameters) -> dict[str, Any] | None:
     """Returns a run's own values of what is `auto`; None if there is nothing to continue."""
-    if not (run_dir / CONFIG_FILE).exists() or not newest_step(run_dir):
+    if not (run_dir / CONFIG_FILE).exists() or not _begun(run_dir):
         return None
     earlier, _ = read_run(run_dir)
     return {name: getattr(earlier, name) for name in RULES if name in config.automatic()}
+
+
+def _begun(run_dir: Path) -> bool:
+    try:
+        return newest_step(run_dir) > 0
+    except OSError:
+        return True  # what can't be read is told when it is restored
 
 
 def described(names: Sequence[str], config: Parameters, *, continued: bool) -> str:
