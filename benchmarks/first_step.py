@@ -6,6 +6,7 @@ Times are those of a whole process, from its start to the line that says that th
 random. What the run itself told, without Python and TensorFlow's import, stands beside them.
 """
 
+import dataclasses
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from absl import app, flags
 from PIL import Image
 
 from pipeline.base.files import write_file
+from pipeline.config import Config
 
 ROOT = Path(__file__).parent.parent
 _SENTENCE = re.compile(
@@ -68,6 +70,9 @@ def measure(
             shape = (size, size) if channels == 1 else (size, size, channels)
             Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(images / f"{index}.png")
         command = [sys.executable, "-m", "pipeline", f"--dataset=folder:{images}", f"--data_dir={folder}/data"]
+        command += [
+            f"--{each.name}={each.default}" for each in dataclasses.fields(Config) if each.metadata["automatic"]
+        ]
         command += [f"--model={model}", f"--batch_size={batch_size}", f"--precision={precision}", "--jit=on"]
         command += ["--steps=1", "--strategy=one_device"]
         for name in ("cold", "warm"):

@@ -183,7 +183,7 @@ def run(values: flags.FlagValues) -> dict[str, Any]:
     Raises:
       MirageError: if the flags contradict each other.
     """
-    config = training.config_from_flags(values)
+    config = training.config_from_flags(values).plain()
     config.validate()
     if unknown := set(values.parts) - set(PARTS):
         raise MirageError(f"--parts={','.join(sorted(unknown))} is not known; choose from {', '.join(PARTS)}.")

@@ -40,5 +40,6 @@ if __name__ == "__main__":
         conditional=True,
         batch_size=64,
         steps=int(sys.argv[2]) if len(sys.argv) > 2 else 1500,
+        lr_decay_images=120_000,  # wherever a training of these steps is cut into parts
     ).train(sys.argv[1])
     print(run)

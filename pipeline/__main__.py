@@ -12,7 +12,8 @@ On your own images, one sub-folder per class:
 
   python -m pipeline --dataset=folder:photos --image_size=64 --conditional --run_dir=runs/photos
 
-The same command continues an interrupted run from its last checkpoint. Presets are in configs/
+What is auto is chosen for the data, the device and the length, and printed. The same command
+continues an interrupted run from its last checkpoint. Presets are in configs/
 (--flagfile=configs/mnist.flags); a flag after the preset overrides it. --dry_run shows what
 would be trained.
 """
@@ -38,7 +39,9 @@ def define_flags(values: flags.FlagValues) -> None:
     """Adds the command's flags to `values`: one for each field of `Config`, and `--dry_run`."""
     for field in dataclasses.fields(Config):
         help_text, choices = field.metadata["help"], field.metadata["choices"]
-        if choices:
+        if field.metadata["automatic"]:
+            command_line.define_automatic(values, field)
+        elif choices:
             flags.DEFINE_enum(field.name, field.default, choices, help_text, flag_values=values)
         else:
             define = {
@@ -62,12 +65,21 @@ def _dry_run(config: Config) -> None:
 
     from pipeline.cluster.find import find_cluster
     from pipeline.data.dataset import describe
-    from pipeline.training import memory
+    from pipeline.runs.same_run import check_same_flags
+    from pipeline.training import chosen, memory
 
     cluster = find_cluster(os.environ) if config.strategy in ("auto", "multi_worker") else None
     devices = memory.Devices.find(config, cluster)
     tf.config.set_visible_devices([], "GPU")  # of which TensorFlow would take all memory
     data = describe(config)
+    try:
+        check_same_flags(Path(config.run_dir), config)
+        own = chosen.of_run(Path(config.run_dir), config)
+    except MirageError:  # another run lies there
+        own = None
+    values = chosen.choose(config, data, devices.kind, devices.replicas) if own is None else own
+    config = dataclasses.replace(config, **values)
+    config.validate()
     print(json.dumps({"config": config.to_dict(), "data": data.to_dict()}, indent=2))
     rows, trainee = memory.estimate(config, data, devices.replicas)
     for name, model in reversed(trainee.networks.items()):

@@ -35,7 +35,7 @@ class Config(
     """Everything that decides a training run. Field names are flag names."""
 
     def validate(self, objects: Mapping[str, Any] | None = None) -> None:
-        """Refuses what can't work.
+        """Refuses what can't work; as long as something is `auto`, its default is looked at with the rest.
 
         Args:
           objects: what was passed in place of names, by flag.
@@ -44,6 +44,7 @@ class Config(
           MirageError: naming the flag, the value, what was expected.
         """
         self.check_ranges()
-        values = {**self.to_dict(), **(objects or {})}
+        plain = self.plain()
+        values = {**plain.to_dict(), **(objects or {})}
         for part in PARTS:
-            part.check(self, values)
+            part.check(plain, values)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.base.errors import MirageError
 from pipeline.base.interrupt import Interrupt
 from pipeline.base.objects import described, load_object
-from pipeline.base.parameters import Parameters
+from pipeline.base.parameters import AUTO, Parameters, flag_default, is_auto
 from pipeline.config import Config
 from pipeline.devices import compilation
 from pipeline.runs.callback import Callback, check_callbacks
@@ -54,7 +54,7 @@ class Experiment:
         Raises:
           MirageError: for a name or a value that isn't known, or for values that don't go together.
         """
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {name: AUTO for name, field in _FIELDS.items() if field.metadata["automatic"]}
         self.objects: dict[str, Any] = {}
         for flag, (name, value) in _by_flag(flags).items():
             if flag == "metrics" and not isinstance(value, str):
@@ -130,7 +130,7 @@ class Experiment:
 
     def __repr__(self) -> str:
         changed = {name: getattr(self.config, name) for name, field in _FIELDS.items()}
-        shown = [f"{name}={value!r}" for name, value in changed.items() if value != _FIELDS[name].default]
+        shown = [f"{name}={value!r}" for name, value in changed.items() if value != flag_default(_FIELDS[name])]
         return f"Experiment({', '.join(shown)})"
 
 
@@ -154,7 +154,7 @@ def _by_flag(given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
         found[flag] = name, value
     for flag, (name, value) in [each for each in found.items() if _is_object(each[0], each[1][1])]:
         _, arguments = found.pop(flag + _ARGUMENTS, ("", ""))
-        if arguments:
+        if arguments not in ("", AUTO):
             raise MirageError(
                 f"{flag}{_ARGUMENTS}={arguments!r:.100} does not go with {name}, a {type(value).__name__}, which has "
                 f"its arguments already; leave {flag}{_ARGUMENTS} out."
@@ -186,6 +186,8 @@ def _checked(flag: str, name: str, value: Any) -> Any:
         near = [each for each in known if each.startswith(name)] or difflib.get_close_matches(name, known, 1)
         meant = f"did you mean {near[0]}?" if near else "help(Experiment) lists all."
         raise MirageError(f"{name}={value!r:.100}: Experiment knows no {name}; {meant}")
+    if is_auto(_FIELDS[flag], value):
+        return value
     expected = type(_FIELDS[flag].default)
     if expected is str and isinstance(value, os.PathLike):
         value = os.fspath(value)
@@ -197,6 +199,7 @@ def _checked(flag: str, name: str, value: Any) -> Any:
         value = bool(value)
     if type(value) is not expected:
         wanted = f"{_NAMES[expected]}{' or an object' if flag + _ARGUMENTS in _FIELDS else ''}"
+        wanted = f"{wanted} or {AUTO!r}" if _FIELDS[flag].metadata["automatic"] else wanted
         raise MirageError(f"{name}={value!r:.100} is a {type(value).__name__}; expected {wanted}.")
     return value
 
@@ -209,7 +212,7 @@ def _signature() -> inspect.Signature:
     keyword = inspect.Parameter.KEYWORD_ONLY
     objects = [inspect.Parameter(name, keyword, default=_FIELDS[flag].default) for name, flag in _FLAGS.items()]
     flags = [
-        inspect.Parameter(name, keyword, default=field.default, annotation=field.type)
+        inspect.Parameter(name, keyword, default=flag_default(field), annotation=field.type)
         for name, field in _FIELDS.items()
     ]
     return inspect.Signature([*objects, inspect.Parameter("callbacks", keyword, default=()), *flags])
@@ -218,7 +221,7 @@ def _signature() -> inspect.Signature:
 def _documentation() -> str:
     lines = []
     for name, field in _FIELDS.items():
-        text = f"{name} (default {field.default!r}): {field.metadata['help']}"
+        text = f"{name} (default {flag_default(field)!r}): {field.metadata['help']}"
         lines += textwrap.wrap(text, 110, initial_indent="  ", subsequent_indent="    ")
     return "\n".join([inspect.cleandoc(Experiment.__doc__ or ""), "", "Flags:", *lines, ""])
 

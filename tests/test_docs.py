@@ -29,6 +29,7 @@ import pipeline.evaluate
 import pipeline.launch
 import serving.__main__
 import serving.sample
+from pipeline.base.parameters import flag_default
 from pipeline.config import Config
 
 ROOT = Path(__file__).parent.parent
@@ -70,7 +71,8 @@ def read(name: str) -> str:
 
 @pytest.mark.parametrize("field", dataclasses.fields(Config), ids=lambda field: field.name)
 def test_every_flag_stands_in_the_manual_with_its_default(field):
-    default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+    default = flag_default(field)
+    default = str(default).lower() if isinstance(default, bool) else default
     row = re.search(rf"^\| `--{field.name}` \| `?([^|`]*?)`? \| (.+) \|$", read("BUILD.md"), re.MULTILINE)
     assert row, f"BUILD.md has no row for --{field.name}"
     assert row[1] == str(default)

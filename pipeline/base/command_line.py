@@ -6,14 +6,14 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from absl import app, flags, logging
 
 from pipeline.base.errors import MISTAKE
 from pipeline.base.interrupt import Interrupt, Stopped, Watch, leave
 from pipeline.base.output import lost_output, outlive_readers
-from pipeline.base.parameters import Parameters
+from pipeline.base.parameters import AUTO, Parameters
 from pipeline.base.quiet_tensorflow import quiet_tensorflow
 
 _Part = TypeVar("_Part", bound=Parameters)
@@ -70,6 +70,36 @@ def run(
         if heard is None or Watch.patient:
             raise
         leave(Stopped(heard))  # libraries make other exceptions of what is raised amid their import
+
+
+class _AutoParser(flags.ArgumentParser):
+    """Takes `auto` besides what another parser takes."""
+
+    def __init__(self, parser: flags.ArgumentParser) -> None:
+        self._parser = parser
+        self.syntactic_help = f"{AUTO} or {parser.syntactic_help}" if parser.syntactic_help else ""
+
+    def parse(self, argument: Any) -> Any:
+        """See `flags.ArgumentParser`."""
+        if argument == AUTO:
+            return argument
+        try:
+            return self._parser.parse(argument)
+        except (TypeError, ValueError):
+            raise ValueError(f"expected {self.syntactic_help}") from None
+
+    def flag_type(self) -> str:
+        """See `flags.ArgumentParser`."""
+        return self._parser.flag_type()
+
+
+_PARSERS = {str: flags.ArgumentParser, int: flags.IntegerParser, float: flags.FloatParser}
+
+
+def define_automatic(values: flags.FlagValues, field: dataclasses.Field) -> None:
+    """Adds the flag of a parameter that is `auto` unless it is set to `values`."""
+    parser = _AutoParser(_PARSERS[type(field.default)]())
+    flags.DEFINE(parser, field.name, AUTO, field.metadata["help"], values, flags.ArgumentSerializer())
 
 
 def define_parameters(values: flags.FlagValues, part: type[Parameters]) -> None:

@@ -10,6 +10,9 @@ from typing import Any, Self
 
 from pipeline.base.errors import MirageError
 
+AUTO = "auto"
+"""What stands for a parameter that is chosen once data and devices are known."""
+
 
 def parameter(
     default: Any,
@@ -21,6 +24,7 @@ def parameter(
     may_change: bool = False,
     may_differ: bool = False,
     strict: bool = False,
+    automatic: bool = False,
 ) -> Any:
     """Declares a field of a `Parameters` together with everything its absl flag needs.
 
@@ -36,6 +40,8 @@ def parameter(
         and all must make the same calls.
       strict: whether a value other than the default is refused where what was chosen doesn't have this parameter,
         rather than ignored.
+      automatic: whether the flag may be `auto` and is so unless it is set; the default given here is what is taken
+        where nothing better is known, and what a run had whose configuration doesn't name it.
     """
     metadata = {
         "help": help,
@@ -45,12 +51,23 @@ def parameter(
         "may_change": may_change,
         "may_differ": may_differ,
         "strict": strict,
+        "automatic": automatic,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def flag_default(field: dataclasses.Field) -> Any:
+    """Returns what a flag is where nobody sets it."""
+    return AUTO if field.metadata["automatic"] else field.default
+
+
+def is_auto(field: dataclasses.Field, value: Any) -> bool:
+    """Whether a value leaves the choice to Mirage."""
+    return bool(field.metadata["automatic"]) and isinstance(value, str) and value == AUTO
+
+
 def check_range(field: dataclasses.Field, value: Any) -> None:
-    """Refuses a value that the flag may not have.
+    """Refuses a value that the flag may not have; `auto` has no range.
 
     Args:
       field: made by `parameter`.
@@ -59,6 +76,8 @@ def check_range(field: dataclasses.Field, value: Any) -> None:
     Raises:
       MirageError: naming the flag, the value, what was expected.
     """
+    if is_auto(field, value):
+        return
     choices, minimum, below = (field.metadata[key] for key in ("choices", "minimum", "below"))
     if choices and value not in choices:
         raise MirageError(f"--{field.name}={value} is not known; choose from {', '.join(choices)}.")
@@ -89,6 +108,15 @@ class Parameters:
           MirageError: naming the flags and what to do.
         """
 
+    def automatic(self) -> tuple[str, ...]:
+        """Names the parameters that are still to be chosen."""
+        return tuple(field.name for field in dataclasses.fields(self) if is_auto(field, getattr(self, field.name)))
+
+    def plain(self) -> Self:
+        """Returns it with the default in the place of each `auto`."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{name: defaults[name] for name in self.automatic()})
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as JSON types."""
         return dataclasses.asdict(self)
@@ -105,6 +133,8 @@ class Parameters:
             if name not in fields:
                 raise MirageError(f"the configuration has an unknown field {name!r}; this Mirage knows no such flag.")
             expected = type(fields[name].default)
+            if is_auto(fields[name], value):
+                continue
             if type(value) is not expected and not (expected is float and type(value) is int):
                 raise MirageError(
                     f"the configuration's field {name!r} is {value!r:.200}; expected {expected.__name__}."
@@ -118,7 +148,7 @@ class Parameters:
         return cls.from_dict({name: value for name, value in values.items() if name in names})
 
     def changes_from(self, earlier: Self) -> list[tuple[str, Any, Any]]:
-        """Lists the flags that keep this run from continuing `earlier`.
+        """Lists the flags that keep this run from continuing `earlier`; what is `auto` takes the earlier run's.
 
         Returns:
           (flag name, value of the earlier run, value now) of every flag that differs and matters.
@@ -126,7 +156,9 @@ class Parameters:
         return [
             (field.name, getattr(earlier, field.name), getattr(self, field.name))
             for field in dataclasses.fields(self)
-            if not field.metadata["may_change"] and getattr(earlier, field.name) != getattr(self, field.name)
+            if not field.metadata["may_change"]
+            and not is_auto(field, getattr(self, field.name))
+            and getattr(earlier, field.name) != getattr(self, field.name)
         ]
 
 

@@ -4,6 +4,7 @@ import functools
 import itertools
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from pipeline.base.errors import MirageError
@@ -101,6 +102,15 @@ def from_chief(strategy: tf.distribute.Strategy, values: tf.Tensor) -> tf.Tensor
         return strategy.run(replica)
 
     return strategy.experimental_local_results(send())[0]
+
+
+def text_from_chief(strategy: tf.distribute.Strategy, text: str) -> str:
+    """Gives all workers the chief's text; others' may be anything."""
+    encoded = np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+    length = int(from_chief(strategy, tf.constant(len(encoded))))
+    padded = np.zeros(length, np.int32)
+    padded[: len(encoded)] = encoded[:length]
+    return from_chief(strategy, tf.constant(padded)).numpy().astype(np.uint8).tobytes().decode()
 
 
 def agreed(value: bool | None, strategy: tf.distribute.Strategy, cluster: Cluster | None) -> bool | None:

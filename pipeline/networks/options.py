@@ -27,6 +27,7 @@ class NetworkOptions(Parameters):
     model_args: str = parameter(
         "",
         "parameters of the networks, such as width=64: dcgan and mlp have width, resnet width, blocks and doubling.",
+        automatic=True,
     )
     conditional: bool = parameter(False, "train class-conditional networks, which need a labelled data set.")
     conditioning: str = parameter(
@@ -34,8 +35,9 @@ class NetworkOptions(Parameters):
         "how the discriminator of a conditional pair uses labels, one or several of: concat (joined to the image), "
         "projection (arXiv 1802.05637) and acgan (it names the class itself, arXiv 1610.09585), such as "
         "projection,acgan.",
+        automatic=True,
     )
-    latent_dim: int = parameter(100, "number of components of the latent z.", minimum=1)
+    latent_dim: int = parameter(100, "number of components of the latent z.", minimum=1, automatic=True)
     spectral_norm: bool = parameter(
         False, "divide each of the discriminator's kernels by its largest singular value (arXiv 1802.05957)."
     )

@@ -21,7 +21,7 @@ from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update, wi
 class ACGAN(Parameters):
     """The class losses to add; see the module."""
 
-    class_weight: float = parameter(1.0, "weight of acgan's class losses.", minimum=0)
+    class_weight: float = parameter(1.0, "weight of acgan's class losses.", minimum=0, automatic=True)
 
     @classmethod
     def asked(cls, values: Mapping[str, Any], objective: Objective) -> Self | None:

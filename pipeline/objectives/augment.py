@@ -37,6 +37,7 @@ class Augmentation(Parameters):
         "",
         "for small data sets: how all images that the discriminator sees are augmented (arXiv 2006.10738): some of "
         "translation, cutout, color, such as translation,cutout.",
+        automatic=True,
     )
     augment_adaptive: bool = parameter(
         False, "augment with a probability that follows the discriminator's overfitting (arXiv 2006.06676)."

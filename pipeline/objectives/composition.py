@@ -149,6 +149,8 @@ def compose(values: Mapping[str, Any], objective: Any = None) -> Composition:
         objective = _chosen(values) if isinstance(values["objective"], str) else values["objective"]
     if isinstance(objective, type):
         objective = objective()
+    if isinstance(objective, Parameters) and objective.automatic():
+        objective = dataclasses.replace(objective, **{name: values[name] for name in objective.automatic()})
     if not isinstance(values["objective"], str):
         values = {**values, "objective": type(objective).__name__}
     if not callable(getattr(objective, "updates", None)):

@@ -35,7 +35,9 @@ def pairing_loss(winner: tf.Tensor, loser: tf.Tensor) -> tf.Tensor:
 class R3GAN(Game):
     """Relativistic pairing with R1 and R2; see the module."""
 
-    gamma: float = parameter(0.5, "weight of R3GAN's two gradient penalties, each gamma / 2.", minimum=0)
+    gamma: float = parameter(
+        0.5, "weight of R3GAN's two gradient penalties, each gamma / 2.", minimum=0, automatic=True
+    )
 
     def updates(self) -> tuple[Update, ...]:
         """Returns `d_steps` updates of D, each on new images, then one of G on the last of them's real images."""

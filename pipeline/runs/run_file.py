@@ -1,10 +1,12 @@
 """`config.json`: what a run directory says of its run. Needs only the standard library."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.base.errors import MirageError
 from pipeline.base.files import write_file
+from pipeline.base.parameters import AUTO
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 
@@ -15,7 +17,13 @@ KnownRun = tuple[Config, DataSpec]
 
 
 def write_run(
-    run_dir: Path, config: Config, data: DataSpec, *, jit: bool | None = None, ema_counts_batches: bool = False
+    run_dir: Path,
+    config: Config,
+    data: DataSpec,
+    *,
+    jit: bool | None = None,
+    ema_counts_batches: bool = False,
+    automatic: Sequence[str] = (),
 ) -> None:
     """Writes `config.json`.
 
@@ -25,8 +33,9 @@ def write_run(
       data: the data set's description.
       jit: whether XLA compiles the step, once that has been decided.
       ema_counts_batches: see the function of that name.
+      automatic: names of the parameters that were chosen rather than given.
     """
-    decided = {"jit": jit, "ema_unit": "batches" if ema_counts_batches else _REAL_IMAGES}
+    decided = {"jit": jit, "ema_unit": "batches" if ema_counts_batches else _REAL_IMAGES, "automatic": [*automatic]}
     document = {"config": config.to_dict(), "data": data.to_dict(), "decided": decided}
     write_file(run_dir / CONFIG_FILE, (json.dumps(document, indent=2) + "\n").encode(), sync=True)
 
@@ -38,6 +47,15 @@ def read_decided_jit(run_dir: Path) -> bool | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return value if isinstance(value, bool) else None
+
+
+def read_automatic(run_dir: Path) -> tuple[str, ...]:
+    """Names the parameters of a run that were chosen rather than given; none where that isn't known."""
+    try:
+        names = json.loads((run_dir / CONFIG_FILE).read_text(encoding="utf-8"))["decided"]["automatic"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ()
+    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
 
 
 def ema_counts_batches(run_dir: Path) -> bool:
@@ -70,6 +88,8 @@ def read_run(run_dir: Path) -> KnownRun:
                 raise ValueError(f"it has no {part!r}")
         config = Config.from_dict(document["config"])
         config.check_ranges()
+        if config.automatic():
+            raise ValueError(f"its {config.automatic()[0]!r} is {AUTO!r}, where a run has a value")
         return config, DataSpec.from_dict(document["data"])
     except (FileNotFoundError, NotADirectoryError):
         raise MirageError(

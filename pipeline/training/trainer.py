@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import json
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +16,18 @@ from pipeline.base.interrupt import Interrupt
 from pipeline.base.needs import Needs
 from pipeline.cluster.agreement import data_facts, program_facts
 from pipeline.cluster.find import find_cluster
-from pipeline.cluster.strategy import agreed, devices_here, from_chief, make_strategy, share_state
+from pipeline.cluster.strategy import (
+    agreed,
+    devices_here,
+    from_chief,
+    make_strategy,
+    share_state,
+    text_from_chief,
+)
 from pipeline.cluster.worker import Worker, joined
 from pipeline.config import Config
 from pipeline.data.dataset import Dataset, numbering, open_data
+from pipeline.data.spec import DataSpec
 from pipeline.devices import compilation, numerics
 from pipeline.devices.keras_state import own_keras_state
 from pipeline.devices.out_of_memory import out_of_memory
@@ -30,10 +39,11 @@ from pipeline.runs.checkpoint import Checkpoints
 from pipeline.runs.networks_file import write_networks
 from pipeline.runs.place import check_place, lock_run, writing
 from pipeline.runs.recording import recording
-from pipeline.runs.run_file import ema_counts_batches, write_run
+from pipeline.runs.run_file import ema_counts_batches, read_automatic, write_run
 from pipeline.runs.run_log import RunLog
 from pipeline.runs.same_run import check_same_data, check_same_flags, check_same_judge, classes_of_run
 from pipeline.training import loop
+from pipeline.training.chosen import choose, described, of_run
 from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Layout, check_data, make_feed
 from pipeline.training.first_step import FirstStep, Step
@@ -71,6 +81,8 @@ class _Setting:
     interrupt: Interrupt
     first_step: FirstStep
     objects: Mapping[str, Any]
+    automatic: tuple[str, ...] = ()  # what of the configuration was chosen when the run began
+    chosen: str = ""  # what is said of it
 
 
 def train(
@@ -137,7 +149,8 @@ def train(
 
 def _open(setting: _Setting) -> Dataset:
     config = setting.config
-    check = functools.partial(check_data, config, config, config.split)
+    known = config if "batch_size" not in config.automatic() else dataclasses.replace(config, batch_size=1)
+    check = functools.partial(check_data, known, known, config.split)
     return open_data(setting.objects.get("dataset"), config, check)
 
 
@@ -158,7 +171,27 @@ def _train_on(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback]
         if not worker.alone and len(numbers):
             with worker.watchdog.waiting("the chief's numbers of the classes"):
                 numbers = from_chief(setting.strategy, tf.constant(numbers)).numpy()
-        return _train(setting, dataset.renumbered(numbers), callbacks, around)
+        dataset = dataset.renumbered(numbers)
+        return _train(_settled(setting, dataset.spec), dataset, callbacks, around)
+
+
+def _settled(setting: _Setting, data: DataSpec) -> _Setting:
+    """Puts values in the place of what is `auto`: the chief's, who alone can look at the run."""
+    config, worker, strategy, run_dir = setting.config, setting.worker, setting.strategy, Path(setting.config.run_dir)
+    own = of_run(run_dir, config) if worker.chief else None
+    automatic = config.automatic() if own is None else read_automatic(run_dir)
+    if not config.automatic():
+        return dataclasses.replace(setting, automatic=automatic)
+    kind = "GPU" if all("GPU" in device for device in strategy.extended.worker_devices) else "CPU"
+    values = choose(config, data, kind, strategy.num_replicas_in_sync) if own is None else own
+    if not worker.alone:
+        with worker.watchdog.waiting("the chief to choose parameters"):
+            values = json.loads(text_from_chief(strategy, json.dumps(values)))
+    config = dataclasses.replace(config, **values)
+    config.validate(setting.objects)
+    check_data(config, config, config.split, data)
+    line = described([*values], config, continued=own is not None)
+    return dataclasses.replace(setting, config=config, automatic=automatic, chosen=line)
 
 
 def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], around: Around) -> Outcome:
@@ -181,7 +214,8 @@ def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], a
     with worker.watchdog.waiting("the chief to read its run directory"):
         by_batches = bool(agreed(ema_counts_batches(run_dir), strategy, worker.cluster))
     if worker.chief:
-        print(_opening(config, dataset, strategy, restored), flush=True)
+        _print(_opening(config, dataset, strategy, restored))
+        _print(setting.chosen)
     if start >= config.steps:
         return Outcome(start, None)
     training = Training(
@@ -199,9 +233,13 @@ def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], a
     step, decided = _ready(setting, training, calls, trainee, updates, by_batches)
     training.metric_names = step.metric_names
     if worker.chief:
+        _print(_end_of_decay(config, step.images_per_step))
+    if worker.chief:
         with writing(run_dir):
             write_networks(run_dir, trainee.networks, print)
-            write_run(run_dir, config, dataset.spec, jit=decided, ema_counts_batches=by_batches)
+            write_run(
+                run_dir, config, dataset.spec, jit=decided, ema_counts_batches=by_batches, automatic=setting.automatic
+            )
             training.log = _open_log(training, step)
     with calls.started():
         surroundings = loop.Around(setting.interrupt, worker.watchdog, setting.first_step, worker.alone)
@@ -210,6 +248,11 @@ def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], a
             calls.stopped()
             training.say(_stopped(training, cause))
     return Outcome(training.step, cause)
+
+
+def _print(line: str) -> None:
+    if line:
+        print(line, flush=True)
 
 
 def _prepared(
@@ -257,6 +300,17 @@ def _open_log(training: Training, step: TrainStep) -> RunLog:
         num_examples=training.dataset.spec.num_examples,
         start_step=training.step,
         total_steps=training.steps,
+    )
+
+
+def _end_of_decay(config: Config, images_per_step: int) -> str:
+    """Says that the last steps will change nothing, if they won't."""
+    if not 0 < config.lr_decay_images < config.steps * images_per_step:
+        return ""
+    last = config.lr_decay_images // images_per_step
+    return (
+        f"note: the learning rate falls to 0 at step {last:,} of {config.steps:,}, and what comes after changes "
+        "nothing; a longer training takes a larger --lr_decay_images, in a new --run_dir."
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline import Callback, Config, Experiment, MirageError
+from pipeline.base.parameters import flag_default
 from pipeline.objectives import R3GAN
 from tests.processes import ENVIRONMENT, ROOT
 
@@ -41,8 +42,8 @@ def test_the_face_is_what_it_says():
 def test_every_flag_is_a_parameter_with_its_default_and_its_text():
     parameters = inspect.signature(Experiment).parameters
     for field in dataclasses.fields(Config):
-        assert parameters[field.name].default == field.default
-        assert f"  {field.name} (default {field.default!r}): " in Experiment.__doc__
+        assert parameters[field.name].default == flag_default(field)
+        assert f"  {field.name} (default {flag_default(field)!r}): " in Experiment.__doc__
     assert list(parameters)[:3] == ["data", "networks", "callbacks"]
     assert max(map(len, Experiment.__doc__.splitlines())) <= 110
 
@@ -62,7 +63,7 @@ def test_every_flag_is_a_parameter_with_its_default_and_its_text():
         ({"callbacks": Callback()}, "is a Callback; expected a list of objects of subclasses of pipeline.Callback"),
         ({"callbacks": [Callback]}, "callbacks: Callback is no callback"),
         ({"qqq": 3}, r"Experiment knows no qqq; help\(Experiment\) lists all"),
-        ({"batch_size": "64"}, "batch_size='64' is a str; expected an integer"),
+        ({"batch_size": "64"}, "batch_size='64' is a str; expected an integer or 'auto'"),
         ({"batch_size": True}, "batch_size=True is a bool; expected an integer"),
         ({"batch_size": 6.4}, "batch_size=6.4 is a float; expected an integer"),
         ({"conditional": 1}, "conditional=1 is a int; expected True or False"),
@@ -87,7 +88,7 @@ def test_values_of_other_libraries_are_taken():
     experiment = Experiment(
         batch_size=np.int64(8), learning_rate=1, gamma=np.float32(0.5), conditional=np.True_, run_dir=Path("runs/mine")
     )
-    assert dataclasses.asdict(experiment.config) == dataclasses.asdict(
+    assert dataclasses.asdict(experiment.config.plain()) == dataclasses.asdict(
         Config(batch_size=8, learning_rate=1.0, gamma=0.5, conditional=True, run_dir="runs/mine")
     )
     assert repr(experiment).startswith("Experiment(")

@@ -19,7 +19,7 @@ from pipeline.__main__ import config_from_flags, define_flags
 from pipeline.base.errors import INTERRUPTED, MISTAKE, PREEMPTED, TERMINATED, WORKER_LOST
 from pipeline.cluster.launch import worker_environments
 from pipeline.data.spec import DataSpec
-from pipeline.runs.run_file import write_run
+from pipeline.runs.run_file import read_run, write_run
 from tests.processes import ENVIRONMENT, ROOT, children, last_checkpoint, saved, wait_for, wait_for_saves
 
 
@@ -119,6 +119,20 @@ def test_two_workers_of_two_devices_follow_the_trajectory_of_one_device(images, 
     assert actual.keys() == expected.keys()
     for name, array in actual.items():
         np.testing.assert_allclose(array, expected[name], rtol=1e-3, atol=5e-5, err_msg=name)
+
+
+def test_what_is_auto_is_the_runs_on_all_workers_though_the_chief_alone_has_it(images, tmp_path):
+    arguments = training(images, tmp_path / "run", steps=2, batch_size=4, learning_rate=0.123)
+    process = alone(arguments)
+    assert "Kept" not in end(process)
+    process = launch(*training(images, tmp_path / "run", steps=4, batch_size="auto", learning_rate="auto"))
+    output = end(process)
+    assert process.returncode == 0, output
+    assert "[0] Kept from the run: batch_size=4 conditioning=concat learning_rate=0.123 " in output
+    assert "[1] Kept" not in output
+    assert [record["images"] for record in records(tmp_path / "run")] == [8, 16]
+    config, _ = read_run(tmp_path / "run")
+    assert (config.batch_size, config.learning_rate) == (4, 0.123)
 
 
 def test_a_worker_that_is_killed_is_started_again_with_all(images, tmp_path):

@@ -254,3 +254,8 @@ def test_what_the_chief_sends_is_reduced_as_gpus_can(monkeypatch, dtype):
     sent = strategy.from_chief(strategy.make_strategy("mirrored", 2), tf.constant(values, dtype))
     assert (sent.dtype, sent.numpy().tolist()) == (dtype, values)
     assert {*reduced} == {tf.int64}
+
+
+@pytest.mark.parametrize("text", ["", '{"learning_rate": 0.1}', "é\n" * 70])
+def test_the_chief_sends_texts(text):
+    assert strategy.text_from_chief(strategy.make_strategy("mirrored", 2), text) == text

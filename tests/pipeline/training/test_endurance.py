@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.experiments import PLAIN
 from tests.processes import ENVIRONMENT, ROOT, children, last_checkpoint, saved, wait_for_saves
 
 pytestmark = pytest.mark.slow
@@ -22,6 +23,7 @@ def flags(folder, run_dir, steps, **more):
     values = {
         "dataset": f"folder:{folder}",
         "model": "mlp",
+        **PLAIN,
         "objective": "nsgan",
         "latent_dim": 2,
         "batch_size": 4,

@@ -1,0 +1,121 @@
+"""The rules by which parameters that are `auto` are chosen. Needs only the standard library.
+
+They know Mirage's convolutional networks trained with r3gan; any other objective or network gets the defaults of its
+flags. What a rule looks at was given, or has been chosen before it: a rate follows a batch size, whoever chose that.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What the rules look at.
+
+    Attributes:
+      flags: the value of each: as it was given, or has been chosen so far.
+      size: larger side of the images, in pixels.
+      grey: whether they have one channel.
+      pictures: number of images.
+      gpu: whether it trains on GPUs.
+      replicas: number of replicas, over all workers.
+    """
+
+    flags: Mapping[str, Any]
+    size: int
+    grey: bool
+    pictures: int
+    gpu: bool
+    replicas: int
+
+    @property
+    def known(self) -> bool:
+        """Whether the rules know the objective and the networks."""
+        return self.flags["objective"] == "r3gan" and self.flags["model"] in ("dcgan", "resnet")
+
+    @property
+    def batch(self) -> int:
+        """Images per update."""
+        return int(self.flags["batch_size"] * self.flags["accumulate"])
+
+
+def model_args(case: Case) -> str:
+    """The networks' own width, until a wider one has been shown to be better in the same time."""
+    return ""
+
+
+def batch_size(case: Case) -> int:
+    """As large as learns fastest per second: a GPU is idle with few images, a CPU gets through more updates."""
+    if case.gpu:
+        return 256
+    if case.size > 32:
+        return 32
+    return 128 if case.grey and case.pictures >= 20_000 else 64
+
+
+def latent_dim(case: Case) -> int:
+    """As in R3GAN's networks; more if InfoGAN's codes need them."""
+    return max(64, case.flags["categories"] + case.flags["codes"])
+
+
+def conditioning(case: Case) -> str:
+    """Telling D the class and asking it for the class is better than either, and than joining labels to pixels."""
+    return "projection,acgan" if case.flags["conditional"] else "concat"
+
+
+def class_weight(case: Case) -> float:
+    """Little where D is told the class as well; where it isn't, this loss alone makes the classes."""
+    return 1.0 if case.flags["conditioning"] == "acgan" else 0.05
+
+
+def learning_rate(case: Case) -> float:
+    """Digits bear more with a larger batch; larger pictures less, as D's gradients at them grow."""
+    rate = min(0.0012, 0.0004 * (1 + case.batch / 64)) if case.grey else 0.0012
+    return rate * min(1.0, 32 / case.size)
+
+
+def lr_decay_images(case: Case) -> int:
+    """The rate ends at a tenth: falling to 0 would waste the last steps, not falling would leave noise."""
+    images_per_step = case.batch * case.flags["d_steps"]  # each of D's updates is on images of its own
+    return round(1.25 * case.flags["steps"] * images_per_step)
+
+
+def beta_2(case: Case) -> float:
+    """The second moment is of a hundred updates: gradients of games change faster than the usual 0.999 follows."""
+    return 0.99
+
+
+def gamma(case: Case) -> float:
+    """Penalties hold D back: the more, the larger the images (the paper's grow with about the third power of the side).
+
+    Colour pictures say more than digits, and labels tell D what to look at, so that it needs less.
+    """
+    at_32 = 0.5 if case.grey else 0.05 if case.flags["conditional"] else 0.1
+    return at_32 * max(1.0, case.size / 32) ** 3
+
+
+def ema_images(case: Case) -> int:
+    """Half life of the average: fewer, noisier updates need more of it (20,000 images with batches of 64)."""
+    return round(10_000 * (1 + case.batch / 64))
+
+
+def augment(case: Case) -> str:
+    """D learns fewer than 5,000 pictures by heart, unless it never sees the same one twice."""
+    return "translation,cutout,color" if case.pictures < 5_000 else ""
+
+
+# In this order, so that each may look at those before it.
+RULES: dict[str, Callable[[Case], Any]] = {
+    "model_args": model_args,
+    "batch_size": batch_size,
+    "latent_dim": latent_dim,
+    "conditioning": conditioning,
+    "class_weight": class_weight,
+    "learning_rate": learning_rate,
+    "lr_decay_images": lr_decay_images,
+    "beta_2": beta_2,
+    "gamma": gamma,
+    "ema_images": ema_images,
+    "augment": augment,
+}
