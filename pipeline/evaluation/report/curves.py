@@ -13,15 +13,21 @@ _ACCURACIES = {"d_acc_real": "real", "d_acc_fake": "generated"}
 _LOSSES = {"d_loss": "D", "g_loss": "G"}
 
 
-def quality(records: Sequence[Record]) -> Html:
-    """Draws the figures of evaluations that stand beside one another: those of one judge."""
+def quality(records: Sequence[Record], colours: Sequence[int] = ()) -> Html:
+    """Draws the figures of evaluations that stand beside one another: those of one judge.
+
+    Args:
+      records: the runs.
+      colours: numbers of theirs; by default, they are counted.
+    """
+    colours = colours or range(len(records))
     figures = _figures(records)
     distances = [each for each in figures if each.name == "frechet_distance"]
     rest = [each for each in figures if each not in distances]
     panels = []
     for figure in distances:
-        panels.append(_over(records, figure, "images", "training images", count, log=True))
-        panels.append(_over_time(records, figure, log=True))
+        panels.append(_over(records, colours, figure, "images", "training images", count, log=True))
+        panels.append(_over_time(records, colours, figure, log=True))
     main = tag("div", panels, class_="charts two") if any(panels) else Html("")
     small = []
     shares = [each for each in rest if each.is_share]
@@ -30,7 +36,9 @@ def quality(records: Sequence[Record]) -> Html:
         small.append(chart("Shares", curves, "training images", limits=(0, 1)))
         rest = [each for each in rest if each not in shares]
     for each in rest:
-        small.append(_over(records, each, "images", "training images", count, limits=(0, 1) if each.is_share else None))
+        small.append(
+            _over(records, colours, each, "images", "training images", count, limits=(0, 1) if each.is_share else None)
+        )
     return Html(main + (tag("div", small, class_="charts three") if any(small) else ""))
 
 
@@ -55,14 +63,17 @@ def training(records: Sequence[Record]) -> Html:
 def _figures(records: Sequence[Record]) -> list[Figure]:
     found: dict[str, Figure] = {}
     for record in records:
-        for line in record.evaluations[-1:]:
-            for figure in figures_of(line, record.values.metrics, record.judge()["extractor"]):
-                found.setdefault(figure.name, figure)
+        every: dict[str, Any] = {}  # of each figure, the newest value
+        for line in record.evaluations:
+            every |= {name: value for name, value in line.items() if number(value) is not None}
+        for figure in figures_of(every, record.values.metrics, record.judge()["extractor"]):
+            found.setdefault(figure.name, figure)
     return list(found.values())
 
 
 def _over(
     records: Sequence[Record],
+    colours: Sequence[int],
     figure: Figure,
     column: str,
     label: str,
@@ -72,8 +83,8 @@ def _over(
 ) -> Html:
     names = [record.name for record in records] if len(records) > 1 else [figure.title]
     curves = [
-        _series(record, figure, column, name, i, scale)
-        for i, (record, name) in enumerate(zip(records, names, strict=True))
+        _series(record, figure, column, name, colour, scale)
+        for record, name, colour in zip(records, names, colours, strict=True)
     ]
     floors = {round(each.floor, 6) for each in curves if each.floor is not None and each.points}
     if len(floors) == 1:  # the same line is drawn once
@@ -82,12 +93,16 @@ def _over(
     return chart(figure.title + arrow, curves, label, text, **options)
 
 
-def _over_time(records: Sequence[Record], figure: Figure, **options: Any) -> Html:
+def _over_time(records: Sequence[Record], colours: Sequence[int], figure: Figure, **options: Any) -> Html:
     seconds = [number(line.get("seconds")) or 0 for record in records for line in record.evaluations]
     unit, scale = next(
         (each for each in (("hours", 3600), ("minutes", 60)) if max(seconds, default=0) >= 2 * each[1]), ("seconds", 1)
     )
-    return _over(records, figure, "seconds", f"{unit} of training", lambda value: f"{value:.3g}", scale, **options)
+    return _over(records, colours, figure, "seconds", f"{unit} of training", _three, scale, **options)
+
+
+def _three(value: float) -> str:
+    return f"{value:.3g}"
 
 
 def _series(record: Record, figure: Figure, column: str, label: str, colour: int, scale: float = 1) -> Series:
@@ -100,11 +115,11 @@ def _series(record: Record, figure: Figure, column: str, label: str, colour: int
             bounds = interval(line, figure.name)
             if bounds is not None:
                 band.append((x / scale, *bounds))
-    floors = [number(line.get(figure.floor)) for line in record.evaluations[-1:]] if figure.floor else []
+    floors = [value for line in record.evaluations if (value := number(line.get(figure.floor))) is not None]
     best = None
     if points and figure.better:
         best = (min if figure.better == "lower" else max)(points, key=lambda point: point[1])
-    return Series(label, points, band, colour, floors[0] if floors else None, best)
+    return Series(label, points, band, colour, floors[-1] if floors else None, best)
 
 
 def _logged(records: Sequence[Record], title: str, names: Mapping[str, str], **options: Any) -> Html:

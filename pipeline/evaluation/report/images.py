@@ -1,5 +1,8 @@
 """The sections of a page that show pictures."""
 
+import functools
+from pathlib import Path
+
 import numpy as np
 
 from pipeline.evaluation.report.figures import count, shown, title_of
@@ -16,18 +19,33 @@ _BYTES = 2_000_000  # of all pictures of a kind
 def over_time(record: Record, most: int = 12, followed: int = _FOLLOWED) -> Html:
     """Shows what a few latents became, column by column, at up to `most` points of time."""
     figures = []
+    names = record.data.class_names if record.values.conditional else ()
     for step, path in spread(record.previews, most):
-        picture = load(path)
-        if picture is None:
+        try:
+            stamp = path.stat().st_mtime_ns
+        except OSError:
             continue
-        grid = cells(picture, record.data.image_shape)
-        if grid is not None:
-            wanted = grid[:, 0] if _a_row_a_class(record, grid) else grid.reshape(-1, *grid.shape[2:])
-            picture = strip(wanted[:followed], down=True)
-        alt = f"generated pictures at step {step:,}"
-        caption = [tag("b", f"step {step:,}"), _beside(record, step)]
-        figures.append(tag("figure", img(picture, alt, _BYTES // 12), tag("figcaption", caption)))
+        picture = _column(path, stamp, tuple(record.data.image_shape), len(names), followed, step)
+        if picture is not None:
+            caption = [tag("b", f"step {step:,}"), _beside(record, step)]
+            figures.append(tag("figure", picture, tag("figcaption", caption)))
+    if not figures:
+        return Html("")
     return tag("div", figures, class_="film scroll", tabindex="0", role="region", aria_label="pictures over time")
+
+
+@functools.lru_cache(maxsize=32)  # a page is written again and again, with one more picture each time
+def _column(
+    path: Path, stamp: int, image_shape: tuple[int, ...], num_classes: int, followed: int, step: int
+) -> Html | None:
+    picture = load(path)
+    if picture is None:
+        return None
+    grid = cells(picture, image_shape)
+    if grid is not None:
+        wanted = grid[:, 0] if _a_row_a_class(num_classes, grid) else grid.reshape(-1, *grid.shape[2:])
+        picture = strip(wanted[:followed], down=True)
+    return img(picture, f"generated pictures at step {step:,}", _BYTES // 12)
 
 
 def class_sheet(record: Record) -> Html:
@@ -41,7 +59,7 @@ def class_sheet(record: Record) -> Html:
     if grid is None or not record.values.conditional or not names:
         images = picture if grid is None else np.concatenate([strip(row) for row in grid])
         return tag("figure", img(images, f"the preview at step {step:,}", _BYTES), class_="sheet")
-    if _a_row_a_class(record, grid):
+    if _a_row_a_class(len(names), grid):
         rows = [
             (name, img(strip(row), f"generated pictures of the class {name}", _BYTES // len(names)))
             for name, row in zip(names, grid, strict=True)
@@ -65,16 +83,10 @@ def nearest(record: Record) -> Html:
     return tag("figure", img(picture, alt, _BYTES), class_="sheet")
 
 
-def _a_row_a_class(record: Record, grid: np.ndarray) -> bool:
-    """Whether a preview's rows are classes, as `grid_labels` lays them out."""
-    if not record.values.conditional:
-        return False
-    labels, columns = grid_labels(len(record.data.class_names))
-    return (
-        columns > 1
-        and len(labels) == len(record.data.class_names) * columns
-        and (grid.shape[:2] == (len(record.data.class_names), columns))
-    )
+def _a_row_a_class(num_classes: int, grid: np.ndarray) -> bool:
+    """Whether a preview's rows are classes, as `grid_labels` lays them out where there are few."""
+    labels, columns = grid_labels(num_classes)
+    return len(labels) == num_classes * columns and grid.shape[:2] == (num_classes, columns)
 
 
 def _beside(record: Record, step: int) -> Html:

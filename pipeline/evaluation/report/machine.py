@@ -57,13 +57,13 @@ def note_machine(run_dir: Path, step: int) -> None:
     Raises:
       OSError: if it can't be written.
     """
-    now = read_machine()
-    known = [each for each in read_machines(run_dir) if each["from_step"] <= step]
-    if known and {**now, "from_step": 0, "since": ""} == {**known[-1], "from_step": 0, "since": ""}:
-        return
-    since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    document = [*known, {"from_step": step, "since": since, **now}]
-    write_file(run_dir / MACHINE_FILE, (json.dumps(document, indent=2) + "\n").encode())
+    now, noted = read_machine(), read_machines(run_dir)
+    known = [each for each in noted if each["from_step"] <= step]  # what came later is done again
+    if not known or {**now, "from_step": 0, "since": ""} != {**known[-1], "from_step": 0, "since": ""}:
+        since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        known.append({"from_step": step, "since": since, **now})
+    if known != noted:
+        write_file(run_dir / MACHINE_FILE, (json.dumps(known, indent=2) + "\n").encode())
 
 
 def read_machines(run_dir: Path) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from pipeline.evaluation.report.markup import Html, tag
 _GAP = 2  # of previews, see `pipeline.runs.preview.grid`
 _SIDE = 128  # pixels of an image on the page, at most
 _JPEG_QUALITIES = (90, 80, 65, 50)
+_MOST_OF_PNG = 100_000  # pixels: of more, it takes long to find out
 _MOST_PIXELS = 60_000_000  # of a preview that is looked at
 
 Pixels = NDArray[np.uint8]
@@ -80,18 +81,17 @@ def encoded(picture: Pixels, limit: int) -> tuple[str, bytes]:
       (media type, bytes): PNG, which loses nothing, unless JPEG is much smaller.
     """
     image = _image(picture)
-    png = _written(image, "PNG", optimize=True)
     while True:
+        png = _written(image, "PNG", optimize=True) if image.width * image.height < _MOST_OF_PNG else None
         for quality in _JPEG_QUALITIES:
             jpeg = _written(image, "JPEG", quality=quality, subsampling=0 if quality == _JPEG_QUALITIES[0] else 2)
-            if len(png) <= min(limit, 1.3 * len(jpeg)):
+            if png is not None and len(png) <= min(limit, 1.3 * len(jpeg)):
                 return "image/png", png
             if len(jpeg) <= limit:
                 return "image/jpeg", jpeg
         if min(image.size) < 2:
             return "image/jpeg", jpeg
         image = image.reduce(2)
-        png = _written(image, "PNG", optimize=True)
 
 
 def img(picture: Pixels, alt: str, limit: int = 150_000, **attributes: Any) -> Html:

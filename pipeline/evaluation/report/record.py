@@ -61,8 +61,8 @@ class Record:
 
     @property
     def newest(self) -> Mapping[str, Any]:
-        """The newest evaluation; empty if there is none."""
-        return self.scores or (self.evaluations[-1] if self.evaluations else {})
+        """The newest evaluation that has a figure; empty if there is none."""
+        return self.scores or next((each for each in reversed(self.evaluations) if _has_figure(each)), {})
 
     @property
     def step(self) -> int:
@@ -84,6 +84,10 @@ class Record:
             figures = {name: value for name, value in figures.items() if number(value) is not None}
             found += watch.see(scores["step"], figures)
         return found
+
+
+def _has_figure(scores: Mapping[str, Any]) -> bool:
+    return any(number(value) is not None for name, value in scores.items() if name not in COUNTS)
 
 
 def number(value: Any) -> float | None:
@@ -109,13 +113,16 @@ def judge_of(scores: Mapping[str, Any], config: Any, data: DataSpec) -> dict[str
     """What must be known of the figures of an evaluation: of older ones, what the configuration says."""
     protocol = scores.get("protocol")
     protocol = protocol if isinstance(protocol, Mapping) else {}
-    extractor = scores.get("extractor") or protocol.get("extractor")
-    samples = scores.get("num_samples") or protocol.get("samples") or config.eval_samples
-    reference = scores.get("reference") or protocol.get("reference") or ""
+
+    def noted(name: str, of_protocol: str, kind: type, otherwise: Any) -> Any:
+        found = [scores.get(name), protocol.get(of_protocol)]
+        return next((each for each in found if type(each) is kind), otherwise)
+
+    extractor = chosen_extractor(config.extractor, data.class_names)
     return {
-        "extractor": str(extractor or chosen_extractor(config.extractor, data.class_names)),
-        "reference": str(reference),
-        "num_samples": samples if type(samples) is int else 0,
+        "extractor": noted("extractor", "extractor", str, extractor),
+        "reference": noted("reference", "reference", str, ""),
+        "num_samples": noted("num_samples", "samples", int, config.eval_samples),
     }
 
 

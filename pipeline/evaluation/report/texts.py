@@ -32,6 +32,12 @@ def with_interval(scores: Mapping[str, Any], name: str) -> Content:
     return [value, tag("small", f" {shown(bounds[0])} to {shown(bounds[1])}") if bounds else None]
 
 
+def with_arrow(figure: Figure) -> Content:
+    """A figure's title, and which way is better."""
+    arrow = _ARROWS.get(figure.better)
+    return [figure.title, tag("span", f" {arrow}", title=f"{figure.better} is better") if arrow else None]
+
+
 def tiles(record: Record) -> Html:
     """The few figures that are looked at first."""
     scores, extractor = record.newest, record.judge()["extractor"]
@@ -75,9 +81,7 @@ def figures_table(record: Record) -> Html:
         bounds = interval(scores, figure.name)
         floor = with_interval(scores, figure.floor) if figure.floor else ""
         between = f"{shown(bounds[0])} to {shown(bounds[1])}" if bounds else ""
-        arrow = _ARROWS.get(figure.better, "")
-        title = [figure.title, tag("span", f" {arrow}", title=f"{figure.better} is better") if arrow else None]
-        rows.append((title, tag("b", shown(number(scores[figure.name]))), between, floor, figure.meaning))
+        rows.append((with_arrow(figure), tag("b", shown(number(scores[figure.name]))), between, floor, figure.meaning))
     if not rows:
         return Html("")
     head = ["figure", "generated", "95 % interval", "real images", "meaning"]
@@ -122,10 +126,10 @@ def commands(record: Record) -> Html:
     """How the run is continued, evaluated and exported."""
     run_dir = shlex.quote(printed(str(record.values.run_dir)))
     bundle = shlex.quote(printed(f"bundles/{record.run_dir.resolve().name}"))
-    given = []
+    given, derived = [], _derived(record.run_dir)
     for field in dataclasses.fields(record.config):
         value = getattr(record.config, field.name)
-        if value != field.default or field.name == "run_dir":
+        if (value != field.default and field.name not in derived) or field.name == "run_dir":
             given.append(_flag(field.name, value))
     begin = "python -m pipeline " + " ".join(given)
     if str(record.values.dataset).startswith(_OBJECTS):
