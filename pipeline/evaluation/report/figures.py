@@ -12,6 +12,9 @@ _TITLES = {"inception_score": "Inception score", "kl_to_uniform": "KL to uniform
 _DISTANCES = {"inception": "FID"}
 _MEANINGS = {
     "frechet_distance": "distance of Gaussians fitted to features of generated and of reference images",
+    "frechet_distance_infinity": "the distance of as many images as one likes, extrapolated (arXiv 1911.07023)",
+    "intra_frechet_distance": "mean over the classes of the distance of each alone",
+    "perceptual_path_length": "how much images change along paths between latents (arXiv 1812.04948)",
     "kernel_distance": "squared distance of the two sets of features in a kernel's space, without bias (KID)",
     "precision": "share of generated images that look real",
     "recall": "share of real images that the generator covers",
@@ -83,7 +86,8 @@ def figures_of(scores: Mapping[str, Any], metrics: str, extractor: str) -> list[
     for name, value in scores.items():
         single = number(value) is not None
         if single and name not in (*COUNTS, "seed", "repeats", *floors.values()) and not name.startswith("num_"):
-            if name.endswith(("_error_of_mean", "_floor")) or name.startswith("extractor_"):
+            error_of = name.removesuffix("_error") if name.endswith("_error") else ""
+            if error_of in scores or name.endswith("_floor") or name.startswith("extractor_"):
                 continue
             floor = floors.get(name, "")
             floor = floor if number(scores.get(floor)) is not None else ""

@@ -42,11 +42,9 @@ def write_report(run_dir: Path, *, config: Parameters | None = None, data: DataS
 
 def page_of_run(record: Record) -> str:
     """Lays out a run's page."""
-    extractor = record.judge()["extractor"]
-    title = f"{title_of('frechet_distance', extractor)}, {texts.judged(record)}"
     sections: list[Section] = [
-        ("figures", "Figures", _figures_hint(record), texts.figures_table(record)),
-        ("quality", "Quality over images and time", _quality_hint(record, title), curves.quality([record])),
+        ("figures", "Figures", _FIGURES, texts.figures_table(record)),
+        ("quality", "Quality over images and time", _quality_hint(record), curves.quality([record])),
         ("pictures", "Pictures over time", "The same latents at each point of time.", images.over_time(record)),
         ("classes", _sheet_title(record), None, images.class_sheet(record)),
         ("nearest", "Nearest training images", _NEAREST, images.nearest(record)),
@@ -111,16 +109,16 @@ def _sheet_title(record: Record) -> str:
     return "Classes" if record.values.conditional else "Newest pictures"
 
 
-def _figures_hint(record: Record) -> Content:
-    return (
-        "Figures say something beside those of the same extractor, reference and number of samples only. "
-        "An interval says what other samples would give, not what another training would."
-    )
-
-
-def _quality_hint(record: Record, title: str) -> Content:
+def _quality_hint(record: Record) -> Content:
+    title = ""
+    if "frechet_distance" in record.newest:
+        title = f"{title_of('frechet_distance', record.judge()['extractor'])}{texts.against(record)}. "
     others = f" {len(record.others)} evaluations by another judge are left out." if record.others else ""
-    return f"{title}. A ring marks the best; seconds are those of training alone.{others}"
+    return f"{title}A ring marks the best; seconds are those of training alone.{others}"
 
 
+_FIGURES = (
+    "Figures say something beside those of the same extractor, reference and number of samples only. "
+    "An interval says what other samples would give, not what another training would."
+)
 _NEAREST = "Generated pictures beside the training images most like them; a generator that memorises repeats those."

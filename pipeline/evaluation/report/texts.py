@@ -19,10 +19,14 @@ _OBJECTS = "python:"  # how a data set is named that was passed in Python
 
 def judged(record: Record) -> str:
     """Says by what a run was judged, such as "by classifier against test, 5,000 samples"."""
+    return f"by {record.judge()['extractor']}{against(record)}"
+
+
+def against(record: Record) -> str:
+    """What follows the name of a figure: " against test, 5,000 samples", as far as that is known."""
     judge = record.judge()
-    against = f" against {judge['reference']}" if judge["reference"] else ""
-    samples = f", {judge['num_samples']:,} samples" if judge["num_samples"] else ""
-    return f"by {judge['extractor']}{against}{samples}"
+    reference = f" against {judge['reference']}" if judge["reference"] else ""
+    return reference + (f", {judge['num_samples']:,} samples" if judge["num_samples"] else "")
 
 
 def with_interval(scores: Mapping[str, Any], name: str) -> Content:
@@ -89,7 +93,7 @@ def figures_table(record: Record) -> Html:
     chosen = [[cell for cell, kept in zip(row, keep, strict=True) if kept] for row in (head, *rows)]
     step = scores.get("step")
     at = f"At step {step:,}, " if type(step) is int else ""
-    return table(chosen[0], chosen[1:], "figures", f"{at}{judged(record)}.")
+    return table(chosen[0], chosen[1:], "meanings", f"{at}{judged(record)}.")
 
 
 def flags(record: Record) -> Html:

@@ -41,7 +41,7 @@ def test_everything_is_there(make_run):
     for said in (
         "dcgan with r3gan, conditional, on bars: 60 grey images of 12x12 pixels, 2 classes",
         "step 400 of 400",
-        "FD-classifier, by classifier, 5,000 samples",
+        "FD-classifier, 5,000 samples",
         "best 3 at step 200",
         "real images: 0.7",
         "--conditional",
@@ -123,7 +123,7 @@ def test_pictures_of_many_classes_and_of_none(make_run, names, shape):
 
 def test_a_page_of_large_photographs_stays_small(make_run):
     names = tuple("abcdefghijklmnopqrst")
-    run_dir = make_run(class_names=names, channels=3, side=140, every=200)  # noise, of which nothing can be compressed
+    run_dir = make_run(class_names=names, shape=(140, 140, 3), every=200)  # noise, of which nothing can be compressed
     path = write_report(run_dir)
     pictures = Page(path.read_text()).pictures()
     assert len(pictures) == 3 + len(names)
