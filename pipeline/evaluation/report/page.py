@@ -121,4 +121,7 @@ _FIGURES = (
     "Figures say something beside those of the same extractor, reference and number of samples only. "
     "An interval says what other samples would give, not what another training would."
 )
-_NEAREST = "Generated pictures beside the training images most like them; a generator that memorises repeats those."
+_NEAREST = (
+    "On the left generated pictures, beside each the training images most like it, pixel by pixel, nearest first; a "
+    "generator that memorises repeats them."
+)
