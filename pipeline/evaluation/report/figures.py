@@ -13,8 +13,10 @@ _DISTANCES = {"inception": "FID"}
 _MEANINGS = {
     "frechet_distance": "distance of Gaussians fitted to features of generated and of reference images",
     "frechet_distance_infinity": "the distance of as many images as one likes, extrapolated (arXiv 1911.07023)",
-    "intra_frechet_distance": "mean over the classes of the distance of each alone",
-    "perceptual_path_length": "how much images change along paths between latents (arXiv 1812.04948)",
+    "intra_class_distance": "mean over the classes of the distance of each alone",
+    "feature_path_length": "how much features change along paths between latents (after arXiv 1812.04948)",
+    "data_copying": "how often a generated image is nearer to training images than an unseen real one; 0.5 is best",
+    "intra_class_left_out": "classes with too few samples to be measured",
     "kernel_distance": "squared distance of the two sets of features in a kernel's space, without bias (KID)",
     "precision": "share of generated images that look real",
     "recall": "share of real images that the generator covers",
@@ -26,12 +28,12 @@ _MEANINGS = {
     "modes": "number of combinations of classes that occur",
     "kl_to_uniform": "how unevenly they occur, in nats; 0 is even",
     "sharpness": "standard deviation of the Laplacian, in grey levels",
-    "sharpness_of_reference": "the same of real images",
     "nearest_training_image": "median distance to the nearest training image, in grey levels; 0 for copies",
-    "nearest_training_image_of_real": "the same of real images that were not trained on",
     "reconstruction_error": "root mean square of what is lost by encoding and decoding, in grey levels",
     "classification_error": "share of the reference whose class the discriminator names wrongly",
 }
+_SETTINGS = ("seed", "repeats", "num_samples", "num_reference")
+_OF_REAL = ("_of_real", "_of_reference")
 _SHARES = {"precision", "recall", "density", "coverage", "label_accuracy"}
 
 
@@ -84,15 +86,23 @@ def figures_of(scores: Mapping[str, Any], metrics: str, extractor: str) -> list[
     better, floors = _known(metrics)
     found = []
     for name, value in scores.items():
-        single = number(value) is not None
-        if single and name not in (*COUNTS, "seed", "repeats", *floors.values()) and not name.startswith("num_"):
-            error_of = name.removesuffix("_error") if name.endswith("_error") else ""
-            if error_of in scores or name.endswith("_floor") or name.startswith("extractor_"):
-                continue
-            floor = floors.get(name, "")
-            floor = floor if number(scores.get(floor)) is not None else ""
-            found.append(Figure(name, title_of(name, extractor), _MEANINGS.get(name, ""), better.get(name, ""), floor))
+        if (
+            number(value) is None
+            or name in (*COUNTS, *_SETTINGS, *floors.values())
+            or _belongs_to_another(name, scores)
+        ):
+            continue
+        of_real = (floors.get(name, ""), *(f"{name}{ending}" for ending in _OF_REAL))
+        floor = next((each for each in of_real if number(scores.get(each)) is not None), "")
+        found.append(Figure(name, title_of(name, extractor), _MEANINGS.get(name, ""), better.get(name, ""), floor))
     return found
+
+
+def _belongs_to_another(name: str, scores: Mapping[str, Any]) -> bool:
+    """Whether it says something of another figure, or of the extractor."""
+    endings = [ending for ending in ("_error", *_OF_REAL) if name.endswith(ending)]
+    of_another = any(name.removesuffix(ending) in scores for ending in endings)
+    return of_another or name.endswith("_floor") or name.startswith("extractor_")
 
 
 def _known(metrics: str) -> tuple[dict[str, str], dict[str, str]]:

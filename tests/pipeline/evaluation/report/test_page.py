@@ -13,6 +13,7 @@ from pipeline import Run
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
 from pipeline.evaluation.report import images, texts
+from pipeline.evaluation.report.figures import figures_of
 from pipeline.evaluation.report.page import page_of_run, write_report
 from pipeline.evaluation.report.record import read
 from pipeline.runs.preview import write_png
@@ -216,6 +217,16 @@ def test_intervals_are_told_and_drawn(make_run):
     page = page_of(run_dir)
     assert "3.5 to 4.75" in page.text
     assert sum("band" in each.get("class", "") for each in page.all("path")) == 2  # over images, and over time
+
+
+def test_what_real_images_get_stands_beside_the_figure(make_run):
+    run_dir = make_run()
+    more = {"sharpness": 31.0, "sharpness_of_reference": 42.5, "kernel_distance": 1.5, "kernel_distance_error": 0.25}
+    write_lines(run_dir / "evaluations.jsonl", [evaluation(100, 2.0, num_samples=77, extractor_accuracy=0.5, **more)])
+    found = figures_of(read(run_dir).newest, "", "classifier")
+    names = {"frechet_distance": "frechet_floor", "precision": "", "recall": "", "sharpness": "sharpness_of_reference"}
+    assert {each.name: each.floor for each in found} == {**names, "kernel_distance": ""}
+    assert {"42.5", "0.7"} <= {*texts.figures_table(read(run_dir)).replace("<", ">").split(">")}
 
 
 def test_a_collapse_is_told_again(make_run):
