@@ -2,8 +2,9 @@
 
   python -m pipeline.compare runs/gan runs/vae runs/autoencoder --out=comparisons/three
 
-Writes table.md, scores.json, samples.png (for autoencoders also images and what becomes of them), and, for
-runs with --eval_every, curves.png: the Fréchet distance over images and over time.
+Writes report.html, one page that shows all of it and which differences are within noise; table.md, scores.json,
+samples.png (for autoencoders also images and what becomes of them), and, for runs with --eval_every, curves.png: the
+Fréchet distance over images and over time.
 """
 
 import sys
@@ -40,7 +41,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE
-    print(f"Done: {out}/table.md, samples.png, scores.json, and curves.png if the runs were evaluated on the way")
+    print(f"Done: {out}/report.html, table.md, samples.png, scores.json, and curves.png of runs evaluated on the way")
     return 0
 
 

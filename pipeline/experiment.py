@@ -102,10 +102,12 @@ class Experiment:
             self._interrupt = Interrupt()
             with compilation.prepared(config, config.data_dir):  # before TensorFlow is imported
                 from pipeline.evaluation.callback import Evaluations
+                from pipeline.evaluation.report.callback import Reports
                 from pipeline.run import Run
                 from pipeline.training import trainer
 
-                callbacks = [Evaluations(config, self.objects.get("metrics", ())), *self.callbacks]
+                measured = Evaluations(config, self.objects.get("metrics", ()))
+                callbacks = [measured, Reports(config), *self.callbacks]
                 outcome = trainer.train(config, callbacks, objects=self.objects, interrupt=self._interrupt)
             data = self.objects.get("dataset")
             return Run.ended(config.run_dir, outcome.stopped_by, chief=outcome.chief, data=data)

@@ -186,6 +186,21 @@ class Run:
         with own_keras_state():
             return evaluate(self.run_dir, **options)
 
+    def report(self) -> Path:
+        """Writes `report.html` into the run directory again, as a training does: one page that shows all of the run.
+
+        Returns:
+          The file.
+
+        Raises:
+          MirageError: if the run can't be read, or the file can't be written.
+        """
+        from pipeline.evaluation.report.page import write_report
+        from pipeline.runs.place import writing
+
+        with writing(self.run_dir):
+            return write_report(self.run_dir)
+
     def export(
         self, out: str | os.PathLike[str], formats: Sequence[str] = ("saved_model", "onnx"), **more: Any
     ) -> Path:

@@ -11,10 +11,10 @@ from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import cache_folder
+from pipeline.base.hardware import cpu_quota, memory, memory_limit, processor
 from pipeline.diagnosis.facts import Folder, Machine
 
 _TRIAL_BYTES = 32 * 2**20
-_CGROUPS, _OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def read_machine(data_dir: str) -> Machine:
@@ -23,8 +23,8 @@ def read_machine(data_dir: str) -> Machine:
     Args:
       data_dir: value of `--data_dir`.
     """
-    cpu, instructions = _processor()
-    memory = _numbers("/proc/meminfo")
+    cpu, instructions = processor()
+    found = memory()
     return Machine(
         architecture=platform.machine(),
         cpu=cpu,
@@ -32,69 +32,12 @@ def read_machine(data_dir: str) -> Machine:
         allowed=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         quota=cpu_quota(),
         instructions=instructions,
-        memory=memory.get("MemTotal"),
-        available=memory.get("MemAvailable"),
+        memory=found.get("MemTotal"),
+        available=found.get("MemAvailable"),
         limit=memory_limit(),
         shm_free=_free("/dev/shm"),
         folders=tuple(_folders(data_dir)),
     )
-
-
-def _processor() -> tuple[str, frozenset[str]]:
-    facts: dict[str, str] = {}
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            facts.setdefault(name.strip(), value.strip())
-    instructions = facts.get("flags", facts.get("Features", ""))  # x86, ARM
-    return facts.get("model name") or platform.processor() or platform.machine(), frozenset(instructions.split())
-
-
-def _numbers(path: str) -> dict[str, int]:
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}
-    fields = (line.split() for line in lines)
-    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in fields if len(words) == 3}
-
-
-def _limits(name: str, older: str) -> list[str]:
-    """What the control groups of this process say, from its own to the outermost: version 2, then version 1."""
-    try:
-        lines = _OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    texts = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        controller, _, file = older.partition("/")
-        if controllers and controller not in controllers.split(","):
-            continue
-        base = _CGROUPS / controllers
-        for place in (base / path.lstrip("/"), *(base / path.lstrip("/")).parents):
-            with contextlib.suppress(OSError):
-                texts.append((place / (file if controllers else name)).read_text(encoding="utf-8"))
-            if place == base:
-                break
-    return texts
-
-
-def cpu_quota() -> float | None:
-    """Cores that control groups grant this process, or None if they set no limit."""
-    quotas = []
-    for text in _limits("cpu.max", "cpu/cpu.cfs_quota_us"):
-        words = text.split()
-        if words and words[0].isdigit():  # not "max" or "-1"
-            quotas.append(int(words[0]) / (int(words[1]) if len(words) > 1 else 100_000))
-    return min(quotas, default=None)
-
-
-def memory_limit() -> int | None:
-    """Bytes that control groups grant this process, or None if they set no limit."""
-    texts = [text.strip() for text in _limits("memory.max", "memory/memory.limit_in_bytes")]
-    # Version 1 says "no limit" with the largest number of pages.
-    return min((int(text) for text in texts if text.isdigit() and int(text) < 2**60), default=None)
 
 
 def _free(path: str | Path) -> int | None:

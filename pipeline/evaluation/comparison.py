@@ -14,6 +14,8 @@ from pipeline.base.names import printable
 from pipeline.evaluation.evaluate import score
 from pipeline.evaluation.judge import Images
 from pipeline.evaluation.options import ScoringOptions
+from pipeline.evaluation.report.record import judge_of
+from pipeline.evaluation.report.side_by_side import check_same_judge, verdicts, write_comparison
 from pipeline.evaluation.sampling import reconstruct, sample_run
 from pipeline.metrics import chosen_extractor
 from pipeline.runs.preview import grid, write_png
@@ -115,14 +117,17 @@ def draw_curves(run_dirs: Sequence[Path], path: Path) -> bool:
 
     histories = {}
     settings = [read_run(run_dir) for run_dir in run_dirs]
-    judges = [(chosen_extractor(config.extractor, data.class_names), config.eval_samples) for config, data in settings]
-    for run_dir, name, judge in zip(run_dirs, distinct_names(run_dirs), judges, strict=True):
-        records = read_records(run_dir / EVALUATIONS_FILE, _DRAWN)
+    recorded = [read_records(run_dir / EVALUATIONS_FILE, _DRAWN) for run_dir in run_dirs]
+    judges = [
+        tuple(judge_of(records[-1] if records else {}, *setting).values())
+        for records, setting in zip(recorded, settings, strict=True)
+    ]
+    for records, setting, name, judge in zip(recorded, settings, distinct_names(run_dirs), judges, strict=True):
         # A legend leaves out what begins with a line, and sets formulas between dollars.
         name = f"{'./' * name.startswith('_')}{name}".replace("$", r"\$")
         # Distances by other judges are no worse or better.
-        label = name if len({*judges}) == 1 else f"{name} ({judge[0]}, {judge[1]:,} samples)"
-        histories[label] = records
+        label = name if len({*judges}) == 1 else f"{name} ({judge[0]}, {judge[-1]:,} samples)"
+        histories[label] = [each for each in records if tuple(judge_of(each, *setting).values()) == judge]
     if not any(histories.values()):
         path.unlink(missing_ok=True)  # it would be of other runs
         return False
@@ -170,11 +175,14 @@ def compare(run_dirs: Sequence[Path], out: Path, options: ScoringOptions) -> str
         rows.append(scores)
         figures += judge.compared()
         strips += _strips(name, run_dir, options.checkpoint, judge.reference)
-    text = table(rows, figures)
+    check_same_judge(names, rows)
+    shown = [*_SHOWN, *figures]
+    text = table(rows, figures) + verdicts(rows, names, options.metrics or read_run(run_dirs[0])[0].metrics, shown)
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_png(out / "samples.png", picture(strips))
         draw_curves(run_dirs, out / "curves.png")
+        write_comparison(out, run_dirs, names, rows, strips, shown)
         (out / "scores.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
         (out / "table.md").write_text(text, encoding="utf-8")
     except OSError as error:

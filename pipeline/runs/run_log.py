@@ -143,7 +143,11 @@ class RunLog:
         self._record(self._evaluations_path, {**record, **scores}, "eval/")
         figures = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in scores.items())
         self.say(f"step {self.step:,} evaluated: {figures}")
-        self._since += seconds  # not spent on training
+        self.leave_out(seconds)
+
+    def leave_out(self, seconds: float) -> None:
+        """Doesn't count time that was not spent on training."""
+        self._since += seconds
 
     def _record(self, path: Path, record: Mapping[str, float], prefix: str = "") -> None:
         append_line(path, json.dumps(record))
@@ -175,12 +179,13 @@ def format_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def read_records(path: Path, numbers: Sequence[str] = ()) -> list[dict[str, Any]]:
+def read_records(path: Path, numbers: Sequence[str] = (), *, warn: bool = True) -> list[dict[str, Any]]:
     """Reads what `RunLog` wrote, and warns of lines that can't be understood.
 
     Args:
       path: the file; one that isn't there is empty.
       numbers: what must be a number in each record, besides its step.
+      warn: False for who reads it again and again.
 
     Returns:
       The records, without a last line that was cut off.
@@ -205,7 +210,7 @@ def read_records(path: Path, numbers: Sequence[str] = ()) -> list[dict[str, Any]
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             if number < len(lines):  # the last one was cut off by a sudden end, or is what follows the last line break
                 bad.append(number)
-    if bad:
+    if bad and warn:
         print(
             f"warning: {path} has {len(bad)} lines that can't be understood, the first is line {bad[0]}; they are left "
             "out.",

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.diagnosis.machine import cpu_quota, memory_limit
+from pipeline.base.hardware import cpu_quota, memory_limit
 from tests.pipeline.training.test_endurance import flags
 from tests.processes import ENVIRONMENT, ROOT, last_checkpoint, saved
 

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.diagnosis import machine, tensorflow_facts
+from pipeline.base import hardware
+from pipeline.base.hardware import cpu_quota, memory_limit
+from pipeline.diagnosis import tensorflow_facts
 from pipeline.diagnosis.child import Outcome, run_child, unstamped
 from pipeline.diagnosis.children import see_driver
 from pipeline.diagnosis.environment import read_environment
 from pipeline.diagnosis.facts import Libraries, Software, Step, TensorFlow
-from pipeline.diagnosis.machine import cpu_quota, memory_limit, read_machine, try_folder
+from pipeline.diagnosis.machine import read_machine, try_folder
 from pipeline.diagnosis.network import read_network, try_peer
 from pipeline.diagnosis.software import read_software
 from pipeline.diagnosis.tensorflow_facts import read_libraries, read_tensorflow, try_step
@@ -241,8 +243,8 @@ def test_limits_of_control_groups(tmp_path, monkeypatch, own, files, quota, limi
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(machine, "_OWN_CGROUPS", tmp_path / "own")
-    monkeypatch.setattr(machine, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(hardware, "_OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(hardware, "_CGROUPS", tmp_path)
     assert (cpu_quota(), memory_limit()) == (quota, limit)
 
 

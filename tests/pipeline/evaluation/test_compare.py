@@ -68,7 +68,8 @@ def call(*arguments):
 def test_a_comparison_of_three_runs(runs, tmp_path, capsys):
     out = tmp_path / "three"
     assert call(*runs.values(), f"--out={out}") == 0
-    assert sorted(path.name for path in out.iterdir()) == ["curves.png", "samples.png", "scores.json", "table.md"]
+    written = ["curves.png", "report.html", "samples.png", "scores.json", "table.md"]
+    assert sorted(path.name for path in out.iterdir()) == written
     scores = dict(zip(runs, json.loads((out / "scores.json").read_text()), strict=True))
     assert [row["step"] for row in scores.values()] == [20, 150, 300]
     # What a grey image would get; the VAE has learned to do better.

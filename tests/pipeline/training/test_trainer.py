@@ -48,8 +48,11 @@ def test_a_run_writes_what_it_promises(config):
         ".lock",
         "checkpoints",
         "config.json",
+        "machine.json",
         "metrics.jsonl",
+        "nearest.png",
         "networks.json",
+        "report.html",
         "samples",
         "tensorboard",
     ]
