@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -101,14 +102,14 @@ def _told(chosen: Chosen, names: Sequence[str], errors: Callable[..., Any], *giv
         raise
     except Exception as error:
         raise failure(f"--metrics={chosen.name}", error) from error
-    plain = [None if each is None else float(each) for each in values if each is None or np.ndim(each) == 0]
-    if len(plain) != len(names) or not all(each is None or (math.isfinite(each) and each >= 0) for each in plain):
+    good = [each is None or (isinstance(each, numbers.Real) and math.isfinite(each) and each >= 0) for each in values]
+    if len(good) != len(names) or not all(good):
         shown = " ".join(repr(returned).split())[:100]
         raise MirageError(
             f"--metrics={chosen.name} returned {shown} as its errors; expected a number, at least 0, or None for each "
             f"of {', '.join(names)}."
         )
-    return dict(zip(names, plain, strict=True))
+    return {name: None if value is None else float(value) for name, value in zip(names, values, strict=True)}
 
 
 def _around(
