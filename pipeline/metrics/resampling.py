@@ -102,7 +102,7 @@ def _told(chosen: Chosen, names: Sequence[str], errors: Callable[..., Any], *giv
         raise
     except Exception as error:
         raise failure(f"--metrics={chosen.name}", error) from error
-    good = [each is None or (isinstance(each, numbers.Real) and math.isfinite(each) and each >= 0) for each in values]
+    good = [each is None or (isinstance(each, numbers.Real) and 0 <= float(each) < math.inf) for each in values]
     if len(good) != len(names) or not all(good):
         shown = " ".join(repr(returned).split())[:100]
         raise MirageError(
