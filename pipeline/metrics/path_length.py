@@ -44,14 +44,14 @@ class FeaturePathLength(Metric):
 
     It is the perceptual path length but for two things, so that its figures are not those of papers: features are the
     extractor's, in units of real images, where the paper takes LPIPS; and since generators to be judged return whole
-    grey levels, `epsilon` is 0.05 and not 0.0001, of which rounding would leave nothing.
+    grey levels, `epsilon` is 0.1 and not 0.0001, which rounding would hide.
 
     Attributes:
       sampling: "full": t is anywhere between the latents; "end": t is 0.
     """
 
     paths: int = 500
-    epsilon: float = 0.05
+    epsilon: float = 0.1
     sampling: str = "full"
 
     figures = ("feature_path_length",)
