@@ -27,9 +27,14 @@ def small_distance(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     difference = a.mean(axis=0) - b.mean(axis=0)
     apart = [each - each.mean(axis=0) for each in (a, b)]
     degrees = [len(each) - 1 for each in apart]
-    u, singular, v = np.linalg.svd(apart[0] @ apart[1].T, full_matrices=False)
+    products = apart[0] @ apart[1].T
+    # By eigenvalues of the products' squares, which is several times as fast as singular values.
+    squares_of_d, v = np.linalg.eigh(products.T @ products)
+    there = squares_of_d > squares_of_d[-1] * max(len(a), len(b)) * np.finfo(np.float64).eps
+    singular, v = np.sqrt(squares_of_d[there]), v[:, there]
+    u = products @ v / singular
     distance, variance = difference @ difference - 2 * singular.sum() / np.sqrt(degrees[0] * degrees[1]), 0.0
-    for each, free, other, vectors, sign in zip(apart, degrees, degrees[::-1], (u, v.T), (1, -1), strict=True):
+    for each, free, other, vectors, sign in zip(apart, degrees, degrees[::-1], (u, v), (1, -1), strict=True):
         squares = np.vecdot(each, each)
         distance += squares.sum() / free
         # x^T T x, where T is scaled by both counts.
