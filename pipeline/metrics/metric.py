@@ -2,13 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from pipeline.base.errors import MirageError
 from pipeline.metrics.extractor import Extractor, Features
+from pipeline.metrics.moments import Moments
 
 # What a metric may need besides pixels: of the extractor, of the generator, of the run's networks.
 OF_EXTRACTOR = ("features", "probabilities", "modes")
@@ -50,7 +51,22 @@ class Images:
         return Images(self.name, self.pixels[chosen], self.labels[chosen])
 
 
-class Samples:
+class TooFewError(Exception):
+    """What a metric raises that can't be measured with so few samples: it is left out, with its message as a note."""
+
+
+class Kept:
+    """Keeps what several metrics make of the same images."""
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Returns what `make` returned when it was first asked for under this key."""
+        kept = self.__dict__.setdefault("_once", {})
+        if key not in kept:
+            kept[key] = make()
+        return kept[key]
+
+
+class Samples(Kept):
     """Images with what the extractor says of them, which is asked once, when it is first needed.
 
     Attributes:
@@ -86,6 +102,10 @@ class Samples:
             chosen.__dict__["described"] = self.described.take(indices)
         return chosen
 
+    def likewise(self, images: Images) -> "Samples":
+        """Other images, with the same extractor."""
+        return Samples(images, self._extractor)
+
     @functools.cached_property
     def described(self) -> Features:
         """What the extractor says of them; raises MirageError if it says something else than features."""
@@ -105,6 +125,16 @@ class Samples:
         """What distances are taken between, float [n, d]; for metrics that need `features`."""
         return self.described.features
 
+    @functools.cached_property
+    def moments(self) -> Moments:
+        """Mean and covariance of the features."""
+        return Moments.of(self.features)
+
+    @property
+    def has_features(self) -> bool:
+        """Whether more than the moments of the features can be known."""
+        return True
+
     @property
     def probabilities(self) -> np.ndarray:
         """Of the data's classes, float32 [n, K]; for metrics that need `probabilities`."""
@@ -113,7 +143,7 @@ class Samples:
 
 
 @dataclasses.dataclass(frozen=True)
-class Evidence:
+class Evidence(Kept):
     """What a metric looks at.
 
     Attributes:
@@ -127,6 +157,8 @@ class Evidence:
       latent_dim: components of a latent.
       networks: functions of a run's other networks by name: of images, float32 [n, H, W, C] in [-1, 1], and labels,
         int32 [n], to what they output, in NumPy; noise that they take is zero. For metrics that need one of them.
+      described_halves: some of both halves, not more than are generated, with what the extractor says of them, if that
+        is known already; see `known_and_unseen`.
     """
 
     generated: Samples
@@ -137,6 +169,18 @@ class Evidence:
     generate: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     latent_dim: int = 0
     networks: Mapping[str, Callable[[np.ndarray, np.ndarray], Any]] = dataclasses.field(default_factory=dict)
+    described_halves: tuple[Samples, Samples] | None = None
+
+    @functools.cached_property
+    def known_and_unseen(self) -> tuple[Samples, Samples]:
+        """Of each of the halves up to as many images as are generated, for metrics that need their features."""
+        if self.described_halves is not None:
+            return self.described_halves
+        known, unseen = (self.generated.likewise(half.some(len(self.generated))) for half in self.halves)
+        return known, unseen
+
+
+Better = Literal["higher", "lower"]
 
 
 class Metric:
@@ -151,6 +195,12 @@ class Metric:
       compared: whether its figures stand in the table of `python -m pipeline.compare`.
       floors: names of what `floor` returns; none if there is nothing to say of real images.
       higher_is_better: names of those figures of which a larger one is better; of the others, a smaller one is.
+      neutral: names of those figures of which neither is, such as one that describes the reference.
+      limits: the least and the largest that a figure can be, by name, where intervals end.
+
+    It may also have a method `errors`, and one with `floors` a method `floor_errors`. Called as the metric itself and
+    as `floor`, they return standard errors of the figures and of the floors, None for one that has none, in the same
+    form. Of metrics without them, `pipeline.metrics.resampling` finds errors by measuring again and again.
     """
 
     figures: ClassVar[tuple[str, ...]] = ()
@@ -159,6 +209,12 @@ class Metric:
     compared: ClassVar[bool] = True
     floors: ClassVar[tuple[str, ...]] = ()
     higher_is_better: ClassVar[tuple[str, ...]] = ()
+    neutral: ClassVar[tuple[str, ...]] = ()
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
+
+    def better(self, figure: str) -> Better | None:
+        """Which figure is the better one: the higher, the lower, or, of floors and of neutral ones, neither."""
+        return better(self, figure)
 
     def __call__(self, evidence: Evidence) -> Any:
         """Measures.
@@ -174,3 +230,10 @@ class Metric:
     def floor(self, one: Samples, other: Samples) -> Any:
         """What real images get against other real ones, of the form of `__call__`, for each of `floors`."""
         raise NotImplementedError
+
+
+def better(metric: Any, figure: str) -> Better | None:
+    """The same as `Metric.better` of any object of that form."""
+    if figure not in metric.figures or figure in getattr(metric, "neutral", ()):
+        return None
+    return "higher" if figure in getattr(metric, "higher_is_better", ()) else "lower"

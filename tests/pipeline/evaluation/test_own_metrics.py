@@ -120,7 +120,7 @@ def test_during_training_it_is_printed_and_written_and_failures_cost_nothing(mad
     first, second = lines_of(tmp_path)
     assert list(first) == [
         *("step", "images", "seconds", "frechet_distance", "precision", "recall"),
-        *("contrast", "contrast_of_real", "frechet_floor"),
+        *("density", "coverage", "contrast", "contrast_of_real", "frechet_floor"),
     ]
     assert first["contrast"] != second["contrast"]
     assert first["contrast_of_real"] == second["contrast_of_real"] > 100

@@ -33,12 +33,14 @@ def test_every_metric_has_the_form_and_a_name_of_its_own():
     assert [each.name for each in chosen] == list(METRICS)
     assert not any(each.asked for each in chosen)
     figures = [name for each in chosen for name in (*each.figures, *each.floors)]
-    assert len(figures) == len({*figures}) == 18
+    assert len(figures) == len({*figures}) == 26
     assert all(isinstance(each.metric, Metric) for each in chosen)
     assert [name for each in chosen if each.quick for name in each.figures] == [
         "frechet_distance",
         "precision",
         "recall",
+        "density",
+        "coverage",
         "inception_score",
         "class_entropy",
         "label_accuracy",
