@@ -30,6 +30,8 @@ EXTRACTORS = {
     "classifier": "pipeline.metrics.classifier:of_labelled_data",
     "efficientnet": "pipeline.metrics.efficientnet:EfficientNet",
     "inception": "pipeline.metrics.inception:Inception",
+    "inception_pytorch": "pipeline.metrics.inception:InceptionPyTorch",
+    "inception_clean": "pipeline.metrics.inception:InceptionClean",
 }
 """By name, what describes images for metrics."""
 TITLES = {

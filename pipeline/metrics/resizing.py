@@ -5,6 +5,8 @@ Each way is linear and works on rows and columns by themselves, so it is a matri
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -84,7 +86,7 @@ def resized(images: tf.Tensor, size: int, way: str) -> tf.Tensor:
     return tf.repeat(x, 3, axis=-1) if channels == 1 else x
 
 
-def in_blocks(function: tf.types.experimental.PolymorphicFunction, images: np.ndarray, size: int) -> np.ndarray:
+def in_blocks(function: Callable[[tf.Tensor], Any], images: np.ndarray, size: int) -> np.ndarray:
     """Calls a function on images, always with as many, so that what it says of one doesn't depend on the others.
 
     Args:
@@ -99,5 +101,5 @@ def in_blocks(function: tf.types.experimental.PolymorphicFunction, images: np.nd
     for start in range(0, len(images), size):
         part = images[start : start + size]
         filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
-        parts.append(function(tf.constant(filled)).numpy()[: len(part)])
+        parts.append(np.asarray(function(tf.constant(filled)))[: len(part)])
     return np.concatenate(parts)

@@ -269,7 +269,7 @@ def demanding(more):
     ("name", "sentence"),
     [
         ("nothing", "made None; expected an object with a `name` that can be called"),
-        ("demanding", "can't be made .*; it may take labelled, stacked, data_dir and weights"),
+        ("demanding", "can't be made .*; it may take labelled, stacked, data_dir, weights and download"),
         ("HERE", "is no class or function"),
         ("missing", "has no missing"),
     ],
