@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +79,19 @@ def test_parts_transposed_and_empty_tensors_of_any_type_are_read(file, form):
     np.testing.assert_array_equal(found["2.0"], half)
     assert found["4.scalar"].shape == ()
     assert found["5"].shape == (0, 4)
+
+
+def test_files_that_pytorch_wrote_are_read():
+    folder = Path(__file__).parent / "golden"  # by benchmarks/metric_peers.py
+    for name in ("zipped.pth", "legacy.pth"):
+        found = read_tensors(folder / name)
+        assert [*found] == ["a.weight", "b", "turned"]
+        np.testing.assert_array_equal(found["a.weight"], A)
+        np.testing.assert_array_equal(found["b"], B)
+        np.testing.assert_array_equal(found["turned"], np.arange(6).reshape(2, 3).T)
+    script = read_tensors(folder / "script.pt")
+    np.testing.assert_array_equal(script["conv.weight"].ravel(), [0, 1])
+    np.testing.assert_array_equal(script["conv.bias"], [3, 4])
 
 
 def test_modules_of_torchscript_are_read_and_their_code_is_left_alone(file):
