@@ -23,6 +23,7 @@ from pipeline.base.objects import parsed_arguments
 from pipeline.metrics.extractor import Features
 from pipeline.metrics.names import split_onnx
 from pipeline.metrics.resizing import in_blocks, resized
+from serving.runtime import ort
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _SIZE = 224
@@ -82,15 +83,12 @@ class OnnxFile:
             raise MirageError(f"{self._given} can't be read ({error.strerror or error}); give an ONNX file.") from None
 
     def _open(self, path: Path) -> None:
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would report paths to its maker
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
+        options = ort.SessionOptions()
         options.log_severity_level = 4
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other things compute as well
         options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # of onnxruntime, which has many kinds
             raise self._unfit(f"can't be run ({' '.join(str(error).split())[:200]})") from None
 
