@@ -149,7 +149,12 @@ def write_int8(folder: Path, source: Source, forms: Mapping[str, onnx.ModelProto
     if passed is None and source.dataset:
         config = dataclasses.replace(config, dataset=source.dataset)
     judge = make_judge(
-        config, load_known(config, source.data, passed), num_samples, config.extractor, config.inception_weights
+        config,
+        load_known(config, source.data, passed),
+        num_samples,
+        config.extractor,
+        config.inception_weights,
+        download=config.download,
     )
     scores = {"float32": _score(judge, forms[best32], source), "int8": _score(judge, quantised[best8], source)}
     failed = list(failed_gates(scores["float32"], scores["int8"], milliseconds))

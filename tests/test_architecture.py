@@ -178,6 +178,7 @@ EXPORTING = "export.bundle.export_bundle"
                 "serving.contract.latents",
                 "serving.contract.manifest",
                 "serving.generator",
+                "serving.runtime",
                 *SAMPLING,
                 "export.bundle.export_bundle",
             ),
@@ -216,6 +217,7 @@ def test_of_training_only_who_samples_and_evaluates_knows_the_edge():
         "pipeline.evaluation.comparison",
         "pipeline.evaluation.evaluate",
         "pipeline.evaluation.provenance",
+        "pipeline.metrics.onnx_file",  # which runs somebody's network
         "pipeline.run",
         "pipeline.runs.callback",
         "pipeline.runs.sampling",

@@ -29,6 +29,7 @@ def evaluate(
     metrics: Any = (),
     extractor: str = "auto",
     inception_weights: str = "",
+    download: bool = False,
     dataset: Any = "",
     data_dir: str = "",
     manual_dir: str = "",
@@ -44,7 +45,8 @@ def evaluate(
       metrics: the value of `--metrics`, or one or several objects of the form of `pipeline.metrics.metric.Metric`,
         names and import paths; nothing means the run's own.
       extractor: what describes images; "auto": as in training.
-      inception_weights: file with InceptionV3's weights; empty for the run's own.
+      inception_weights: file with the weights of the Inception network of 2015; empty for the run's own.
+      download: whether those may be fetched.
       dataset: where the folder that the run was trained on is now, or the data themselves where they were passed as an
         object; empty for the run's own.
       data_dir: as for training; empty for the run's own.
@@ -63,6 +65,7 @@ def evaluate(
         metrics=metrics if isinstance(metrics, str) else "",
         extractor=extractor,
         inception_weights=inception_weights,
+        download=download,
         dataset=dataset if isinstance(dataset, str) else "",
         data_dir=data_dir,
         manual_dir=manual_dir,
@@ -109,6 +112,7 @@ def score(
         config.extractor,
         config.inception_weights,
         list(metrics) or config.metrics,
+        config.download,
     )
     pixels = sampler.images(latents(options.seed + np.arange(options.num_samples), sampler.latent_dim), judge.labels)
     scores = judge.full(

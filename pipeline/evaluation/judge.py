@@ -71,7 +71,7 @@ class Judge:
             more = getattr(self._extractor, "facts", {})
             facts = {
                 "extractor": self._extractor.name,
-                **{f"extractor_{name}": round(value, 5) for name, value in more.items()},
+                **{f"extractor_{k}": round(v, 5) if isinstance(v, float) else v for k, v in more.items()},
             }
         return {
             **facts,

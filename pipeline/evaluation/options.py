@@ -31,15 +31,19 @@ class EvaluationOptions(Parameters):
     )
     extractor: str = parameter(
         "auto",
-        "what describes images in evaluations: classifier, inception, an import path, or auto, see Evaluate.",
+        "what describes images in evaluations: classifier, efficientnet, inception, inception_pytorch, "
+        "inception_clean, an ONNX file, an import path, or auto, see Evaluate.",
         may_change=True,
         may_differ=True,
     )
     inception_weights: str = parameter(
         "",
-        "file with InceptionV3's weights (no top), for evaluations; empty fetches them.",
+        "file with the weights of the Inception network of 2015, for evaluations, see Evaluate.",
         may_change=True,
         may_differ=True,
+    )
+    download: bool = parameter(
+        False, "may fetch those weights (91 MB) and keep them below --data_dir.", may_change=True, may_differ=True
     )
     keep_best: bool = parameter(
         False,
@@ -79,13 +83,15 @@ class ScoringOptions(Parameters):
     )
     extractor: str = parameter(
         "auto",
-        "what describes images: classifier, a small one, trained once on the run's own labelled data; inception, "
-        "Keras's InceptionV3; an import path; auto: as in training, where auto means the classifier if the data has "
-        "labels.",
+        "what describes images: classifier, a small one, trained once on the run's own labelled data; efficientnet, "
+        "EfficientNet-Lite0; inception, inception_pytorch or inception_clean, the network of 2015 with one of three "
+        "ways to resize; an ONNX file; an import path; auto: as in training, where auto means the classifier for grey "
+        "data with labels, else efficientnet.",
     )
     inception_weights: str = parameter(
-        "", "file with InceptionV3's weights (no top); empty takes the run's own, or fetches them."
+        "", "file with the weights of the Inception network of 2015, see Evaluate; empty takes the run's own."
     )
+    download: bool = parameter(False, "may fetch those weights (91 MB) and keep them below --data_dir.")
     dataset: str = parameter(
         "",
         "where the folder that the run was trained on is now, such as folder:/path; empty takes the run's own.",
@@ -95,7 +101,7 @@ class ScoringOptions(Parameters):
 
     def given(self) -> dict[str, Any]:
         """What takes the place of the training's own parameters."""
-        names = ("dataset", "data_dir", "manual_dir", "inception_weights", "metrics")
+        names = ("dataset", "data_dir", "manual_dir", "inception_weights", "metrics", "download")
         given = {name: getattr(self, name) for name in names if getattr(self, name)}
         return given if self.extractor == "auto" else {**given, "extractor": self.extractor}
 

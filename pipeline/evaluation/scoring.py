@@ -80,6 +80,7 @@ def make_judge(
     extractor: str = "auto",
     inception_weights: str = "",
     metrics: str | Iterable[Any] = "",
+    download: bool = False,
 ) -> Judge:
     """Prepares to score generators of a data set.
 
@@ -93,6 +94,7 @@ def make_judge(
       extractor: the value of `--extractor`.
       inception_weights: that of `--inception_weights`.
       metrics: what is measured, see `pipeline.metrics.choice.choose`.
+      download: that of `--download`.
 
     Returns:
       The judge.
@@ -106,11 +108,12 @@ def make_judge(
     if any(each.needs_extractor for each in chosen):
         base = base_options(data)
         described_by = make_extractor(
-            chosen_extractor(extractor, dataset.spec.class_names),
+            chosen_extractor(extractor, dataset.spec.class_names, dataset.spec.image_shape),
             labelled=lambda: _labelled(base, dataset if base.dataset == data.dataset else load(base)),
             stacked=base.dataset != data.dataset,
             data_dir=data.data_dir,
             weights=inception_weights,
+            download=download,
         )
     half = len(train.pixels) // 2
     halves = (train, test) if has_test else (train.part(0, half), train.part(half, len(train.pixels)))
@@ -171,7 +174,13 @@ class Evaluation:
                 "such as frechet_distance, or set --eval_every=0."
             )
         self._judge = make_judge(
-            data, dataset, options.eval_samples, options.extractor, options.inception_weights, chosen
+            data,
+            dataset,
+            options.eval_samples,
+            options.extractor,
+            options.inception_weights,
+            chosen,
+            options.download,
         )
         self._sampler = sampler_of(generator)
         shape = [options.eval_samples, self._sampler.latent_dim]

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.base.errors import MirageError
 from pipeline.base.objects import load_object, offered
 from pipeline.metrics import EXTRACTORS
-from pipeline.metrics.names import check_extractor
+from pipeline.metrics.names import check_extractor, split_onnx
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +40,14 @@ class Extractor(Protocol):
 
     Attributes:
       name: such as "classifier"; distances of different extractors can't be compared.
-      facts: what to print beside its figures, such as the classifier's test accuracy.
+      title: what it is called where a figure is named for people; those of users need none and go by their name.
+      facts: what to print beside its figures, such as the classifier's test accuracy, how images are resized, or which
+        weights it has: numbers and text. Distances under other facts can't be compared either.
     """
 
     name: str
-    facts: dict[str, float]
+    title: str
+    facts: dict[str, float | str]
 
     def __call__(self, images: np.ndarray) -> Features:
         """Describes uint8 [n, H, W, C]."""
@@ -70,17 +73,24 @@ class Labelled:
 
 
 def make_extractor(
-    name: str, *, labelled: Callable[[], Labelled], stacked: bool = False, data_dir: str = "", weights: str = ""
+    name: str,
+    *,
+    labelled: Callable[[], Labelled],
+    stacked: bool = False,
+    data_dir: str = "",
+    weights: str = "",
+    download: bool = False,
 ) -> Extractor:
     """Makes an extractor.
 
     Args:
-      name: in `EXTRACTORS`, or the import path of a class or function that makes one; it is called with those of the
-        other arguments that it takes.
+      name: in `EXTRACTORS`, an ONNX file, or the import path of a class or function that makes one; it is called with
+        those of the other arguments that it takes.
       labelled: loads what a classifier may be trained on.
       stacked: whether each channel of an image is an image of those data.
       data_dir: where things may be kept.
       weights: the value of `--inception_weights`.
+      download: whether weights may be fetched.
 
     Returns:
       The extractor.
@@ -89,15 +99,20 @@ def make_extractor(
       MirageError: if it can't be had, or is none.
     """
     check_extractor(name)
+    if split_onnx(name)[0]:
+        return load_object("pipeline.metrics.onnx_file:OnnxFile", "extractor")(name)
     make: Any = EXTRACTORS.get(name, name)
     make = load_object(make, "extractor") if isinstance(make, str) else make
     if not callable(make):
         raise MirageError(f"--extractor={name} is no class or function; expected one that makes an extractor.")
     try:
-        extractor = offered(make, labelled=labelled, stacked=stacked, data_dir=data_dir, weights=weights)
+        extractor = offered(
+            make, labelled=labelled, stacked=stacked, data_dir=data_dir, weights=weights, download=download
+        )
     except TypeError as error:
         raise MirageError(
-            f"--extractor={name} can't be made ({error}); it may take labelled, stacked, data_dir and weights."
+            f"--extractor={name} can't be made ({error}); it may take labelled, stacked, data_dir, weights and "
+            "download."
         ) from error
     if not (callable(extractor) and isinstance(getattr(extractor, "name", None), str)):
         made = " ".join(repr(extractor).split())[:100]

@@ -1,21 +1,24 @@
-"""The `inception` extractor: InceptionV3's 2,048 pooled features, for data of any kind.
+"""The `inception` extractors: 2,048 pooled features of the network of 2015, for distances that papers can be held to.
 
-Figures are comparable among runs of Mirage, not with papers: those use a port of the network of 2015 and
-another way to resize.
+What differs is how images are resized to 299 pixels, which decides as much as the network (Parmar et al. 2022, arXiv
+2104.11222): `inception` does it as TensorFlow 1 did and with it the papers; `inception_pytorch` as pytorch-fid;
+`inception_clean` as clean-fid, which is the sound way.
 """
 
-import os
+import hashlib
+from typing import ClassVar
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.base.errors import MirageError
 from pipeline.devices.numerics import full_float32
+from pipeline.metrics import TITLES
 from pipeline.metrics.extractor import Features
+from pipeline.metrics.inception_network import SIZE, network
+from pipeline.metrics.inception_weights import find_weights, read_weights
+from pipeline.metrics.resizing import in_blocks, resized
 
-_SIZE = 299
-_BATCH = 32
+_BATCH = 8
 
 
 class Inception:
@@ -23,45 +26,57 @@ class Inception:
 
     Attributes:
       name: "inception".
-      facts: empty.
+      title: "Inception"; its Fréchet distance is called FID.
+      facts: `resize`, and `weights`, the first digits of their file's SHA-256.
     """
 
     name = "inception"
+    title = TITLES["inception"]
+    _way: ClassVar = "tensorflow"
+    _resize: ClassVar = "bilinear, as TensorFlow 1"
+    _middle: ClassVar = 128.0  # the level that becomes 0
 
-    def __init__(self, weights: str = "") -> None:
+    def __init__(self, weights: str = "", data_dir: str = "", download: bool = False) -> None:
         """Loads the network.
 
         Args:
-          weights: file with weights of Keras's InceptionV3 without its top; empty fetches them.
+          weights: file of weights, see `pipeline.metrics.inception_weights`; empty takes what was fetched before.
+          data_dir: below which they are kept.
+          download: whether they may be fetched.
 
         Raises:
           MirageError: if the weights can't be had or don't fit.
         """
-        self.facts: dict[str, float] = {}
-        if weights and not os.path.isfile(weights):
-            raise MirageError(f"--inception_weights={weights} is no file; give Keras's InceptionV3 weights (no top).")
-        try:
-            self._model = keras.applications.InceptionV3(
-                include_top=False, weights=weights or "imagenet", pooling="avg", input_shape=(_SIZE, _SIZE, 3)
-            )
-        except Exception as error:  # of Keras, h5py, or whatever fetches
-            source = (
-                f"--inception_weights={weights} can't be used" if weights else "InceptionV3's weights can't be fetched"
-            )
-            raise MirageError(
-                f"{source} ({str(error).splitlines()[0][:150]}); download Keras's weights (no top) elsewhere and pass "
-                "--inception_weights=; data with labels do without: --extractor=classifier."
-            ) from None
-        self._predict = tf.function(self._features, reduce_retracing=True)
+        path = find_weights(weights, data_dir, download)
+        self._network = network(read_weights(path))
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self.facts: dict[str, float | str] = {"resize": f"{self._resize}, to {SIZE} pixels", "weights": digest[:8]}
+        self._describe = tf.function(self._features)
 
     @full_float32()
     def __call__(self, images: np.ndarray) -> Features:
-        """Describes uint8 [n, H, W, C]."""
-        parts = [self._predict(tf.constant(images[i : i + _BATCH])).numpy() for i in range(0, len(images), _BATCH)]
-        return Features(np.concatenate(parts), None)
+        """Describes uint8 [n, H, W, C], grey or RGB."""
+        return Features(in_blocks(self._describe, images, _BATCH), None)
 
     def _features(self, images: tf.Tensor) -> tf.Tensor:
-        if images.shape[-1] == 1:
-            images = tf.image.grayscale_to_rgb(images)
-        resized = tf.image.resize(tf.cast(images, tf.float32), [_SIZE, _SIZE], "bilinear", antialias=True)
-        return self._model(resized / 127.5 - 1, training=False)
+        return self._network((resized(images, SIZE, self._way) - self._middle) / self._middle)
+
+
+class InceptionPyTorch(Inception):
+    """With pytorch-fid's resizing and range of levels; named "inception_pytorch"."""
+
+    name = "inception_pytorch"
+    title = TITLES["inception_pytorch"]
+    _way = "pytorch"
+    _resize = "bilinear, as PyTorch"
+    _middle = 127.5
+
+
+class InceptionClean(Inception):
+    """With clean-fid's resizing; named "inception_clean"."""
+
+    name = "inception_clean"
+    title = TITLES["inception_clean"]
+    _way = "pillow"
+    _resize = "bicubic, antialiased"

@@ -40,11 +40,20 @@ def check_metrics(text: str) -> None:
 
 
 def check_extractor(text: str) -> None:
-    """The same for `--extractor`."""
-    _check("extractor", text, EXTRACTORS)
+    """The same for `--extractor`, where ONNX files are known by their ending."""
+    if not split_onnx(text)[0]:
+        _check("extractor", text, EXTRACTORS, " or a file.onnx,")
 
 
-def _check(flag: str, name: str, registry: Iterable[str]) -> None:
+def split_onnx(text: str) -> tuple[str, str]:
+    """Splits `file.onnx(mean=0.5,std=0.5)` into path and arguments; without an ONNX file both are empty."""
+    path, bracket, arguments = text.partition(".onnx(")
+    if bracket and arguments.endswith(")"):
+        return f"{path}.onnx", arguments[:-1]
+    return (text, "") if text.endswith(".onnx") else ("", "")
+
+
+def _check(flag: str, name: str, registry: Iterable[str], more: str = "") -> None:
     if name not in (AUTO, *registry) and ":" not in name:
         known = ", ".join((AUTO, *registry))
-        raise MirageError(f"--{flag}={name} is not known; choose from {known}, or give package.module:Name.")
+        raise MirageError(f"--{flag}={name} is not known; choose from {known},{more} or give package.module:Name.")

@@ -61,7 +61,7 @@ def check_same_judge(run_dir: Path, extractor: str, eval_samples: int) -> None:
     if not best.exists() or not (run_dir / CONFIG_FILE).exists():
         return
     earlier, data = read_run(run_dir)
-    then, now = (chosen_extractor(each, data.class_names) for each in (earlier.extractor, extractor))
+    then, now = (chosen_extractor(each, data.class_names, data.image_shape) for each in (earlier.extractor, extractor))
     pairs = ("extractor", extractor, then, now), ("eval_samples", eval_samples, earlier.eval_samples, eval_samples)
     for name, given, was, is_now in pairs:
         if was != is_now:

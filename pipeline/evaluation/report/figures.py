@@ -6,10 +6,10 @@ from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.evaluation.report.record import COUNTS, number
+from pipeline.metrics import distance_title
 from pipeline.metrics.choice import choose
 
 _TITLES = {"inception_score": "Inception score", "kl_to_uniform": "KL to uniform", "kernel_distance": "Kernel distance"}
-_DISTANCES = {"inception": "FID"}
 _MEANINGS = {
     "frechet_distance": "distance of Gaussians fitted to features of generated and of reference images",
     "frechet_distance_infinity": "the distance of as many images as one likes, extrapolated (arXiv 1911.07023)",
@@ -61,11 +61,6 @@ class Figure:
         return self.name in _SHARES
 
 
-def distance_title(extractor: str) -> str:
-    """What a Fréchet distance on an extractor's features is called, such as "FD-classifier"; of inception: "FID"."""
-    return _DISTANCES.get(extractor, f"FD-{extractor}")
-
-
 def title_of(name: str, extractor: str = "") -> str:
     """What a figure is called; of a Fréchet distance, the extractor's name belongs to it."""
     words = name.removesuffix("_floor").replace("_", " ")
@@ -115,15 +110,9 @@ def _known(metrics: str) -> tuple[dict[str, str], dict[str, str]]:
     floors: dict[str, str] = {}
     for each in chosen:
         for figure in each.figures:
-            better[figure] = _better(each.metric, figure)
+            better[figure] = each.better(figure) or ""
         floors.update(zip(each.figures, each.floors, strict=False))
     return better, floors
-
-
-def _better(metric: Any, figure: str) -> str:
-    if figure in getattr(metric, "neutral", ()):
-        return ""
-    return "higher" if figure in getattr(metric, "higher_is_better", ()) else "lower"
 
 
 def shown(value: float | None) -> str:

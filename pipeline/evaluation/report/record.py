@@ -118,7 +118,7 @@ def judge_of(scores: Mapping[str, Any], config: Any, data: DataSpec) -> dict[str
         found = [scores.get(name), protocol.get(of_protocol)]
         return next((each for each in found if type(each) is kind), otherwise)
 
-    extractor = chosen_extractor(config.extractor, data.class_names)
+    extractor = chosen_extractor(config.extractor, data.class_names, data.image_shape)
     return {
         "extractor": noted("extractor", "extractor", str, extractor),
         "reference": noted("reference", "reference", str, ""),

@@ -34,6 +34,7 @@ def test_only_what_a_machine_needs_or_the_chief_alone_looks_at_may_differ():
         "data_dir",
         "dataset_args",
         "device_data_mb",
+        "download",
         "eval_samples",
         "extractor",
         "inception_weights",

@@ -196,7 +196,7 @@ def test_runs_of_any_name_have_curves_and_a_line_in_the_table(tmp_path):
 def test_curves_by_other_judges_say_so(curves, tmp_path):
     first = write_evaluations(tmp_path / "first", [1.0])
     second = write_evaluations(tmp_path / "second", [2.0], extractor="inception", eval_samples=100)
-    assert set(curves([first, second])) == {"first (inception, 5,000 samples)", "second (inception, 100 samples)"}
+    assert set(curves([first, second])) == {"first (efficientnet, 5,000 samples)", "second (inception, 100 samples)"}
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["by content", "of an earlier version"])

@@ -15,8 +15,8 @@ from pipeline.data.spec import DataSpec
 from pipeline.evaluation import scoring
 from pipeline.evaluation.scoring import make_judge
 from pipeline.metrics import classifier as classifiers
-from pipeline.metrics.classifier import classifier
-from pipeline.metrics.inception import Inception
+from pipeline.metrics.classifier import Classifier, classifier
+from pipeline.metrics.extractor import Labelled
 
 SPEC = DataSpec("bars", "", (8, 8, 1), ("across", "down"), 120)
 
@@ -169,24 +169,13 @@ def test_too_few_images_are_refused(monkeypatch, tmp_path):
         make_judge(Config(dataset="bars", data_dir=str(tmp_path)), Dataset(SPEC, *bars(19)), 10)
 
 
-def test_inception_weights_that_are_missing_or_unfit_are_named(tmp_path):
-    with pytest.raises(MirageError, match=r"--inception_weights=.*none\.h5 is no file"):
-        Inception(str(tmp_path / "none.h5"))
-    (tmp_path / "bad.weights.h5").write_text("no weights")
-    with pytest.raises(MirageError, match=r"--inception_weights=.*bad.* can't be used"):
-        Inception(str(tmp_path / "bad.weights.h5"))
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's, where it saves weights
-def test_inception_with_weights_from_a_file(tmp_path):
-    import keras
-
-    keras.utils.set_random_seed(0)
-    model = keras.applications.InceptionV3(include_top=False, weights=None, pooling="avg", input_shape=(299, 299, 3))
-    model.save_weights(tmp_path / "random.weights.h5")
-    extractor = Inception(str(tmp_path / "random.weights.h5"))
-    described = extractor(bars(3)[0])
-    assert described.features.shape == (3, 2048)
-    assert described.probabilities is None
-    assert np.ptp(described.features, axis=0).max() > 0
+@pytest.mark.parametrize(("accuracy", "warned"), [(0.68, True), (0.95, False)])
+def test_a_classifier_that_is_often_wrong_is_warned_of(monkeypatch, capsys, accuracy, warned):
+    monkeypatch.setattr(classifiers, "classifier", lambda *_: Classifier(lambda images, training: images, accuracy))
+    labelled = Labelled("bars", ("across", "down"), (8, 8, 1), bars(20), bars(20))
+    assert classifiers.of_labelled_data(lambda: labelled).facts == {"test_accuracy": accuracy}
+    said = capsys.readouterr().err
+    assert (
+        "warning: the classifier that judges images of bars names only 68.0% of unseen ones right" in said
+    ) == warned
+    assert warned or said == ""
