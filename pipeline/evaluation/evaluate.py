@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
 from pipeline.devices import numerics
@@ -110,9 +108,11 @@ def score(
         config.inception_weights,
         list(metrics) or config.metrics,
     )
-    pixels = sampler.images(latents(options.seed + np.arange(options.num_samples), sampler.latent_dim), judge.labels)
+    generated = sampler.generated(
+        lambda numbers: latents(options.seed + numbers, sampler.latent_dim), judge.labels, shown=True
+    )
     scores = judge.full(
-        pixels,
+        generated,
         conditional=sampler.conditional,
         generate=sampler.make,
         latent_dim=sampler.latent_dim,

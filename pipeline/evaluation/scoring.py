@@ -182,9 +182,8 @@ class Evaluation:
 
         A metric that fails is told on standard error, and its figures are missing.
         """
-        pixels = self._sampler.images(self._z, self._judge.labels)
         scores = self._judge.quick(
-            pixels,
+            self._sampler.generated(self._z.__getitem__, self._judge.labels),
             conditional=self._sampler.conditional,
             failed=_warn,
             generate=self._sampler.make,
