@@ -1,12 +1,15 @@
 """Nearest training images of generated ones: a generator that memorises repeats them."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
 from pipeline.metrics.metric import Evidence, Metric
 
-_ROWS = 500
+_BLOCK = 1 << 24  # numbers of float32 at a time: 64 MiB
+_MORE = 6  # neighbours besides those asked for: they come close in single precision and are told apart in double
+_GAP = 2  # between pictures of a sheet
 
 
 def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -16,8 +19,27 @@ def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
       a: float [n, d].
       b: float [m, d].
     """
-    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)
-    return np.maximum(squares - 2 * (a @ b.T), 0)
+    distances = a @ b.T
+    distances *= -2
+    distances += np.vecdot(a, a)[:, None]
+    distances += np.vecdot(b, b)
+    return np.maximum(distances, 0, out=distances)
+
+
+def nearest_of_all(queries: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the nearest candidates of each query, in memory that is bounded however many candidates there are.
+
+    Args:
+      queries: numbers of any type, [n, ...].
+      candidates: of the same form, [m, ...]; it is read in slices, so that it may lie in a file.
+      k: how many, at most m.
+
+    Returns:
+      (indices of the nearest candidates, nearest first, int64 [n, k]; root mean square distances to them, float64
+      [n, k]: 0 for copies).
+    """
+    found = [_nearest(rows, candidates, k) for rows in _blocks(queries)]
+    return np.concatenate([each[0] for each in found]), np.concatenate([each[1] for each in found])
 
 
 def nearest(queries: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -31,15 +53,81 @@ def nearest(queries: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np
       (index of the nearest candidate, int64 [n]; root mean square distance to it in grey levels,
       float64 [n]: 0 for a copy).
     """
-    flat = candidates.reshape(len(candidates), -1).astype(np.float32)
-    indices, distances = [], []
-    for start in range(0, len(queries), _ROWS):
-        rows = queries[start : start + _ROWS].reshape(-1, flat.shape[1]).astype(np.float32)
-        found = squared_distances(rows, flat).argmin(axis=1)
-        # Again for the pairs found, since the expanded square cancels where they are close.
-        distances.append(np.sqrt(np.square(rows.astype(np.float64) - flat[found]).mean(axis=1)))
-        indices.append(found)
-    return np.concatenate(indices), np.concatenate(distances)
+    indices, distances = nearest_of_all(queries, candidates, 1)
+    return indices[:, 0], distances[:, 0]
+
+
+def sheet(
+    generated: np.ndarray,
+    train: np.ndarray,
+    k: int = 10,
+    features: tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
+    """Draws each generated image and its nearest training images in a row, nearest first.
+
+    Args:
+      generated: uint8 [n, H, W, C], n >= 1; each gives a row, so that some ten are enough to look at.
+      train: uint8 [m, H, W, C], m >= 1, of the same shape; it is read in slices, so that it may lie in a file.
+      k: how many training images; fewer where there are fewer.
+      features: of generated and of training images, float [n, d] and [m, d]: nearest by those; without them, nearest
+        pixel by pixel.
+
+    Returns:
+      A picture, uint8 [n (H + 2) + 2, (k + 1)(W + 2) + 6, C], on a white ground. A wider gap sets the generated images
+      apart, which stand first.
+    """
+    queries, candidates = (generated, train) if features is None else features
+    k = min(k, len(candidates))
+    indices, _ = nearest_of_all(queries, candidates, k)
+    count, height, width, channels = generated.shape
+    across, down = width + _GAP, height + _GAP
+    picture = np.full((count * down + _GAP, (k + 1) * across + 3 * _GAP, channels), 255, np.uint8)
+    for row, image in enumerate(generated):
+        top = _GAP + row * down
+        for column, shown in enumerate((image, *(train[index] for index in indices[row]))):
+            left = _GAP + column * across + 2 * _GAP * (column > 0)
+            picture[top : top + height, left : left + width] = shown
+    return picture
+
+
+def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
+    rows = max(1, _BLOCK // max(1, int(np.prod(array.shape[1:]))))
+    return (array[start : start + rows] for start in range(0, len(array), rows))
+
+
+def _nearest(queries: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    flat = np.asarray(queries).reshape(len(queries), -1)
+    rows = flat.astype(np.float32)
+    keep = min(k + _MORE, len(candidates))
+    indices, distances = np.empty((len(rows), 0), np.int64), np.empty((len(rows), 0), np.float32)
+    start = 0
+    for block in _blocks(candidates):
+        at_once = max(1, _BLOCK // max(1, len(rows)))
+        columns = np.asarray(block).reshape(len(block), -1).astype(np.float32)
+        for first in range(0, len(columns), at_once):
+            these = squared_distances(rows, columns[first : first + at_once])
+            best = _smallest(these, min(keep, these.shape[1]))
+            indices = np.concatenate([indices, best + start + first], axis=1)
+            distances = np.concatenate([distances, np.take_along_axis(these, best, axis=1)], axis=1)
+            best = _smallest(distances, min(keep, distances.shape[1]))
+            indices = np.take_along_axis(indices, best, axis=1)
+            distances = np.take_along_axis(distances, best, axis=1)
+        start += len(block)
+    # Again for the pairs found, since the expanded square cancels where they are close.
+    exact = np.stack([_root_mean_square(row, candidates, found) for row, found in zip(flat, indices, strict=True)])
+    order = np.lexsort((indices, exact))[:, :k]
+    return np.take_along_axis(indices, order, axis=1), np.take_along_axis(exact, order, axis=1)
+
+
+def _smallest(values: np.ndarray, count: int) -> np.ndarray:
+    if count == values.shape[1]:
+        return np.broadcast_to(np.arange(count), values.shape)
+    return values.argmin(axis=1)[:, None] if count == 1 else np.argpartition(values, count - 1, axis=1)[:, :count]
+
+
+def _root_mean_square(row: np.ndarray, candidates: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    pairs = np.stack([np.asarray(candidates[index]).reshape(-1) for index in indices]).astype(np.float64)
+    return np.sqrt(np.square(pairs - row).mean(axis=1))
 
 
 @dataclasses.dataclass(frozen=True)
