@@ -10,7 +10,8 @@ from pipeline.base.errors import MirageError
 from pipeline.devices.out_of_memory import ran_out
 from pipeline.metrics.choice import Chosen, choose, failure, measured
 from pipeline.metrics.extractor import Extractor, Features
-from pipeline.metrics.metric import NEEDS, OF_EXTRACTOR, Evidence, Images, Moments, Samples, Source
+from pipeline.metrics.metric import NEEDS, OF_EXTRACTOR, Evidence, Images, Samples, Source
+from pipeline.metrics.moments import Moments
 
 __all__ = ["Images", "Judge"]
 
@@ -23,6 +24,7 @@ class Judge:
     Attributes:
       num_samples: number of generated images to score.
       extractor: what describes images; None where no metric needs that.
+      train: what the generator was trained on.
       reference: the real images to compare with.
       reference_name: what is compared with.
       num_reference: of how many images that is; None if it isn't known.
@@ -40,7 +42,7 @@ class Judge:
         halves: tuple[Images, Images] | None = None,
         metrics: Sequence[Chosen] | None = None,
         *,
-        keep: Keep = lambda samples: samples.described,
+        keep: Keep | None = None,
         moments: tuple[str, Moments] | None = None,
     ) -> None:
         """Describes the reference once.
@@ -53,7 +55,7 @@ class Judge:
           halves: two sets of real images without a common one, to say what real against real gives; None for the halves
             of the reference.
           metrics: what is measured, see `pipeline.metrics.choice`; None for all that apply.
-          keep: returns what the extractor says of real images, which may be known from before.
+          keep: returns what the extractor says of real images, which may be known from before; None asks it anew.
           moments: name of a file, and the moments of the reference's features that it holds, which are all that is
             known of them then.
 
@@ -65,17 +67,16 @@ class Judge:
         self.reference = reference
         self.reference_name, self.num_reference = reference.name, len(reference.labels) or None
         self._metrics = choose() if metrics is None else list(metrics)
-        self._train = train
-        self._keep = keep
+        self.train = train
         self.real = Samples(reference, extractor, moments=moments[1] if moments else None)
         if moments is not None:
             self.reference_name, self.num_reference = moments[0], None  # of how many images it doesn't say
         elif extractor is not None:
-            self._describe(self.real)  # once, before anything is generated
+            self._describe(self.real, keep)  # once, before anything is generated
         self._halves, sets = self._parts(halves)
         self.floors: dict[str, Any] = {}
         if any(each.floors for each in self._metrics):
-            one, other = (self._describe(each.some(num_samples)) for each in sets)
+            one, other = (self._describe(each.some(num_samples), keep) for each in sets)
             self._measure_floors(one, other)
         self.labels = np.resize(np.random.default_rng(0).permutation(reference.labels), num_samples).astype(np.int32)
         self._told: set[str] = set()
@@ -109,7 +110,7 @@ class Judge:
             more = getattr(self.extractor, "facts", {})
             facts = {
                 "extractor": self.extractor.name,
-                **{f"extractor_{name}": round(value, 5) for name, value in more.items()},
+                **{f"extractor_{k}": round(v, 5) if isinstance(v, float) else v for k, v in more.items()},
             }
         return {
             **facts,
@@ -175,14 +176,14 @@ class Judge:
         if isinstance(generated, np.ndarray):
             generated = Images("generated", generated, self.labels)
         samples = Samples(generated, self.extractor)
-        self._describe(samples, lambda samples: samples.described)
-        return Evidence(samples, self.real, self._train, self._halves, conditional=conditional, **generator)
+        self._describe(samples, None)
+        return Evidence(samples, self.real, self.train, self._halves, conditional=conditional, **generator)
 
-    def _describe(self, samples: Samples, describe: Keep | None = None) -> Samples:
+    def _describe(self, samples: Samples, keep: Keep | None) -> Samples:
         """Asks the extractor now, so that what it raises is not taken for a metric's."""
         if self.extractor is not None and not samples.is_described:
             try:
-                samples.described = (describe or self._keep)(samples)
+                samples.described = samples.described if keep is None else keep(samples)
             except MirageError:
                 raise
             except Exception as error:
@@ -210,10 +211,18 @@ class Judge:
                     yield each, figures
                 for samples in (evidence.generated, evidence.real):
                     samples.let_go()
-            elif each.asked and each.name not in self._told:
-                self._told.add(each.name)
-                line = f"note: --metrics={each.name} is left out: it needs {NEEDS[missing]}, and there is none."
-                print(line, file=sys.stderr, flush=True)
+            else:
+                self._tell(each, missing)
+
+    def _tell(self, metric: Chosen, missing: str) -> None:
+        """Says once that a metric is left out, if it was named, or would be there but for `--reference`."""
+        of_file = missing == "features" and not self.real.has_features
+        if metric.name in self._told or not (metric.asked or of_file):
+            return
+        self._told.add(metric.name)
+        found = f"{self.reference_name} holds their mean and covariance only" if of_file else "there is none"
+        line = f"note: --metrics={metric.name} is left out: it needs {NEEDS[missing]}, and {found}."
+        print(line, file=sys.stderr, flush=True)
 
     def _has(self, need: str, evidence: Evidence) -> bool:
         if need == "features" and not evidence.real.has_features:

@@ -21,7 +21,7 @@ from pipeline.runs.checkpoint import build_network, load_network, load_sampler, 
 from pipeline.runs.run_file import read_run
 
 # Pixels, and images, that a device makes at once: more are hardly faster, and their activations take memory.
-_PIXELS = 2**21
+_PIXELS = 2**20
 _IMAGES = 512
 _PROGRESS_S = 3.0
 
@@ -135,7 +135,7 @@ def sampler_of(model: keras.Model, step: int | None = None) -> Sampler:
 def _devices() -> list[str]:
     """Names this process's GPUs or, where it has none, CPU devices: logical ones."""
     # In a cluster TensorFlow lists those of the other workers too, which wait meanwhile, under their full names.
-    own = tf.DeviceSpec.from_string(tf.constant(0).backing_device)
+    own = tf.DeviceSpec.from_string(tf.constant(0).device)
     for kind in ("GPU", "CPU"):
         specs = [tf.DeviceSpec.from_string(each.name) for each in tf.config.list_logical_devices(kind)]
         here = [each.to_string() for each in specs if each.job is None or (each.job, each.task) == (own.job, own.task)]

@@ -63,6 +63,12 @@ class Chosen:
         """Whether its figures stand in tables that compare runs."""
         return bool(getattr(self.metric, "compared", True))
 
+    @property
+    def directions(self) -> dict[str, bool]:
+        """Of those of its figures that can be better or worse, whether a larger one is better."""
+        higher, neutral = (getattr(self.metric, name, ()) for name in ("higher_is_better", "neutral"))
+        return {name: name in higher for name in self.figures if name not in neutral}
+
 
 def choose(metrics: str | Iterable[Any] = "") -> list[Chosen]:
     """Finds and makes metrics.

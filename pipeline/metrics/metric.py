@@ -2,13 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from pipeline.base.errors import MirageError
 from pipeline.metrics.extractor import Extractor, Features
+from pipeline.metrics.moments import Moments
 
 # What a metric may need besides pixels: of the extractor, of the generator, of the run's networks.
 OF_EXTRACTOR = ("features", "moments", "probabilities", "modes")
@@ -28,23 +29,6 @@ NEEDS = {
 # Images that are read at once, and bytes of images that may be kept rather than made again.
 BLOCK = 512
 _KEPT = 64 * 2**20
-
-
-class Moments(NamedTuple):
-    """Mean, float64 [d], and covariance, float64 [d, d], of features; unbiased, as other tools have them."""
-
-    mean: np.ndarray
-    covariance: np.ndarray
-
-    @classmethod
-    def of(cls, features: np.ndarray) -> "Moments":
-        """Computes them of float [n, d], n >= 2."""
-        mean = features.mean(axis=0, dtype=np.float64)
-        products = np.zeros([len(mean)] * 2)
-        for start in range(0, len(features), BLOCK):  # in float64 all of them at once would be twice as large
-            rest = features[start : start + BLOCK] - mean
-            products += rest.T @ rest
-        return cls(mean, products / (len(features) - 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,9 +180,13 @@ class Samples:
     @functools.cached_property
     def described(self) -> Features:
         """What the extractor says of them; raises MirageError if it says something else than features."""
+        return self.describe(self.batches())
+
+    def describe(self, blocks: Iterable[np.ndarray]) -> Features:
+        """Asks the extractor, of these images given block by block."""
         if self._extractor is None:
             raise MirageError("features were asked for by a metric whose `needs` does not name them; add them there.")
-        return _joined([self._checked(self._extractor(block), len(block)) for block in self.batches()])
+        return _joined([self._checked(self._extractor(block), len(block)) for block in blocks])
 
     def _checked(self, described: Features, count: int) -> Features:
         assert self._extractor is not None

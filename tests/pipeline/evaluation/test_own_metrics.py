@@ -119,7 +119,7 @@ def test_during_training_it_is_printed_and_written_and_failures_cost_nothing(mad
     out, error = capfd.readouterr()
     first, second = lines_of(tmp_path)
     assert list(first) == [
-        *("step", "images", "seconds", "frechet_distance", "precision", "recall"),
+        *("step", "images", "seconds", "extractor", "frechet_distance", "precision", "recall"),
         *("contrast", "contrast_of_real", "frechet_floor"),
     ]
     assert first["contrast"] != second["contrast"]
@@ -152,7 +152,7 @@ def test_evaluate_takes_the_runs_own_metrics_or_those_that_are_named(trained, ca
     assert (status, error) == (0, "")
     scores = json.loads(out.splitlines()[-1])
     # Neither needs features, so that nothing is said of what would describe images.
-    expected = ["source", "step", "num_samples", "reference", "num_reference"]
+    expected = ["source", "step", "protocol", "num_samples", "reference", "num_reference"]
     assert list(scores) == [*expected, "wander", "codes", "contrast", "contrast_of_real"]
     assert scores["wander"] == 0
     assert scores["codes"] == [1, 2]
@@ -230,7 +230,7 @@ def test_an_extractor_that_fails_is_named():
         ({"extractor": "vgg"}, "--extractor=vgg is not known; choose from auto, classifier, inception, or give"),
         (
             {"metrics": "sharpness", "keep_best": True},
-            "--keep_best goes by the Fréchet distance, which --metrics=sharp",
+            "--best_by=frechet_distance is no figure of --metrics that is better or worse during training; none of",
         ),
     ],
 )
