@@ -115,7 +115,10 @@ def draw_curves(run_dirs: Sequence[Path], path: Path) -> bool:
 
     histories = {}
     settings = [read_run(run_dir) for run_dir in run_dirs]
-    judges = [(chosen_extractor(config.extractor, data.class_names), config.eval_samples) for config, data in settings]
+    judges = [
+        (chosen_extractor(config.extractor, data.class_names, data.image_shape), config.eval_samples)
+        for config, data in settings
+    ]
     for run_dir, name, judge in zip(run_dirs, distinct_names(run_dirs), judges, strict=True):
         records = read_records(run_dir / EVALUATIONS_FILE, _DRAWN)
         # A legend leaves out what begins with a line, and sets formulas between dollars.
@@ -198,7 +201,7 @@ def _check_same_judge(options: ScoringOptions, run_dirs: Sequence[Path]) -> None
     for run_dir in run_dirs:
         config, data = read_run(run_dir)
         config = dataclasses.replace(config, **options.given())
-        judges.setdefault(chosen_extractor(config.extractor, data.class_names), run_dir)
+        judges.setdefault(chosen_extractor(config.extractor, data.class_names, data.image_shape), run_dir)
     if len(judges) > 1:
         listing = " and ".join(f"{run_dir} by {extractor}" for extractor, run_dir in judges.items())
         raise MirageError(

@@ -123,7 +123,7 @@ def make_judge(
     if any(each.needs_extractor for each in chosen):
         base = base_options(data)
         described_by = make_extractor(
-            chosen_extractor(extractor, dataset.spec.class_names),
+            chosen_extractor(extractor, dataset.spec.class_names, dataset.spec.image_shape),
             labelled=lambda: _labelled(base, dataset if base.dataset == data.dataset else load(base)),
             stacked=base.dataset != data.dataset,
             data_dir=data.data_dir,

@@ -35,21 +35,22 @@ _LEARNING_RATE = 1e-3
 _DROPOUT = 0.3
 _SHIFT = 1  # pixels by which training images are moved at most
 _INFERENCE_BATCH = 512
+_TRUSTED = 0.9  # accuracy from which on its features say something of images
 
 
 class Classifier:
     """A trained classifier, see `pipeline.metrics.extractor.Extractor`.
 
     Attributes:
-      name: "classifier".
+      name: "classifier"; so is its title.
       facts: `test_accuracy`, in [0, 1].
     """
 
-    name = "classifier"
+    name = title = "classifier"
 
     def __init__(self, model: keras.Model, test_accuracy: float) -> None:
         """Takes a model that returns features and logits."""
-        self.facts = {"test_accuracy": test_accuracy}
+        self.facts: dict[str, float | str] = {"test_accuracy": test_accuracy}
         self._predict = tf.function(
             lambda images: model(tf.cast(images, tf.float32) / 127.5 - 1, training=False), reduce_retracing=True
         )
@@ -85,6 +86,14 @@ def of_labelled_data(labelled: Callable[[], Labelled], stacked: bool = False, da
     """Makes what `--extractor=classifier` names, see `pipeline.metrics.extractor.make_extractor`."""
     data = labelled()
     trained = classifier(data, data.train, data.test, data_dir)
+    accuracy = float(trained.facts["test_accuracy"])
+    if accuracy < _TRUSTED:
+        print(
+            f"warning: the classifier that judges images of {data.name} names only {accuracy:.1%} of unseen ones "
+            "right, so its distances say little; --extractor=efficientnet may serve better.",
+            file=sys.stderr,
+            flush=True,
+        )
     return Stacked(trained) if stacked else trained
 
 
@@ -111,7 +120,7 @@ def classifier(
     if len(data.class_names) < 2:
         raise MirageError(
             f"--extractor=classifier needs labels of at least two classes, and --dataset={data.name} has "
-            f"{len(data.class_names)}; use --extractor=inception."
+            f"{len(data.class_names)}; use --extractor=efficientnet."
         )
     content = [hashlib.sha256(np.ascontiguousarray(each).data).hexdigest() for each in train]
     key = json.dumps([_FORMAT, list(data.class_names), content])

@@ -40,11 +40,14 @@ class Extractor(Protocol):
 
     Attributes:
       name: such as "classifier"; distances of different extractors can't be compared.
-      facts: what to print beside its figures, such as the classifier's test accuracy.
+      title: what it is called where a figure is named for people; those of users need none and go by their name.
+      facts: what to print beside its figures, such as the classifier's test accuracy, how images are resized, or which
+        weights it has: numbers and text. Distances under other facts can't be compared either.
     """
 
     name: str
-    facts: dict[str, float]
+    title: str
+    facts: dict[str, float | str]
 
     def __call__(self, images: np.ndarray) -> Features:
         """Describes uint8 [n, H, W, C]."""

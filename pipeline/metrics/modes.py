@@ -27,13 +27,13 @@ class Stacked:
     """Describes each channel by itself, see `pipeline.metrics.extractor.Extractor`.
 
     Attributes:
-      name: "stacked" and the name of what describes a channel.
+      name: "stacked" and the name of what describes a channel; so is its title.
       facts: of what describes a channel.
     """
 
     def __init__(self, channel: Extractor) -> None:
         """Takes what describes a grey image, with probabilities."""
-        self.name = f"stacked {channel.name}"
+        self.name = self.title = f"stacked {channel.name}"
         self.facts = channel.facts
         self._channel = channel
 

@@ -227,7 +227,7 @@ def test_an_extractor_that_fails_is_named():
     ("more", "sentence"),
     [
         ({"metrics": "sharp"}, "--metrics=sharp is not known; choose from auto, frechet_distance"),
-        ({"extractor": "vgg"}, "--extractor=vgg is not known; choose from auto, classifier, inception, or give"),
+        ({"extractor": "vgg"}, "--extractor=vgg is not known; choose from auto, classifier, efficientnet"),
         (
             {"metrics": "sharpness", "keep_best": True},
             "--best_by=frechet_distance is no figure of --metrics that is better or worse during training; none of",

@@ -1,13 +1,14 @@
 """Metrics by name, by import path and as objects; and what they may return."""
 
 import dataclasses
+import itertools
 import types
 
 import numpy as np
 import pytest
 
 from pipeline.base.errors import MirageError
-from pipeline.metrics import EXTRACTORS, METRICS, chosen_extractor
+from pipeline.metrics import EXTRACTORS, METRICS, chosen_extractor, distance_title
 from pipeline.metrics.choice import as_text, choose, measured
 from pipeline.metrics.extractor import make_extractor
 from pipeline.metrics.metric import Evidence, Images, Metric, Samples
@@ -205,9 +206,35 @@ def test_a_new_line_in_a_registry_is_known_to_flags(monkeypatch):
 
 
 def test_auto_is_an_extractor_that_suits_the_data():
-    assert chosen_extractor("auto", ("a", "b")) == "classifier"
-    assert chosen_extractor("auto", ("a",)) == chosen_extractor("auto", ()) == "inception"
-    assert chosen_extractor("inception", ("a", "b")) == "inception"
+    grey, colour = (8, 8, 1), (8, 8, 3)
+    assert chosen_extractor("auto", ("a", "b"), grey) == "classifier"
+    assert chosen_extractor("auto", ("a",), grey) == chosen_extractor("auto", (), grey) == "efficientnet"
+    assert chosen_extractor("auto", ("a", "b"), colour) == chosen_extractor("auto", (), colour) == "efficientnet"
+    assert chosen_extractor("auto", [*map(str, range(8))], colour) == "efficientnet"
+    for bases in (("0", "1", "2"), ("a-b", "c"), ("", "-", "--")):  # as stacked data name theirs
+        names = ["-".join(each) for each in itertools.product(bases, repeat=3)]
+        assert chosen_extractor("auto", names, colour) == "classifier"
+    assert chosen_extractor("inception", ("a", "b"), grey) == "inception"
+
+
+@pytest.mark.parametrize(
+    ("extractor", "title"),
+    [
+        ("efficientnet", "FD-EfficientNet-Lite0"),
+        ("EfficientNet-Lite0", "FD-EfficientNet-Lite0"),
+        ("classifier", "FD-classifier"),
+        ("stacked classifier", "FD-stacked classifier"),
+        ("inception", "FID"),
+        ("inception_pytorch", "FID (PyTorch resizing)"),
+        ("inception_clean", "FID (clean)"),
+        ("Inception (clean)", "FID (clean)"),
+        ("nets/dino.onnx(mean=0)", "FD-dino.onnx"),
+        ("dino.onnx", "FD-dino.onnx"),
+        ("greys", "FD-greys"),
+    ],
+)
+def test_a_distance_is_called_after_its_extractor(extractor, title):
+    assert distance_title(extractor) == title
 
 
 class Weighted:
