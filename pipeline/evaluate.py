@@ -49,6 +49,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
         from pipeline.devices.out_of_memory import EVALUATION, out_of_memory
         from pipeline.evaluation.evaluate import Files, score
         from pipeline.evaluation.table import table
+        from pipeline.metrics import distance_title
 
         files = Files(values.write_reference, values.out)
         with out_of_memory("evaluating", EVALUATION):
@@ -56,7 +57,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE
-    print(table(scores))
+    print(table(scores, distance_title(scores["extractor"]) if "extractor" in scores else ""))
     print(json.dumps(scores))
     return 0
 

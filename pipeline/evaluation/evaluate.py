@@ -193,6 +193,7 @@ def score(
         list(metrics) or config.metrics,
         protocol=options.protocol,
         reference=options.reference,
+        thorough=True,
     )
     files.check_with(judge)
     networks = {} if bundle else networks_of_run(run_dir, options.checkpoint)
@@ -213,6 +214,7 @@ def _measured(options: ScoringOptions, judge: Judge, sampler: Sampler, networks:
         judge.full(
             sampler.generated(_latents(sampler, options.seed + index * options.count), judge.labels, shown=True),
             conditional=sampler.conditional,
+            sure=options.repeats == 1,
             generate=sampler.make,
             latent_dim=sampler.latent_dim,
             networks=networks,

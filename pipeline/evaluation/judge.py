@@ -12,6 +12,7 @@ from pipeline.metrics.choice import Chosen, choose, failure, measured
 from pipeline.metrics.extractor import Extractor, Features
 from pipeline.metrics.metric import NEEDS, OF_EXTRACTOR, Evidence, Images, Samples, Source
 from pipeline.metrics.moments import Moments
+from pipeline.metrics.resampling import floor_intervals, intervals
 
 __all__ = ["Images", "Judge"]
 
@@ -42,6 +43,7 @@ class Judge:
         halves: tuple[Images, Images] | None = None,
         metrics: Sequence[Chosen] | None = None,
         *,
+        thorough: bool = False,
         keep: Keep | None = None,
         moments: tuple[str, Moments] | None = None,
     ) -> None:
@@ -55,6 +57,7 @@ class Judge:
           halves: two sets of real images without a common one, to say what real against real gives; None for the halves
             of the reference.
           metrics: what is measured, see `pipeline.metrics.choice`; None for all that apply.
+          thorough: whether floors have intervals at any price.
           keep: returns what the extractor says of real images, which may be known from before; None asks it anew.
           moments: name of a file, and the moments of the reference's features that it holds, which are all that is
             known of them then.
@@ -68,16 +71,19 @@ class Judge:
         self.reference_name, self.num_reference = reference.name, len(reference.labels) or None
         self._metrics = choose() if metrics is None else list(metrics)
         self.train = train
-        self.real = Samples(reference, extractor, moments=moments[1] if moments else None)
+        self.real = Samples(reference, extractor)
         if moments is not None:
+            self.real = Samples(reference, None, moments=moments[1])
             self.reference_name, self.num_reference = moments[0], None  # of how many images it doesn't say
         elif extractor is not None:
             self._describe(self.real, keep)  # once, before anything is generated
         self._halves, sets = self._parts(halves)
         self.floors: dict[str, Any] = {}
+        self._described: tuple[Samples, Samples] | None = None
         if any(each.floors for each in self._metrics):
             one, other = (self._describe(each.some(num_samples), keep) for each in sets)
-            self._measure_floors(one, other)
+            self._described = one, other
+            self._measure_floors(one, other, thorough)
         self.labels = np.resize(np.random.default_rng(0).permutation(reference.labels), num_samples).astype(np.int32)
         self._told: set[str] = set()
 
@@ -96,12 +102,13 @@ class Judge:
         ]
         return halves, (known[0], known[1])
 
-    def _measure_floors(self, one: Samples, other: Samples) -> None:
+    def _measure_floors(self, one: Samples, other: Samples, thorough: bool) -> None:
+        one = one if self.real.has_features else self.real
         for each in self._metrics:
-            if each.floors and self.real.has_features:
-                self.floors |= measured(each, each.floors, each.metric.floor, one, other)
-            elif each.floors and "features" not in each.needs:
-                self.floors |= measured(each, each.floors, each.metric.floor, self.real, other)
+            if each.floors and (self.real.has_features or "features" not in each.needs):
+                floors = measured(each, each.floors, each.metric.floor, one, other)
+                resample = thorough and self.real.has_features
+                self.floors |= floors | floor_intervals(each, floors, one, other, resample=resample)
 
     def facts(self) -> dict[str, Any]:
         """What must be known of every figure."""
@@ -117,7 +124,7 @@ class Judge:
             "num_samples": self.num_samples,
             "reference": self.reference_name,
             "num_reference": self.num_reference,
-            **{name: round(value, 4) if isinstance(value, float) else value for name, value in self.floors.items()},
+            **{name: _rounded(value) for name, value in self.floors.items()},
         }
 
     def compared(self) -> list[str]:
@@ -146,15 +153,33 @@ class Judge:
                     raise error
                 failed(error)
             else:
-                scores |= figures
+                scores |= figures | self._quick_intervals(chosen, figures, evidence, failed)
         return scores
 
-    def full(self, generated: np.ndarray | Source, *, conditional: bool, **generator: Any) -> dict[str, Any]:
+    def _quick_intervals(
+        self,
+        chosen: Chosen,
+        figures: Mapping[str, Any],
+        evidence: Evidence,
+        failed: Callable[[MirageError], None] | None,
+    ) -> dict[str, Any]:
+        try:
+            return intervals(chosen, figures, evidence, resample=False)
+        except MirageError as error:
+            if failed is None:
+                raise
+            failed(error)
+            return {}
+
+    def full(
+        self, generated: np.ndarray | Source, *, conditional: bool, sure: bool = False, **generator: Any
+    ) -> dict[str, Any]:
         """All measures.
 
         Args:
           generated: generated images, uint8 [num_samples, H, W, C], or what makes them.
           conditional: whether they were generated for `labels`.
+          sure: whether figures have intervals, for which most are measured again and again.
           **generator: `generate`, `latent_dim` and `networks`, as far as they can be had, see
             `pipeline.metrics.metric.Evidence`. With `quick`, `failed` takes the sentence of a metric that fails,
             whose figures are then missing.
@@ -166,8 +191,12 @@ class Judge:
           MirageError: if a metric fails, or none applies.
         """
         scores: dict[str, Any] = {}
-        for _, figures in self._measured(self._metrics, self._evidence(generated, conditional, generator), None):
+        evidence = self._evidence(generated, conditional, generator)
+        for chosen, figures in self._measured(self._metrics, evidence, None):
             scores |= figures
+            if sure:
+                resample = self.real.has_features or not chosen.needs_extractor
+                scores |= intervals(chosen, figures, evidence, resample=resample)
         if not scores:
             raise MirageError("none of --metrics applies to this generator; name others, or auto.")
         return scores
@@ -177,7 +206,15 @@ class Judge:
             generated = Images("generated", generated, self.labels)
         samples = Samples(generated, self.extractor)
         self._describe(samples, None)
-        return Evidence(samples, self.real, self.train, self._halves, conditional=conditional, **generator)
+        return Evidence(
+            samples,
+            self.real,
+            self.train,
+            self._halves,
+            conditional=conditional,
+            described_halves=self._described,
+            **generator,
+        )
 
     def _describe(self, samples: Samples, keep: Keep | None) -> Samples:
         """Asks the extractor now, so that what it raises is not taken for a metric's."""
@@ -236,3 +273,9 @@ class Judge:
         if need == "generator":
             return evidence.generate is not None
         return need in evidence.networks
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return round(value, 4) if isinstance(value, float) else value

@@ -23,8 +23,9 @@ from pipeline.evaluation.references import described, read_moments
 from pipeline.evaluation.sampling import sampler_of
 from pipeline.metrics import chosen_extractor
 from pipeline.metrics.choice import as_text, choose
-from pipeline.metrics.extractor import Labelled, make_extractor
+from pipeline.metrics.extractor import Extractor, Labelled, make_extractor
 from pipeline.metrics.metric import Images, Samples
+from pipeline.metrics.moments import Moments
 
 # Chosen at random once; keeps these latents apart from training noise of the same seed.
 _STREAM = 0x4556_414C
@@ -95,6 +96,7 @@ def make_judge(
     *,
     protocol: str = "default",
     reference: str = "",
+    thorough: bool = False,
 ) -> Judge:
     """Prepares to score generators of a data set.
 
@@ -110,6 +112,7 @@ def make_judge(
       metrics: what is measured, see `pipeline.metrics.choice.choose`.
       protocol: "paper" makes all training images the reference, whether there are others or not.
       reference: the value of `--reference`.
+      thorough: whether floors have intervals at any price.
 
     Returns:
       The judge.
@@ -121,20 +124,7 @@ def make_judge(
     train, test, has_test = _sets(data, dataset)
     described_by = None
     if any(each.needs_extractor for each in chosen):
-        base = base_options(data)
-        described_by = make_extractor(
-            chosen_extractor(extractor, dataset.spec.class_names, dataset.spec.image_shape),
-            labelled=lambda: _labelled(base, dataset if base.dataset == data.dataset else load(base)),
-            stacked=base.dataset != data.dataset,
-            data_dir=data.data_dir,
-            weights=inception_weights,
-        )
-    if described_by is None and reference:
-        raise MirageError(f"--reference={reference} is for metrics of features; add frechet_distance to --metrics.")
-    moments = None
-    if described_by is not None and reference:
-        size = Samples(train.part(0, 1), described_by).features.shape[1]
-        moments = printable(reference), read_moments(reference, described_by, size)
+        described_by = _extractor(data, dataset, extractor, inception_weights)
     return Judge(
         described_by,
         train,
@@ -142,9 +132,28 @@ def make_judge(
         num_samples,
         (train, test) if has_test else None,
         chosen,
+        thorough=thorough,
         keep=functools.partial(described, extractor=described_by, data_dir=data.data_dir) if described_by else None,
-        moments=moments,
+        moments=_statistics(reference, train, described_by) if reference else None,
     )
+
+
+def _extractor(data: DataOptions, dataset: Dataset, name: str, weights: str) -> Extractor:
+    base = base_options(data)
+    return make_extractor(
+        chosen_extractor(name, dataset.spec.class_names, dataset.spec.image_shape),
+        labelled=lambda: _labelled(base, dataset if base.dataset == data.dataset else load(base)),
+        stacked=base.dataset != data.dataset,
+        data_dir=data.data_dir,
+        weights=weights,
+    )
+
+
+def _statistics(reference: str, train: Images, extractor: Extractor | None) -> tuple[str, Moments]:
+    if extractor is None:
+        raise MirageError(f"--reference={reference} is for metrics of features; add frechet_distance to --metrics.")
+    size = Samples(train.part(0, 1), extractor).features.shape[1]
+    return printable(reference), read_moments(reference, extractor, size)
 
 
 def _sets(config: DataOptions, dataset: Dataset) -> tuple[Images, Images, bool]:

@@ -13,15 +13,20 @@ __all__ = ["EXTRACTORS", "METRICS", "TITLES", "chosen_extractor", "distance_titl
 
 METRICS = {
     "frechet_distance": "pipeline.metrics.frechet:FrechetDistance",
+    "frechet_distance_infinity": "pipeline.metrics.frechet_infinity:FrechetDistanceInfinity",
     "precision_recall": "pipeline.metrics.precision_recall:PrecisionRecall",
+    "density_coverage": "pipeline.metrics.density_coverage:DensityCoverage",
     "inception_score": "pipeline.metrics.classes:InceptionScore",
     "class_entropy": "pipeline.metrics.classes:ClassEntropy",
     "label_accuracy": "pipeline.metrics.label_accuracy:LabelAccuracy",
+    "intra_class_distance": "pipeline.metrics.intra_class:IntraClassDistance",
     "modes": "pipeline.metrics.modes:Modes",
     "kernel_distance": "pipeline.metrics.kernel:KernelDistance",
     "class_histogram": "pipeline.metrics.classes:ClassHistogram",
     "sharpness": "pipeline.metrics.sharpness:Sharpness",
     "nearest_training_image": "pipeline.metrics.neighbours:NearestTrainingImage",
+    "data_copying": "pipeline.metrics.data_copying:DataCopying",
+    "feature_path_length": "pipeline.metrics.path_length:FeaturePathLength",
     "reconstruction_error": "pipeline.metrics.reconstruction:ReconstructionError",
     "classification_error": "pipeline.metrics.classification:ClassificationError",
 }

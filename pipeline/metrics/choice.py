@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import numbers
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from pipeline.base.errors import MirageError
 from pipeline.base.objects import described, resolve
 from pipeline.metrics import METRICS
-from pipeline.metrics.metric import NEEDS, OF_EXTRACTOR
+from pipeline.metrics.metric import NEEDS, OF_EXTRACTOR, Better, TooFewError, better
 from pipeline.metrics.names import AUTO, split_metrics
 
 # Of what stands beside figures in a line of `evaluations.jsonl` or in what an evaluation returns.
@@ -63,11 +64,14 @@ class Chosen:
         """Whether its figures stand in tables that compare runs."""
         return bool(getattr(self.metric, "compared", True))
 
+    def better(self, figure: str) -> Better | None:
+        """Which figure is the better one, see `pipeline.metrics.metric.Metric.better`."""
+        return better(self.metric, figure)
+
     @property
     def directions(self) -> dict[str, bool]:
         """Of those of its figures that can be better or worse, whether a larger one is better."""
-        higher, neutral = (getattr(self.metric, name, ()) for name in ("higher_is_better", "neutral"))
-        return {name: name in higher for name in self.figures if name not in neutral}
+        return {name: way == "higher" for name in self.figures if (way := self.better(name))}
 
 
 def choose(metrics: str | Iterable[Any] = "") -> list[Chosen]:
@@ -151,13 +155,16 @@ def measured(chosen: Chosen, names: Sequence[str], measure: Callable[..., Any], 
       *given: what it is called with.
 
     Returns:
-      Figures by name, as JSON types.
+      Figures by name, as JSON types; none, with a note on standard error, if there are too few samples to measure.
 
     Raises:
       MirageError: in one sentence, if it raises, returns something else than numbers, or too many or few of them.
     """
     try:
         returned = measure(*given)
+    except TooFewError as error:
+        print(f"note: --metrics={chosen.name} is left out: {error}.", file=sys.stderr, flush=True)
+        return {}
     except Exception as error:
         raise failure(f"--metrics={chosen.name}", error) from error
     try:

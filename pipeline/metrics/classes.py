@@ -1,6 +1,7 @@
 """What a classifier says of samples: score, and spread over the classes."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,6 +22,14 @@ def inception_score(probabilities: np.ndarray) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(p > 0, p * (np.log(p) - np.log(marginal)), 0.0)
     return float(np.exp(terms.sum(axis=1).mean()))
+
+
+def error_of_inception_score(probabilities: np.ndarray) -> float:
+    """Standard error of `inception_score`, by the delta method."""
+    p = np.asarray(probabilities, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        divergences = np.where(p > 0, p * (np.log(p) - np.log(p.mean(axis=0))), 0.0).sum(axis=1)
+    return float(np.exp(divergences.mean()) * divergences.std() / np.sqrt(len(p)))
 
 
 def histogram(probabilities: np.ndarray) -> np.ndarray:
@@ -53,10 +62,16 @@ class InceptionScore(Metric):
     figures = ("inception_score",)
     needs = ("probabilities",)
     compared = False
+    higher_is_better = figures
+    limits: ClassVar = {"inception_score": (1.0, np.inf)}
 
     def __call__(self, evidence: Evidence) -> float:
         """See `Metric`."""
         return inception_score(evidence.generated.probabilities)
+
+    def errors(self, evidence: Evidence) -> float:
+        """See `Metric`."""
+        return error_of_inception_score(evidence.generated.probabilities)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +81,8 @@ class ClassEntropy(Metric):
     figures = ("class_entropy",)
     needs = ("probabilities",)
     compared = False
+    higher_is_better = figures
+    limits: ClassVar = {"class_entropy": (0.0, 1.0)}
 
     def __call__(self, evidence: Evidence) -> float:
         """See `Metric`."""
@@ -80,6 +97,7 @@ class ClassHistogram(Metric):
     needs = ("probabilities",)
     quick = False
     compared = False
+    neutral = figures
 
     def __call__(self, evidence: Evidence) -> list[float]:
         """See `Metric`."""

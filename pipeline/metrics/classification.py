@@ -1,10 +1,12 @@
 """Classification error of discriminators that name classes."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
 from pipeline.metrics.metric import Evidence, Metric
+from pipeline.metrics.shares import error_of_share
 
 _BATCH = 100
 
@@ -16,14 +18,26 @@ class ClassificationError(Metric):
     figures = ("classification_error",)
     needs = ("classes",)
     quick = False
+    limits: ClassVar = {"classification_error": (0.0, 1.0)}
 
     def __call__(self, evidence: Evidence) -> float:
         """See `Metric`."""
-        wrong = []
-        for start in range(0, len(evidence.real.pixels), _BATCH):
-            part = slice(start, start + _BATCH)
-            pixels = evidence.real.pixels[part].astype(np.float32) / np.float32(127.5) - np.float32(1)
-            labels = evidence.real.labels[part]
-            named = evidence.networks["discriminator"](pixels, labels)["classes"].argmax(axis=1)
-            wrong.append(named != labels)
-        return float(np.concatenate(wrong).mean())
+        return float(self._wrong(evidence).mean())
+
+    def errors(self, evidence: Evidence) -> float:
+        """See `Metric`."""
+        return error_of_share(self._wrong(evidence))
+
+    def _wrong(self, evidence: Evidence) -> np.ndarray:
+        return evidence.once(self, lambda: _named_wrongly(evidence))
+
+
+def _named_wrongly(evidence: Evidence) -> np.ndarray:
+    wrong, start = [], 0
+    for images in evidence.real.batches(_BATCH):
+        pixels = images.astype(np.float32) / np.float32(127.5) - np.float32(1)
+        labels = evidence.real.labels[start : start + len(images)]
+        start += len(images)
+        named = evidence.networks["discriminator"](pixels, labels)["classes"].argmax(axis=1)
+        wrong.append(named != labels)
+    return np.concatenate(wrong)

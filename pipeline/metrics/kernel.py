@@ -7,38 +7,88 @@ import numpy as np
 from pipeline.metrics.metric import Evidence, Metric
 
 
-def kernel_distance(
+@dataclasses.dataclass(frozen=True)
+class KernelDistances:
+    """Squared maximum mean discrepancies of random subsets of two sets of features.
+
+    Attributes:
+      values: one of each subset, float64.
+      parts: samples of both sets as a share of a subset's, (n / size, m / size).
+      variances: of what a sample adds to a value, in each of the sets.
+      size: samples of each set in a subset.
+    """
+
+    values: np.ndarray
+    parts: tuple[float, float]
+    variances: tuple[float, float]
+    size: int
+
+    @property
+    def mean(self) -> float:
+        """The kernel distance; it may be negative, and the expectation for equal distributions is 0."""
+        return float(self.values.mean())
+
+    @property
+    def error_of_mean(self) -> float:
+        """Standard error of the mean over subsets: what other subsets of the same samples would give."""
+        return float(self.values.std(ddof=1) / np.sqrt(len(self.values)))
+
+    @property
+    def error(self) -> float:
+        """Standard error of the distance: what other samples would give."""
+        variance = sum(4 * v / (part * self.size) for v, part in zip(self.variances, self.parts, strict=True))
+        return float(np.sqrt(variance + self.error_of_mean**2))
+
+
+def kernel_distances(
     a: np.ndarray, b: np.ndarray, *, subsets: int = 50, size: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """Squared maximum mean discrepancy with the kernel (x.y / d + 1)^3, without bias.
+) -> KernelDistances:
+    """Squared maximum mean discrepancies with the kernel (x.y / d + 1)^3, without bias.
 
     Args:
       a: features, float [n, d].
       b: features, float [m, d].
-      subsets: number of random subsets that are averaged.
+      subsets: number of random subsets.
       size: samples of each set in a subset; less if a set has fewer.
       seed: of the choice.
-
-    Returns:
-      (mean over subsets, standard error of that mean). The mean may be negative; the expectation for
-      equal distributions is 0.
     """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    a, b = (each if each.dtype == np.float32 else np.asarray(each, np.float64) for each in (a, b))
     size = min(size, len(a), len(b))
     rng = np.random.default_rng(seed)
-    values = [
+    found = [
         _mmd2(a[rng.choice(len(a), size, replace=False)], b[rng.choice(len(b), size, replace=False)])
         for _ in range(subsets)
     ]
-    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(subsets))
+    values, of_a, of_b = np.asarray(found).T
+    return KernelDistances(values, (len(a) / size, len(b) / size), (float(of_a.mean()), float(of_b.mean())), size)
 
 
-def _mmd2(a: np.ndarray, b: np.ndarray) -> float:
-    """The unbiased estimate for two sets of the same size."""
-    n, d = a.shape
-    within = [((x @ x.T / d + 1) ** 3) for x in (a, b)]
-    off_diagonal = sum(k.sum() - np.trace(k) for k in within) / (n * (n - 1))
-    return float(off_diagonal - 2 * ((a @ b.T / d + 1) ** 3).mean())
+def kernel_distance(
+    a: np.ndarray, b: np.ndarray, *, subsets: int = 50, size: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """The mean of `kernel_distances`, and the standard error of that mean."""
+    found = kernel_distances(a, b, subsets=subsets, size=size, seed=seed)
+    return found.mean, found.error_of_mean
+
+
+def _mmd2(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
+    """The unbiased estimate for two sets of the same size, and the variances of what samples of each add to it."""
+    n = len(a)
+    across = _kernel(a, b)
+    to_b, to_a = across.mean(axis=1, dtype=np.float64), across.mean(axis=0, dtype=np.float64)
+    within = []
+    for each in (a, b):
+        kernel = _kernel(each, each)
+        within.append((kernel.sum(axis=1, dtype=np.float64) - np.diagonal(kernel)) / (n - 1))
+    value = within[0].mean() + within[1].mean() - 2 * to_b.mean()
+    return float(value), float((within[0] - to_b).var()), float((within[1] - to_a).var())
+
+
+def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    products = a @ b.T
+    products /= a.shape[1]
+    products += 1
+    return products * products * products
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +102,17 @@ class KernelDistance(Metric):
     needs = ("features",)
     quick = False
     compared = False
+    neutral = ("kernel_distance_error",)
 
     def __call__(self, evidence: Evidence) -> tuple[float, float]:
         """See `Metric`."""
+        found = self._found(evidence)
+        return found.mean, found.error_of_mean
+
+    def errors(self, evidence: Evidence) -> tuple[float, None]:
+        """See `Metric`."""
+        return self._found(evidence).error, None
+
+    def _found(self, evidence: Evidence) -> KernelDistances:
         generated, real = evidence.generated.features, evidence.real.features
-        return kernel_distance(generated, real, subsets=self.subsets, size=self.size)
+        return evidence.once(self, lambda: kernel_distances(generated, real, subsets=self.subsets, size=self.size))

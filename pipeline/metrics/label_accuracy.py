@@ -1,10 +1,12 @@
 """Label accuracy: whether a generator makes what it is asked for."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
 from pipeline.metrics.metric import Evidence, Metric
+from pipeline.metrics.shares import error_of_share
 
 
 def label_accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -23,7 +25,13 @@ class LabelAccuracy(Metric):
 
     figures = ("label_accuracy",)
     needs = ("probabilities", "labels")
+    higher_is_better = figures
+    limits: ClassVar = {"label_accuracy": (0.0, 1.0)}
 
     def __call__(self, evidence: Evidence) -> float:
         """See `Metric`."""
         return label_accuracy(evidence.generated.probabilities, evidence.generated.labels)
+
+    def errors(self, evidence: Evidence) -> float:
+        """See `Metric`."""
+        return error_of_share(evidence.generated.probabilities.argmax(axis=1) == evidence.generated.labels)

@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -82,7 +82,22 @@ class Source(Protocol):
         """Gives some of the images in the order of `indices`, int64 [k]: uint8 [at most size, H, W, C]."""
 
 
-class Samples:
+class TooFewError(Exception):
+    """What a metric raises that can't be measured with so few samples: it is left out, with its message as a note."""
+
+
+class Kept:
+    """Keeps what several metrics make of the same images."""
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Returns what `make` returned when it was first asked for under this key."""
+        kept = self.__dict__.setdefault("_once", {})
+        if key not in kept:
+            kept[key] = make()
+        return kept[key]
+
+
+class Samples(Kept):
     """Images with what the extractor says of them, which is asked once, when it is first needed, block by block.
 
     The images themselves are read again each time they are asked for, unless they are few.
@@ -153,6 +168,10 @@ class Samples:
     def some(self, count: int, seed: int = 0) -> "Samples":
         """Chooses up to `count` at random, always the same."""
         return self if count >= len(self) else self.take(chosen(len(self), count, seed))
+
+    def likewise(self, images: Images) -> "Samples":
+        """Other images, with the same extractor."""
+        return Samples(images, self._extractor)
 
     @functools.cached_property
     def pixels(self) -> np.ndarray:
@@ -235,7 +254,7 @@ def _joined(parts: Sequence[Features]) -> Features:
 
 
 @dataclasses.dataclass(frozen=True)
-class Evidence:
+class Evidence(Kept):
     """What a metric looks at.
 
     Attributes:
@@ -249,6 +268,8 @@ class Evidence:
       latent_dim: components of a latent.
       networks: functions of a run's other networks by name: of images, float32 [n, H, W, C] in [-1, 1], and labels,
         int32 [n], to what they output, in NumPy; noise that they take is zero. For metrics that need one of them.
+      described_halves: some of both halves, not more than are generated, with what the extractor says of them, if that
+        is known already; see `known_and_unseen`.
     """
 
     generated: Samples
@@ -259,6 +280,18 @@ class Evidence:
     generate: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     latent_dim: int = 0
     networks: Mapping[str, Callable[[np.ndarray, np.ndarray], Any]] = dataclasses.field(default_factory=dict)
+    described_halves: tuple[Samples, Samples] | None = None
+
+    @functools.cached_property
+    def known_and_unseen(self) -> tuple[Samples, Samples]:
+        """Of each of the halves up to as many images as are generated, for metrics that need their features."""
+        if self.described_halves is not None:
+            return self.described_halves
+        known, unseen = (self.generated.likewise(half).some(len(self.generated)) for half in self.halves)
+        return known, unseen
+
+
+Better = Literal["higher", "lower"]
 
 
 class Metric:
@@ -273,6 +306,12 @@ class Metric:
       compared: whether its figures stand in the table of `python -m pipeline.compare`.
       floors: names of what `floor` returns; none if there is nothing to say of real images.
       higher_is_better: names of those figures of which a larger one is better; of the others, a smaller one is.
+      neutral: names of those figures of which neither is, such as one that describes the reference.
+      limits: the least and the largest that a figure can be, by name, where intervals end.
+
+    It may also have a method `errors`, and one with `floors` a method `floor_errors`. Called as the metric itself and
+    as `floor`, they return standard errors of the figures and of the floors, None for one that has none, in the same
+    form. Of metrics without them, `pipeline.metrics.resampling` finds errors by measuring again and again.
     """
 
     figures: ClassVar[tuple[str, ...]] = ()
@@ -281,6 +320,12 @@ class Metric:
     compared: ClassVar[bool] = True
     floors: ClassVar[tuple[str, ...]] = ()
     higher_is_better: ClassVar[tuple[str, ...]] = ()
+    neutral: ClassVar[tuple[str, ...]] = ()
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
+
+    def better(self, figure: str) -> Better | None:
+        """Which figure is the better one: the higher, the lower, or, of floors and of neutral ones, neither."""
+        return better(self, figure)
 
     def __call__(self, evidence: Evidence) -> Any:
         """Measures.
@@ -296,3 +341,10 @@ class Metric:
     def floor(self, one: Samples, other: Samples) -> Any:
         """What real images get against other real ones, of the form of `__call__`, for each of `floors`."""
         raise NotImplementedError
+
+
+def better(metric: Any, figure: str) -> Better | None:
+    """The same as `Metric.better` of any object of that form."""
+    if figure not in metric.figures or figure in getattr(metric, "neutral", ()):
+        return None
+    return "higher" if figure in getattr(metric, "higher_is_better", ()) else "lower"

@@ -1,6 +1,7 @@
 """Modes of stacked data: which of the known combinations a generator covers (Metz et al. 2016, arXiv 1611.02163)."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -56,6 +57,8 @@ class Modes(Metric):
 
     figures = ("modes", "kl_to_uniform")
     needs = ("modes",)
+    higher_is_better = ("modes",)
+    limits: ClassVar = dict.fromkeys(figures, (0.0, np.inf))
 
     def __call__(self, evidence: Evidence) -> tuple[int, float]:
         """See `Metric`."""

@@ -10,6 +10,7 @@ AUTO = "auto"
 BETTER = {
     "frechet_distance": ("frechet_distance",),
     "precision_recall": ("precision", "recall"),
+    "density_coverage": ("density", "coverage"),
     "inception_score": ("inception_score",),
     "class_entropy": ("class_entropy",),
     "label_accuracy": ("label_accuracy",),
@@ -61,7 +62,7 @@ def check_figure(figure: str, metrics: str) -> None:
     entries = [entry.partition("(")[0] for entry in split_metrics(metrics)]
     if any(":" in entry for entry in entries):
         return
-    known = [name for entry in BETTER if {AUTO, entry} & {*entries} for name in BETTER[entry]]
+    known = [name for entry in METRICS if {AUTO, entry} & {*entries} for name in BETTER.get(entry, ())]
     if figure not in known:
         raise MirageError(unknown_figure(figure, known))
 

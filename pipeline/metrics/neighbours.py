@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -142,10 +143,32 @@ class NearestTrainingImage(Metric):
     figures = ("nearest_training_image", "nearest_training_image_of_real")
     quick = False
     compared = False
+    neutral = figures
+    limits: ClassVar = dict.fromkeys(figures, (0.0, np.inf))
 
     def __call__(self, evidence: Evidence) -> tuple[float, float]:
         """See `Metric`."""
-        _, copies = nearest(evidence.generated.pixels[: self.queries], evidence.train.pixels)
-        known, unseen = evidence.halves
-        _, usual = nearest(unseen.some(self.queries).pixels, known.pixels)
+        copies, usual = self._found(evidence)
         return float(np.median(copies)), float(np.median(usual))
+
+    def errors(self, evidence: Evidence) -> tuple[float, float]:
+        """See `Metric`."""
+        copies, usual = self._found(evidence)
+        return _error_of_median(copies), _error_of_median(usual)
+
+    def _found(self, evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
+        def find() -> tuple[np.ndarray, np.ndarray]:
+            chosen = evidence.generated.take(np.arange(min(self.queries, len(evidence.generated))))
+            _, copies = nearest(chosen.pixels, evidence.train.pixels)
+            known, unseen = evidence.halves
+            _, usual = nearest(unseen.some(self.queries).pixels, known.pixels)
+            return copies, usual
+
+        return evidence.once(self, find)
+
+
+def _error_of_median(values: np.ndarray) -> float:
+    """By the samples between which the median of others lies in 95 % of all cases."""
+    count = len(values)
+    low, high = (np.quantile(values, np.clip(0.5 + side * 0.98 / np.sqrt(count), 0, 1)) for side in (-1, 1))
+    return float((high - low) / (2 * 1.96))

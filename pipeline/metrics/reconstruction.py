@@ -30,10 +30,25 @@ class ReconstructionError(Metric):
 
     def __call__(self, evidence: Evidence) -> float:
         """See `Metric`."""
-        assert evidence.generate is not None
-        chosen = evidence.real.images.some(len(evidence.generated.pixels))
-        decoded = reconstructed(chosen, evidence.networks["encoder"], evidence.generate, evidence.latent_dim)
-        return reconstruction_error(chosen.pixels, decoded)
+        return float(np.sqrt(self._squares(evidence).mean()))
+
+    def errors(self, evidence: Evidence) -> float:
+        """See `Metric`."""
+        squares = self._squares(evidence)
+        mean = squares.mean()
+        return float(squares.std() / (2 * np.sqrt(mean * len(squares)))) if mean else 0.0
+
+    def _squares(self, evidence: Evidence) -> np.ndarray:
+        """Mean square error of each image."""
+
+        def find() -> np.ndarray:
+            assert evidence.generate is not None
+            chosen = evidence.real.images.some(len(evidence.generated))
+            decoded = reconstructed(chosen, evidence.networks["encoder"], evidence.generate, evidence.latent_dim)
+            pairs = zip(chosen.pixels, decoded, strict=True)
+            return np.asarray([reconstruction_error(one, other) ** 2 for one, other in pairs])
+
+        return evidence.once(self, find)
 
 
 def reconstructed(

@@ -173,8 +173,7 @@ def test_with_statistics_alone_what_needs_more_of_real_images_is_left_out(capsys
     assert scores["apart"] == pytest.approx(np.square(mean - 100).sum())
     assert {"reference": "file.npz", "num_reference": None}.items() <= judge.facts().items()
     assert judge.floors["apart_floor"] > 0
-    note = (
-        "note: --metrics=precision_recall is left out: it needs an extractor's features, also of the real images, and "
-    )
+    note = "note: --metrics=precision_recall is left out: it needs an extractor's features, also of the real images, "
+    note += "and file.npz holds their mean and covariance only.\n"
     assert capsys.readouterr().err == note
     assert json.loads(json.dumps(judge.facts())) == judge.facts()

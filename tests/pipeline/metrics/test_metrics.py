@@ -101,7 +101,7 @@ def test_precision_and_recall_of_the_extremes():
 def test_distances_in_blocks_are_those_of_scipy(monkeypatch):
     a, b = RNG.standard_normal((7, 3)), RNG.standard_normal((9, 3))
     np.testing.assert_allclose(squared_distances(a, b), scipy.spatial.distance.cdist(a, b) ** 2, rtol=1e-9)
-    monkeypatch.setattr("pipeline.metrics.precision_recall._ROWS", 4)
+    monkeypatch.setattr("pipeline.metrics.manifolds._NUMBERS", 100)
     points = RNG.standard_normal((30, 3))
     assert precision_recall(points, points[:20] + 0.5) == precision_recall(points, points[:20] + 0.5)
 
