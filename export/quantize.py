@@ -168,4 +168,6 @@ def _score(judge: Judge, model: onnx.ModelProto, source: Source) -> dict[str, An
         labels = {"label": judge.labels[part].astype(np.int64)} if source.config.conditional else {}
         parts.append(to_pixels(session.run(["image"], {"z": z[part], **labels})[0]))
     scores = judge.quick(np.concatenate(parts), conditional=source.config.conditional)
-    return {**judge.facts(), **{name: round(value, 5) for name, value in scores.items()}}
+    rounded = {name: round(value, 5) for name, value in scores.items() if not isinstance(value, list)}
+    facts = {name: value for name, value in judge.facts().items() if not isinstance(value, list)}
+    return {**facts, **rounded}  # without intervals, which both generators share
