@@ -1,6 +1,5 @@
 """int8: a quarter of the size and, on CPUs with dot products of bytes, faster; if pictures stay as good."""
 
-import dataclasses
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from export.rewrites.canonical import canonical
 from export.rewrites.layouts import BYTE_FORMS, Feeds, fastest_first, session_of
 from export.source import Source
 from pipeline.evaluation.judge import Judge
-from pipeline.evaluation.scoring import load_known, make_judge
+from pipeline.evaluation.scoring import load_known, make_judge, placed
 from serving.contract.latents import latents
 from serving.contract.manifest import INT8_FILE
 from serving.contract.pixels import to_pixels
@@ -145,16 +144,10 @@ def write_int8(folder: Path, source: Source, forms: Mapping[str, onnx.ModelProto
     table = fastest_first({**forms, **quantised}, feeds)
     best32, best8 = (next(name for name in table if name in kind) for kind in (forms, quantised))
     milliseconds = {"float32": table[best32], "int8": table[best8]}
-    config, passed = source.config, None if isinstance(source.dataset, str) else source.dataset
-    if passed is None and source.dataset:
-        config = dataclasses.replace(config, dataset=source.dataset)
+    config = placed(source.config, source.dataset)
+    dataset = load_known(config, source.data, source.dataset)
     judge = make_judge(
-        config,
-        load_known(config, source.data, passed),
-        num_samples,
-        config.extractor,
-        config.inception_weights,
-        download=config.download,
+        config, dataset, num_samples, config.extractor, config.inception_weights, download=config.download
     )
     scores = {"float32": _score(judge, forms[best32], source), "int8": _score(judge, quantised[best8], source)}
     failed = list(failed_gates(scores["float32"], scores["int8"], milliseconds))
@@ -177,4 +170,6 @@ def _score(judge: Judge, model: onnx.ModelProto, source: Source) -> dict[str, An
         labels = {"label": judge.labels[part].astype(np.int64)} if source.config.conditional else {}
         parts.append(to_pixels(session.run(["image"], {"z": z[part], **labels})[0]))
     scores = judge.quick(np.concatenate(parts), conditional=source.config.conditional)
-    return {**judge.facts(), **{name: round(value, 5) for name, value in scores.items()}}
+    rounded = {name: round(value, 5) for name, value in scores.items() if not isinstance(value, list)}
+    facts = {name: value for name, value in judge.facts().items() if not isinstance(value, list)}
+    return {**facts, **rounded}  # without intervals, which both generators share

@@ -33,6 +33,7 @@ from pipeline.base import command_line
 from pipeline.base.errors import INTERRUPTED, MISTAKE, PREEMPTED, WORKER_LOST, MirageError, WorkerLostError
 from pipeline.config import Config
 from pipeline.experiment import Experiment
+from pipeline.runs.patience import ran_out
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -98,8 +99,8 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
       argv: what the flags leave over: the program's name.
 
     Returns:
-      The exit status: 0 if the run is complete, `MISTAKE`, `INTERRUPTED` after Ctrl-C, `PREEMPTED` after
-      SIGTERM or SIGHUP, or `WORKER_LOST`.
+      The exit status: 0 if the run is complete or has run out of `--patience`, `MISTAKE`, `INTERRUPTED` after Ctrl-C,
+      `PREEMPTED` after SIGTERM or SIGHUP, or `WORKER_LOST`.
 
     Raises:
       Stopped: if a request to stop comes while there is nothing to save.
@@ -116,7 +117,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return WORKER_LOST if isinstance(error, WorkerLostError) else MISTAKE
-    if run.stopped_by is not None:
+    if run.stopped_by is not None and not ran_out(run.stopped_by):
         return INTERRUPTED if run.stopped_by == signal.SIGINT else PREEMPTED
     if not run.chief:
         return 0

@@ -29,6 +29,15 @@ def define_flags(values: flags.FlagValues) -> None:
         "bundle", "", "score this bundle's ONNX generator instead of the checkpoint.", flag_values=values
     )
     command_line.define_parameters(values, ScoringOptions)
+    flags.DEFINE_string(
+        "write_reference",
+        "",
+        "file to write the reference's statistics to, for --reference.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "out", "", "folder to write scores.json, samples.png and neighbours.png to.", flag_values=values
+    )
 
 
 def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
@@ -38,14 +47,17 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
             raise MirageError(f"{argv[1]!r} is not a flag; expected only --name=value, see --help.")
         options = command_line.given_parameters(values, ScoringOptions)
         from pipeline.devices.out_of_memory import EVALUATION, out_of_memory
-        from pipeline.evaluation.evaluate import score, table
+        from pipeline.evaluation.evaluate import Files, score
+        from pipeline.evaluation.table import table
+        from pipeline.metrics import distance_title
 
+        files = Files(values.write_reference, values.out)
         with out_of_memory("evaluating", EVALUATION):
-            scores, _ = score(options, Path(values.run_dir), values.bundle)
+            scores, _ = score(options, Path(values.run_dir), values.bundle, files=files)
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE
-    print(table(scores))
+    print(table(scores, distance_title(scores["extractor"]) if "extractor" in scores else ""))
     print(json.dumps(scores))
     return 0
 

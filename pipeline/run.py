@@ -269,7 +269,7 @@ def _columns(path: Path) -> Any:
     from pipeline.runs.run_log import read_records
 
     records = read_records(path)
-    names = dict.fromkeys(name for record in records for name in record)
+    names = dict.fromkeys(name for record in records for name, value in record.items() if type(value) in (int, float))
     columns = {name: np.array([_number(record.get(name)) for record in records]) for name in names}
     try:
         import pandas

@@ -9,10 +9,14 @@ import numpy as np
 from pipeline.base.errors import MirageError
 from pipeline.devices.out_of_memory import ran_out
 from pipeline.metrics.choice import Chosen, choose, failure, measured
-from pipeline.metrics.extractor import Extractor
-from pipeline.metrics.metric import NEEDS, Evidence, Images, Samples
+from pipeline.metrics.extractor import Extractor, Features
+from pipeline.metrics.metric import NEEDS, OF_EXTRACTOR, Evidence, Images, Samples, Source
+from pipeline.metrics.moments import Moments
+from pipeline.metrics.resampling import floor_intervals, intervals
 
 __all__ = ["Images", "Judge"]
+
+Keep = Callable[[Samples], Features]
 
 
 class Judge:
@@ -20,7 +24,12 @@ class Judge:
 
     Attributes:
       num_samples: number of generated images to score.
+      extractor: what describes images; None where no metric needs that.
+      train: what the generator was trained on.
       reference: the real images to compare with.
+      reference_name: what is compared with.
+      num_reference: of how many images that is; None if it isn't known.
+      real: the reference, with what the extractor says of it.
       floors: what real images get against other real ones, by name, such as the Fréchet distance `frechet_floor`.
       labels: int32 [num_samples], the classes to generate: as frequent as in the reference.
     """
@@ -31,8 +40,12 @@ class Judge:
         train: Images,
         reference: Images,
         num_samples: int,
-        halves: tuple[Images, Images],
+        halves: tuple[Images, Images] | None = None,
         metrics: Sequence[Chosen] | None = None,
+        *,
+        thorough: bool = False,
+        keep: Keep | None = None,
+        moments: tuple[str, Moments] | None = None,
     ) -> None:
         """Describes the reference once.
 
@@ -41,44 +54,77 @@ class Judge:
           train: what the generator was trained on: to find memorised images.
           reference: real images to compare with.
           num_samples: number of generated images.
-          halves: two sets of real images without a common one, to say what real against real gives.
+          halves: two sets of real images without a common one, to say what real against real gives; None for the halves
+            of the reference.
           metrics: what is measured, see `pipeline.metrics.choice`; None for all that apply.
+          thorough: whether floors have intervals at any price.
+          keep: returns what the extractor says of real images, which may be known from before; None asks it anew.
+          moments: name of a file, and the moments of the reference's features that it holds, which are all that is
+            known of them then.
 
         Raises:
           MirageError: if a metric can't say what real images get.
         """
         self.num_samples = num_samples
-        self._metrics = choose() if metrics is None else list(metrics)
-        self._extractor = extractor
-        self._train = train
+        self.extractor = extractor
         self.reference = reference
-        self._real = Samples(reference, extractor)
-        if extractor is not None:
-            self._describe(self._real)  # once, before anything is generated
-        self._halves = halves
-        a, b = (self._describe(Samples(half.some(num_samples), extractor)) for half in halves)
+        self.reference_name, self.num_reference = reference.name, len(reference.labels) or None
+        self._metrics = choose() if metrics is None else list(metrics)
+        self.train = train
+        self.real = Samples(reference, extractor)
+        if moments is not None:
+            self.real = Samples(reference, None, moments=moments[1])
+            self.reference_name, self.num_reference = moments[0], None  # of how many images it doesn't say
+        elif extractor is not None:
+            self._describe(self.real, keep)  # once, before anything is generated
+        self._halves, sets = self._parts(halves)
         self.floors: dict[str, Any] = {}
-        for each in self._metrics:
-            if each.floors:
-                self.floors |= measured(each, each.floors, each.metric.floor, a, b)
+        self._described: tuple[Samples, Samples] | None = None
+        if any(each.floors for each in self._metrics):
+            one, other = (self._describe(each.some(num_samples), keep) for each in sets)
+            self._described = one, other
+            self._measure_floors(one, other, thorough)
         self.labels = np.resize(np.random.default_rng(0).permutation(reference.labels), num_samples).astype(np.int32)
         self._told: set[str] = set()
+
+    def _parts(self, halves: tuple[Images, Images] | None) -> tuple[tuple[Images, Images], tuple[Samples, Samples]]:
+        """Returns the halves as images, and as samples, of which is known what is known of the reference."""
+        if halves is None:
+            total = len(self.reference.labels)
+            middle = total // 2
+            images = self.reference.part(0, middle), self.reference.part(middle, total)
+            if self.real.is_described:
+                return images, (self.real.take(np.arange(middle)), self.real.take(np.arange(middle, total)))
+            halves = images
+        known = [
+            self.real if each is self.reference and self.real.is_described else Samples(each, self.extractor)
+            for each in halves
+        ]
+        return halves, (known[0], known[1])
+
+    def _measure_floors(self, one: Samples, other: Samples, thorough: bool) -> None:
+        one = one if self.real.has_features else self.real
+        for each in self._metrics:
+            if each.floors and (self.real.has_features or "features" not in each.needs):
+                floors = measured(each, each.floors, each.metric.floor, one, other)
+                resample = thorough and self.real.has_features
+                self.floors |= floors | floor_intervals(each, floors, one, other, resample=resample)
 
     def facts(self) -> dict[str, Any]:
         """What must be known of every figure."""
         facts: dict[str, Any] = {}
-        if self._extractor is not None:
-            more = getattr(self._extractor, "facts", {})
+        if self.extractor is not None:
+            more = getattr(self.extractor, "facts", {})
             facts = {
-                "extractor": self._extractor.name,
+                "extractor": self.extractor.name,
                 **{f"extractor_{k}": round(v, 5) if isinstance(v, float) else v for k, v in more.items()},
             }
         return {
             **facts,
             "num_samples": self.num_samples,
-            "reference": self.reference.name,
-            "num_reference": len(self.reference.pixels),
-            **{name: round(value, 4) if isinstance(value, float) else value for name, value in self.floors.items()},
+            "reference": self.reference_name,
+            "num_reference": self.num_reference,
+            **{name: _rounded(value) for name, value in self.floors.items()},
         }
 
     def compared(self) -> list[str]:
@@ -87,7 +133,7 @@ class Judge:
 
     def quick(
         self,
-        pixels: np.ndarray,
+        generated: np.ndarray | Source,
         *,
         conditional: bool,
         failed: Callable[[MirageError], None] | None = None,
@@ -95,7 +141,7 @@ class Judge:
     ) -> dict[str, float]:
         """The measures that are worth their time during training; see `full` for the arguments."""
         scores: dict[str, float] = {}
-        evidence = self._evidence(pixels, conditional, generator)
+        evidence = self._evidence(generated, conditional, generator)
         for chosen, figures in self._measured([each for each in self._metrics if each.quick], evidence, failed):
             several = [name for name, value in figures.items() if isinstance(value, list)]
             if several:
@@ -107,15 +153,33 @@ class Judge:
                     raise error
                 failed(error)
             else:
-                scores |= figures
+                scores |= figures | self._quick_intervals(chosen, figures, evidence, failed)
         return scores
 
-    def full(self, pixels: np.ndarray, *, conditional: bool, **generator: Any) -> dict[str, Any]:
+    def _quick_intervals(
+        self,
+        chosen: Chosen,
+        figures: Mapping[str, Any],
+        evidence: Evidence,
+        failed: Callable[[MirageError], None] | None,
+    ) -> dict[str, Any]:
+        try:
+            return intervals(chosen, figures, evidence, resample=False)
+        except MirageError as error:
+            if failed is None:
+                raise
+            failed(error)
+            return {}
+
+    def full(
+        self, generated: np.ndarray | Source, *, conditional: bool, sure: bool = False, **generator: Any
+    ) -> dict[str, Any]:
         """All measures.
 
         Args:
-          pixels: generated images, uint8 [num_samples, H, W, C].
+          generated: generated images, uint8 [num_samples, H, W, C], or what makes them.
           conditional: whether they were generated for `labels`.
+          sure: whether figures have intervals, for which most are measured again and again.
           **generator: `generate`, `latent_dim` and `networks`, as far as they can be had, see
             `pipeline.metrics.metric.Evidence`. With `quick`, `failed` takes the sentence of a metric that fails,
             whose figures are then missing.
@@ -127,27 +191,42 @@ class Judge:
           MirageError: if a metric fails, or none applies.
         """
         scores: dict[str, Any] = {}
-        for _, figures in self._measured(self._metrics, self._evidence(pixels, conditional, generator), None):
+        evidence = self._evidence(generated, conditional, generator)
+        for chosen, figures in self._measured(self._metrics, evidence, None):
             scores |= figures
+            if sure:
+                resample = self.real.has_features or not chosen.needs_extractor
+                scores |= intervals(chosen, figures, evidence, resample=resample)
         if not scores:
             raise MirageError("none of --metrics applies to this generator; name others, or auto.")
         return scores
 
-    def _evidence(self, pixels: np.ndarray, conditional: bool, generator: Mapping[str, Any]) -> Evidence:
-        generated = self._describe(Samples(Images("generated", pixels, self.labels), self._extractor))
-        return Evidence(generated, self._real, self._train, self._halves, conditional=conditional, **generator)
+    def _evidence(self, generated: np.ndarray | Source, conditional: bool, generator: Mapping[str, Any]) -> Evidence:
+        if isinstance(generated, np.ndarray):
+            generated = Images("generated", generated, self.labels)
+        samples = Samples(generated, self.extractor)
+        self._describe(samples, None)
+        return Evidence(
+            samples,
+            self.real,
+            self.train,
+            self._halves,
+            conditional=conditional,
+            described_halves=self._described,
+            **generator,
+        )
 
-    def _describe(self, samples: Samples) -> Samples:
+    def _describe(self, samples: Samples, keep: Keep | None) -> Samples:
         """Asks the extractor now, so that what it raises is not taken for a metric's."""
-        if self._extractor is not None:
+        if self.extractor is not None and not samples.is_described:
             try:
-                _ = samples.described
+                samples.described = samples.described if keep is None else keep(samples)
             except MirageError:
                 raise
             except Exception as error:
                 if ran_out(error):
                     raise
-                raise failure(f"--extractor={self._extractor.name}", error) from error
+                raise failure(f"--extractor={self.extractor.name}", error) from error
         return samples
 
     def _measured(
@@ -167,16 +246,36 @@ class Judge:
                         raise
                 else:
                     yield each, figures
-            elif each.asked and each.name not in self._told:
-                self._told.add(each.name)
-                line = f"note: --metrics={each.name} is left out: it needs {NEEDS[missing]}, and there is none."
-                print(line, file=sys.stderr, flush=True)
+                for samples in (evidence.generated, evidence.real):
+                    samples.let_go()
+            else:
+                self._tell(each, missing)
+
+    def _tell(self, metric: Chosen, missing: str) -> None:
+        """Says once that a metric is left out, if it was named, or would be there but for `--reference`."""
+        of_file = missing == "features" and not self.real.has_features
+        if metric.name in self._told or not (metric.asked or of_file):
+            return
+        self._told.add(metric.name)
+        found = f"{self.reference_name} holds their mean and covariance only" if of_file else "there is none"
+        line = f"note: --metrics={metric.name} is left out: it needs {NEEDS[missing]}, and {found}."
+        print(line, file=sys.stderr, flush=True)
 
     def _has(self, need: str, evidence: Evidence) -> bool:
-        if need in ("features", "probabilities", "modes"):
-            return self._extractor is not None and getattr(self._real.described, need) is not None
+        if need == "features" and not evidence.real.has_features:
+            return False
+        if need == "moments":
+            need = "features"
+        if need in OF_EXTRACTOR:
+            return self.extractor is not None and getattr(evidence.generated.described, need) is not None
         if need == "labels":
             return evidence.conditional
         if need == "generator":
             return evidence.generate is not None
         return need in evidence.networks
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return round(value, 4) if isinstance(value, float) else value

@@ -6,7 +6,11 @@ from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.parameters import Parameters, parameter
-from pipeline.metrics.names import AUTO, check_extractor, check_metrics, split_metrics
+from pipeline.metrics.names import check_extractor, check_figure, check_metrics
+
+PROTOCOLS = {"default": 10_000, "paper": 50_000}
+"""By name, how many images are generated; "paper" compares them with all training images, "default" with others."""
+_FEWEST = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +51,21 @@ class EvaluationOptions(Parameters):
     )
     keep_best: bool = parameter(
         False,
-        "keep the checkpoint with the smallest Frechet distance so far, for python -m export --checkpoint=best.",
+        "keep the best checkpoint so far by --best_by, for python -m export --checkpoint=best.",
         may_change=True,
         may_differ=True,
+    )
+    best_by: str = parameter(
+        "frechet_distance",
+        "figure of the evaluations by which --keep_best and --patience go, such as recall.",
+        may_change=True,
+        may_differ=True,
+    )
+    patience: int = parameter(
+        0,
+        "evaluations without a better --best_by after which the training ends; 0 never ends it.",
+        minimum=0,
+        may_change=True,
     )
 
     def check(self, values: Mapping[str, Any]) -> None:
@@ -58,11 +74,17 @@ class EvaluationOptions(Parameters):
         check_metrics(self.metrics)
         if self.keep_best and not self.eval_every:
             raise MirageError("--keep_best needs evaluations; set --eval_every, such as --eval_every=2000.")
-        if self.keep_best and not {AUTO, "frechet_distance"} & {*split_metrics(self.metrics)}:
+        if self.patience and not self.eval_every:
             raise MirageError(
-                f"--keep_best goes by the Fréchet distance, which --metrics={self.metrics} leaves out; add "
-                "frechet_distance."
+                f"--patience={self.patience} counts evaluations; set --eval_every, such as --eval_every=2000."
             )
+        if self.compares or self.best_by != "frechet_distance":
+            check_figure(self.best_by, self.metrics)
+
+    @property
+    def compares(self) -> bool:
+        """Whether evaluations are compared with one another."""
+        return bool(self.keep_best or self.patience)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +96,16 @@ class ScoringOptions(Parameters):
         "which checkpoint to score: newest, or best, which --keep_best kept.",
         choices=("newest", "best"),
     )
-    num_samples: int = parameter(10000, "number of generated images.", minimum=10)
+    protocol: str = parameter(
+        "default",
+        "default: 10,000 images against those that were held out; paper: what papers do, 50,000 images against all of "
+        "the training images.",
+        choices=(*PROTOCOLS,),
+    )
+    num_samples: int = parameter(0, "number of generated images; 0: as --protocol says.", minimum=0)
+    repeats: int = parameter(
+        1, "independent sets of images; figures are means over them, with intervals of 95 %.", minimum=1
+    )
     seed: int = parameter(0, "seed of the first image; image i has the seed + i.", minimum=-(2**63), below=2**63)
     metrics: str = parameter(
         "",
@@ -92,6 +123,11 @@ class ScoringOptions(Parameters):
         "", "file with the weights of the Inception network of 2015, see Evaluate; empty takes the run's own."
     )
     download: bool = parameter(False, "may fetch those weights (91 MB) and keep them below --data_dir.")
+    reference: str = parameter(
+        "",
+        "file of statistics (.npz with mu and sigma, as pytorch-fid and clean-fid write it) to compare with instead of "
+        "images; what needs more of real images than that is left out.",
+    )
     dataset: str = parameter(
         "",
         "where the folder that the run was trained on is now, such as folder:/path; empty takes the run's own.",
@@ -109,3 +145,10 @@ class ScoringOptions(Parameters):
         """See `Parameters`."""
         check_extractor(self.extractor)
         check_metrics(self.metrics)
+        if 0 < self.num_samples < _FEWEST:
+            raise MirageError(f"--num_samples={self.num_samples} is too small; expected at least {_FEWEST}.")
+
+    @property
+    def count(self) -> int:
+        """Number of images in a set."""
+        return self.num_samples or PROTOCOLS[self.protocol]

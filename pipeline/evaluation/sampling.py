@@ -1,24 +1,32 @@
 """Generators to score, and a run's other networks, as functions of arrays."""
 
+import concurrent.futures
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+import tqdm
 
 from pipeline.devices.numerics import full_float32
 from pipeline.metrics.metric import Images
 from pipeline.metrics.reconstruction import reconstructed
 from pipeline.networks.models import function_of, noise_size
 from pipeline.runs.checkpoint import build_network, load_network, load_sampler, network_names
-from pipeline.runs.preview import to_pixels
 from pipeline.runs.run_file import read_run
 
-BATCH = 100
+# Pixels, and images, that a device makes at once: more are hardly faster, and their activations take memory.
+_PIXELS = 2**20
+_IMAGES = 512
+_PROGRESS_S = 3.0
+
+Make = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Latents = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,42 +38,126 @@ class Sampler:
       step: step of its checkpoint; None if that isn't known.
       latent_dim: components of a latent.
       conditional: whether it looks at labels.
+      block: images to make at once.
+      devices: the same as `make` on each device of the machine, where there are several; they are called at once.
     """
 
-    make: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    make: Make
     step: int | None
     latent_dim: int
     conditional: bool
+    block: int = 100
+    devices: tuple[Make, ...] = ()
 
-    def images(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Makes many images, a hundred at a time.
+    def read(self, latents: Latents, labels: np.ndarray, indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Makes images block by block, on all devices.
 
         Args:
-          z: latents, float32 [n, latent_dim].
-          labels: int32 [n].
+          latents: of some numbers of images, float32 [k, latent_dim].
+          labels: int32 [n], of all images.
+          indices: the numbers of those to make, int64 [k].
+          size: most images to give at once.
 
         Returns:
-          uint8 [n, H, W, C].
+          Iterator of uint8 [at most size, H, W, C].
         """
-        parts = [slice(start, start + BATCH) for start in range(0, len(z), BATCH)]
-        return np.concatenate([self.make(z[part], labels[part]) for part in parts])
+        size = min(size, self.block)
+        parts = [indices[start : start + size] for start in range(0, len(indices), size)]
+        if not self.devices:
+            yield from (self.make(latents(part), labels[part]) for part in parts)
+            return
+        with concurrent.futures.ThreadPoolExecutor(len(self.devices)) as pool:
+            for start in range(0, len(parts), len(self.devices)):
+                at_once = parts[start : start + len(self.devices)]
+                with full_float32():  # of the process, so not by each thread for itself
+                    made = pool.map(lambda make, part: make(latents(part), labels[part]), self.devices, at_once)
+                    images = list(made)
+                yield from images
+
+    def generated(self, latents: Latents, labels: np.ndarray, *, shown: bool = False) -> "Generated":
+        """Returns the images of some latents, none of which is made yet.
+
+        Args:
+          latents: of some numbers of images, as for `read`.
+          labels: int32 [n], of all of them.
+          shown: whether a progress bar shows how far they are.
+        """
+        return Generated(self, latents, labels, shown)
+
+
+@dataclasses.dataclass(frozen=True)
+class Generated:
+    """A generator's images, which are made whenever they are read; see `pipeline.metrics.metric.Source`."""
+
+    sampler: Sampler
+    latents: Latents
+    labels: np.ndarray
+    shown: bool = False
+    name: str = "generated"
+
+    def read(self, indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """See `pipeline.metrics.metric.Source`."""
+        with tqdm.tqdm(
+            total=len(indices),
+            desc="samples",
+            unit="image",
+            file=sys.stderr,
+            delay=_PROGRESS_S,
+            leave=False,
+            disable=None if self.shown else True,
+        ) as bar:
+            for images in self.sampler.read(self.latents, self.labels, indices, size):
+                yield images
+                bar.update(len(images))
 
 
 def sampler_of(model: keras.Model, step: int | None = None) -> Sampler:
-    """Makes a sampler of a generator: the one place where a generator is called.
+    """Makes a sampler of a generator, on all devices of this machine: the one place where a generator is called.
 
     Args:
       model: a model of `z` or of `[z, label]`; its weights may change later.
       step: step of its checkpoint, if that is known.
     """
     names = [each.name for each in model.inputs]
-    generate = tf.function(function_of(model, training=False), reduce_retracing=True)
+    height, width = model.outputs[0].shape[1:3]
+    devices = _devices()
+    makes = [_make_on(device, model) for device in devices]
+    return Sampler(
+        full_float32()(makes[0]),
+        step,
+        model.inputs[0].shape[-1],
+        "label" in names,
+        block=max(1, min(_IMAGES, _PIXELS // (height * width))),
+        devices=tuple(makes) if len(makes) > 1 else (),
+    )
 
-    @full_float32()
+
+def _devices() -> list[str]:
+    """Names this process's GPUs or, where it has none, CPU devices: logical ones."""
+    # In a cluster TensorFlow lists those of the other workers too, which wait meanwhile, under their full names.
+    own = tf.DeviceSpec.from_string(tf.constant(0).device)
+    for kind in ("GPU", "CPU"):
+        specs = [tf.DeviceSpec.from_string(each.name) for each in tf.config.list_logical_devices(kind)]
+        here = [each.to_string() for each in specs if each.job is None or (each.job, each.task) == (own.job, own.task)]
+        if here:
+            break
+    return here
+
+
+def _make_on(device: str, model: keras.Model) -> Make:
+    call = function_of(model, training=False)
+
+    def pixels(z: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        images = call(z, labels)
+        return tf.cast(tf.round(tf.clip_by_value((images + 1.0) * 127.5, 0, 255)), tf.uint8)  # as `to_pixels`
+
+    generate = tf.function(pixels, reduce_retracing=True)  # one for each device, since it takes their weights
+
     def make(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        return to_pixels(generate(tf.constant(z), tf.constant(labels)).numpy())
+        with tf.device(device):
+            return generate(tf.constant(z), tf.constant(labels)).numpy()
 
-    return Sampler(make, step, model.inputs[0].shape[-1], "label" in names)
+    return make
 
 
 def sample_run(run_dir: Path, checkpoint: str = "newest") -> Sampler:

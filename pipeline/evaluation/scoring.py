@@ -1,10 +1,11 @@
 """From a configuration to a judge of its generator: which images to compare with, and what describes them."""
 
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -12,16 +13,19 @@ import tensorflow as tf
 import tqdm
 
 from pipeline.base.errors import MirageError
+from pipeline.base.names import printable
 from pipeline.data.dataset import Dataset, base_options, folder_of, load, load_test, numbering, open_data
 from pipeline.data.options import DataOptions
 from pipeline.data.spec import DataSpec, is_folder
 from pipeline.evaluation.judge import Judge
 from pipeline.evaluation.options import EvaluationOptions
+from pipeline.evaluation.references import described, read_moments
 from pipeline.evaluation.sampling import sampler_of
 from pipeline.metrics import chosen_extractor
 from pipeline.metrics.choice import as_text, choose
-from pipeline.metrics.extractor import Labelled, make_extractor
-from pipeline.metrics.metric import Images
+from pipeline.metrics.extractor import Extractor, Labelled, make_extractor
+from pipeline.metrics.metric import Images, Samples
+from pipeline.metrics.moments import Moments
 
 # Chosen at random once; keeps these latents apart from training noise of the same seed.
 _STREAM = 0x4556_414C
@@ -29,13 +33,21 @@ _HELD_OUT = 0.1  # of data without a test split
 _FEWEST = 20
 
 
+_Data = TypeVar("_Data", bound=DataOptions)
+
+
+def placed(config: _Data, passed: Any) -> _Data:
+    """Takes the name under which data are now, where they were passed by name, into a configuration."""
+    return dataclasses.replace(config, dataset=passed) if isinstance(passed, str) and passed else config
+
+
 def load_known(config: DataOptions, data: DataSpec, passed: Any = None) -> Dataset:
     """Loads the data that a run was trained on, wherever they are now.
 
     Args:
-      config: the run's; its `dataset`, `data_dir` and `manual_dir` may name other places.
+      config: the run's; its `dataset`, `data_dir` and `manual_dir` may name other places, see `placed`.
       data: what the run says of its data.
-      passed: the data themselves, where they have no name.
+      passed: the data themselves, where they have no name; None, or a name, for what `config` names.
 
     Returns:
       The data set.
@@ -43,6 +55,7 @@ def load_known(config: DataOptions, data: DataSpec, passed: Any = None) -> Datas
     Raises:
       MirageError: if the data can't be had, or are others.
     """
+    passed = None if isinstance(passed, str) else passed
     folder = folder_of(config.dataset)
     if (
         passed is None and folder is not None and not os.path.isdir(folder)
@@ -80,6 +93,10 @@ def make_judge(
     extractor: str = "auto",
     inception_weights: str = "",
     metrics: str | Iterable[Any] = "",
+    *,
+    protocol: str = "default",
+    reference: str = "",
+    thorough: bool = False,
     download: bool = False,
 ) -> Judge:
     """Prepares to score generators of a data set.
@@ -95,6 +112,9 @@ def make_judge(
       inception_weights: that of `--inception_weights`.
       metrics: what is measured, see `pipeline.metrics.choice.choose`.
       download: that of `--download`.
+      protocol: "paper" makes all training images the reference, whether there are others or not.
+      reference: the value of `--reference`.
+      thorough: whether floors have intervals at any price.
 
     Returns:
       The judge.
@@ -106,18 +126,37 @@ def make_judge(
     train, test, has_test = _sets(data, dataset)
     described_by = None
     if any(each.needs_extractor for each in chosen):
-        base = base_options(data)
-        described_by = make_extractor(
-            chosen_extractor(extractor, dataset.spec.class_names, dataset.spec.image_shape),
-            labelled=lambda: _labelled(base, dataset if base.dataset == data.dataset else load(base)),
-            stacked=base.dataset != data.dataset,
-            data_dir=data.data_dir,
-            weights=inception_weights,
-            download=download,
-        )
-    half = len(train.pixels) // 2
-    halves = (train, test) if has_test else (train.part(0, half), train.part(half, len(train.pixels)))
-    return Judge(described_by, train, test if has_test else train, num_samples, halves, chosen)
+        described_by = _extractor(data, dataset, extractor, inception_weights, download)
+    return Judge(
+        described_by,
+        train,
+        test if has_test and protocol == "default" else train,
+        num_samples,
+        (train, test) if has_test else None,
+        chosen,
+        thorough=thorough,
+        keep=functools.partial(described, extractor=described_by, data_dir=data.data_dir) if described_by else None,
+        moments=_statistics(reference, train, described_by) if reference else None,
+    )
+
+
+def _extractor(data: DataOptions, dataset: Dataset, name: str, weights: str, download: bool) -> Extractor:
+    base = base_options(data)
+    return make_extractor(
+        chosen_extractor(name, dataset.spec.class_names, dataset.spec.image_shape),
+        labelled=lambda: _labelled(base, dataset if base.dataset == data.dataset else load(base)),
+        stacked=base.dataset != data.dataset,
+        data_dir=data.data_dir,
+        weights=weights,
+        download=download,
+    )
+
+
+def _statistics(reference: str, train: Images, extractor: Extractor | None) -> tuple[str, Moments]:
+    if extractor is None:
+        raise MirageError(f"--reference={reference} is for metrics of features; add frechet_distance to --metrics.")
+    size = Samples(train.part(0, 1), extractor).features.shape[1]
+    return printable(reference), read_moments(reference, extractor, size)
 
 
 def _sets(config: DataOptions, dataset: Dataset) -> tuple[Images, Images, bool]:
@@ -180,20 +219,24 @@ class Evaluation:
             options.extractor,
             options.inception_weights,
             chosen,
-            options.download,
+            download=options.download,
         )
         self._sampler = sampler_of(generator)
         shape = [options.eval_samples, self._sampler.latent_dim]
         self._z = tf.random.stateless_normal(shape, [seed, _STREAM], alg="philox").numpy()
+
+    @property
+    def extractor(self) -> str | None:
+        """Name of what describes images, if anything does: scores of another one can't be compared with these."""
+        return None if self._judge.extractor is None else self._judge.extractor.name
 
     def __call__(self) -> dict[str, float]:
         """Returns the scores of the generator as it is now, with what real images get.
 
         A metric that fails is told on standard error, and its figures are missing.
         """
-        pixels = self._sampler.images(self._z, self._judge.labels)
         scores = self._judge.quick(
-            pixels,
+            self._sampler.generated(self._z.__getitem__, self._judge.labels),
             conditional=self._sampler.conditional,
             failed=_warn,
             generate=self._sampler.make,

@@ -68,6 +68,11 @@ class Chosen:
         """Which figure is the better one, see `pipeline.metrics.metric.Metric.better`."""
         return better(self.metric, figure)
 
+    @property
+    def directions(self) -> dict[str, bool]:
+        """Of those of its figures that can be better or worse, whether a larger one is better."""
+        return {name: way == "higher" for name in self.figures if (way := self.better(name))}
+
 
 def choose(metrics: str | Iterable[Any] = "") -> list[Chosen]:
     """Finds and makes metrics.

@@ -130,7 +130,7 @@ class FrechetDistance(Metric):
     """`frechet_distance`: of features of generated images from those of the reference."""
 
     figures = ("frechet_distance",)
-    needs = ("features",)
+    needs = ("moments",)
     floors = ("frechet_floor",)
     limits: ClassVar = dict.fromkeys((*figures, *floors), (0.0, np.inf))
 
@@ -148,4 +148,5 @@ class FrechetDistance(Metric):
 
     def floor_errors(self, one: Samples, other: Samples) -> float:
         """See `Metric`."""
-        return Transport(one.moments, other.moments).error(one.features, other.features)
+        features = (each.features if each.has_features else None for each in (one, other))
+        return Transport(one.moments, other.moments).error(*features)

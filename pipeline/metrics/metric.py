@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -12,9 +12,10 @@ from pipeline.metrics.extractor import Extractor, Features
 from pipeline.metrics.moments import Moments
 
 # What a metric may need besides pixels: of the extractor, of the generator, of the run's networks.
-OF_EXTRACTOR = ("features", "probabilities", "modes")
+OF_EXTRACTOR = ("features", "moments", "probabilities", "modes")
 NEEDS = {
-    "features": "an extractor's features",
+    "features": "an extractor's features, also of the real images",
+    "moments": "mean and covariance of an extractor's features",
     "probabilities": "an extractor that knows the data's classes",
     "modes": "data with countable modes, such as --dataset=stacked:mnist",
     "labels": "a generator that is asked for classes",
@@ -23,6 +24,11 @@ NEEDS = {
     "discriminator": "a discriminator",
     "classes": "a discriminator that names classes (head `classes`) in a run whose networks are told none",
 }
+
+
+# Images that are read at once, and bytes of images that may be kept rather than made again.
+BLOCK = 512
+_KEPT = 64 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +53,33 @@ class Images:
         """Chooses up to `count` at random, always the same."""
         if count >= len(self.pixels):
             return self
-        chosen = np.sort(np.random.default_rng(seed).choice(len(self.pixels), count, replace=False))
-        return Images(self.name, self.pixels[chosen], self.labels[chosen])
+        indices = chosen(len(self.pixels), count, seed)
+        return Images(self.name, self.pixels[indices], self.labels[indices])
+
+    def read(self, indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """See `Source`."""
+        for start in range(0, len(indices), size):
+            yield self.pixels[indices[start : start + size]]
+
+
+def chosen(total: int, count: int, seed: int = 0) -> np.ndarray:
+    """Chooses `count` of `total` at random, always the same; returns int64 [count] in rising order."""
+    return np.sort(np.random.default_rng(seed).choice(total, count, replace=False))
+
+
+class Source(Protocol):
+    """Images that can be gone through again and again; `Images` is one, and so is a generator with its latents."""
+
+    @property
+    def name(self) -> str:
+        """What they are."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Int32 [n]."""
+
+    def read(self, indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Gives some of the images in the order of `indices`, int64 [k]: uint8 [at most size, H, W, C]."""
 
 
 class TooFewError(Exception):
@@ -67,28 +98,63 @@ class Kept:
 
 
 class Samples(Kept):
-    """Images with what the extractor says of them, which is asked once, when it is first needed.
+    """Images with what the extractor says of them, which is asked once, when it is first needed, block by block.
+
+    The images themselves are read again each time they are asked for, unless they are few.
 
     Attributes:
-      images: the images.
-      pixels: uint8 [n, H, W, C].
       labels: int32 [n]; of generated ones, the classes that they were asked for.
     """
 
-    def __init__(self, images: Images, extractor: Extractor | None) -> None:
-        """Takes images and what describes them; None where no metric needs that."""
-        self.images = images
-        self.pixels = images.pixels
-        self.labels = images.labels
+    def __init__(
+        self,
+        source: Source,
+        extractor: Extractor | None,
+        *,
+        indices: np.ndarray | None = None,
+        described: Features | None = None,
+        moments: Moments | None = None,
+    ) -> None:
+        """Takes images and what describes them.
+
+        Args:
+          source: the images.
+          extractor: what describes them; None where no metric needs that.
+          indices: which of the images, int64 [n]; None for all.
+          described: what the extractor says of them, if that is known.
+          moments: mean and covariance of features of which nothing else is known, in place of the extractor.
+        """
+        self._source = source
         self._extractor = extractor
+        self._indices = np.arange(len(source.labels)) if indices is None else indices
+        self._all = indices is None
+        self._given = moments
+        self._kept: list[np.ndarray] | None = None
+        self.labels = source.labels if self._all else source.labels[self._indices]
+        if described is not None:
+            self.__dict__["described"] = described
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batches(self, size: int = 500) -> Iterator[np.ndarray]:
+    def batches(self, size: int = BLOCK) -> Iterator[np.ndarray]:
         """Gives the images in their order, uint8 [at most size, H, W, C], for what needs not all at once."""
-        for start in range(0, len(self), size):
-            yield self.pixels[start : start + size]
+        if isinstance(self._source, Images):
+            yield from self._source.read(self._indices, size)
+        elif self._kept is not None:
+            yield from (block[start : start + size] for block in self._kept for start in range(0, len(block), size))
+        else:
+            yield from self._read(size)
+
+    def _read(self, size: int) -> Iterator[np.ndarray]:
+        """Reads the source, and keeps what it gives if that is little."""
+        blocks: list[np.ndarray] | None = []
+        for block in self._source.read(self._indices, size):
+            if blocks is not None:
+                few = block.nbytes // max(1, len(block)) * len(self) <= _KEPT
+                blocks = [*blocks, block] if few else None
+            yield block
+        self._kept = blocks
 
     def take(self, indices: np.ndarray) -> "Samples":
         """Chooses some of them, with what is known of them already.
@@ -96,27 +162,58 @@ class Samples(Kept):
         Args:
           indices: int64 [k].
         """
-        images = Images(self.images.name, self.pixels[indices], self.labels[indices])
-        chosen = Samples(images, self._extractor)
-        if "described" in self.__dict__:
-            chosen.__dict__["described"] = self.described.take(indices)
-        return chosen
+        described = self.described.take(indices) if self.is_described else None
+        return Samples(self._source, self._extractor, indices=self._indices[indices], described=described)
+
+    def some(self, count: int, seed: int = 0) -> "Samples":
+        """Chooses up to `count` at random, always the same."""
+        return self if count >= len(self) else self.take(chosen(len(self), count, seed))
 
     def likewise(self, images: Images) -> "Samples":
         """Other images, with the same extractor."""
         return Samples(images, self._extractor)
 
     @functools.cached_property
+    def pixels(self) -> np.ndarray:
+        """All of them at once, uint8 [n, H, W, C]: much memory where they are many, so rather use `batches`."""
+        if self._all and isinstance(self._source, Images):
+            return self._source.pixels
+        return np.concatenate(list(self.batches()))
+
+    @property
+    def images(self) -> Images:
+        """All of them at once, with name and labels."""
+        if self._all and isinstance(self._source, Images):
+            return self._source
+        return Images(self._source.name, self.pixels, self.labels)
+
+    def let_go(self) -> None:
+        """Lets go of the memory that `pixels` has taken."""
+        self.__dict__.pop("pixels", None)
+
+    @property
+    def is_described(self) -> bool:
+        """Whether the extractor has been asked already."""
+        return "described" in self.__dict__
+
+    @functools.cached_property
     def described(self) -> Features:
         """What the extractor says of them; raises MirageError if it says something else than features."""
+        return self.describe(self.batches())
+
+    def describe(self, blocks: Iterable[np.ndarray]) -> Features:
+        """Asks the extractor, of these images given block by block."""
         if self._extractor is None:
             raise MirageError("features were asked for by a metric whose `needs` does not name them; add them there.")
-        described = self._extractor(self.pixels)
+        return _joined([self._checked(self._extractor(block), len(block)) for block in blocks])
+
+    def _checked(self, described: Features, count: int) -> Features:
+        assert self._extractor is not None
         shape = np.shape(getattr(described, "features", ()))
-        if len(shape) != 2 or shape[0] != len(self.pixels):
+        if len(shape) != 2 or shape[0] != count:
             raise MirageError(
                 f"--extractor={self._extractor.name} returned {type(described).__name__} with features of shape "
-                f"{list(shape)} for {len(self.pixels)} images; expected pipeline.metrics.extractor.Features, [n, d]."
+                f"{list(shape)} for {count} images; expected pipeline.metrics.extractor.Features, [n, d]."
             )
         return described
 
@@ -127,19 +224,33 @@ class Samples(Kept):
 
     @functools.cached_property
     def moments(self) -> Moments:
-        """Mean and covariance of the features."""
-        return Moments.of(self.features)
+        """Mean and covariance of the features; for metrics that need `moments` or `features`."""
+        return Moments.of(self.features) if self._given is None else self._given
 
     @property
     def has_features(self) -> bool:
-        """Whether more than the moments of the features can be known."""
-        return True
+        """Whether more than the moments of their features can be known."""
+        return self._given is None
 
     @property
     def probabilities(self) -> np.ndarray:
         """Of the data's classes, float32 [n, K]; for metrics that need `probabilities`."""
         assert self.described.probabilities is not None
         return self.described.probabilities
+
+
+def _joined(parts: Sequence[Features]) -> Features:
+    """Puts together what was said of images block by block."""
+    if len(parts) == 1:
+        return parts[0]
+    probabilities = [each.probabilities for each in parts if each.probabilities is not None]
+    modes = [each.modes for each in parts if each.modes is not None]
+    return Features(
+        np.concatenate([each.features for each in parts]),
+        np.concatenate(probabilities) if probabilities else None,
+        np.concatenate(modes) if modes else None,
+        parts[0].num_modes,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +287,7 @@ class Evidence(Kept):
         """Of each of the halves up to as many images as are generated, for metrics that need their features."""
         if self.described_halves is not None:
             return self.described_halves
-        known, unseen = (self.generated.likewise(half.some(len(self.generated))) for half in self.halves)
+        known, unseen = (self.generated.likewise(half).some(len(self.generated)) for half in self.halves)
         return known, unseen
 
 

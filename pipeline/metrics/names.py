@@ -6,6 +6,16 @@ from pipeline.base.errors import MirageError
 from pipeline.metrics import EXTRACTORS, METRICS
 
 AUTO = "auto"
+# Figures of Mirage's own metrics that evaluations during training measure and that can be better or worse.
+BETTER = {
+    "frechet_distance": ("frechet_distance",),
+    "precision_recall": ("precision", "recall"),
+    "density_coverage": ("density", "coverage"),
+    "inception_score": ("inception_score",),
+    "class_entropy": ("class_entropy",),
+    "label_accuracy": ("label_accuracy",),
+    "modes": ("modes", "kl_to_uniform"),
+}
 
 
 def split_metrics(text: str) -> list[str]:
@@ -37,6 +47,31 @@ def check_metrics(text: str) -> None:
     """
     for entry in split_metrics(text):
         _check("metrics", entry.partition("(")[0], METRICS)
+
+
+def check_figure(figure: str, metrics: str) -> None:
+    """Refuses a figure by which nothing can be called better, as far as names go.
+
+    Args:
+      figure: the value of `--best_by`.
+      metrics: that of `--metrics`; what figures those at import paths have is seen when they are needed.
+
+    Raises:
+      MirageError: naming those that could be.
+    """
+    entries = [entry.partition("(")[0] for entry in split_metrics(metrics)]
+    if any(":" in entry for entry in entries):
+        return
+    known = [name for entry in METRICS if {AUTO, entry} & {*entries} for name in BETTER.get(entry, ())]
+    if figure not in known:
+        raise MirageError(unknown_figure(figure, known))
+
+
+def unknown_figure(figure: str, known: Iterable[str]) -> str:
+    """The sentence for a value of `--best_by` that is not among those that could be."""
+    names = ", ".join(known)
+    could = f"choose from {names}" if names else "none of --metrics has any; add frechet_distance"
+    return f"--best_by={figure} is no figure of --metrics that is better or worse during training; {could}."
 
 
 def check_extractor(text: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.base.errors import MirageError
+from pipeline.runs.patience import FRECHET_DISTANCE, Goal
 
 if TYPE_CHECKING:
     import keras
@@ -148,10 +149,16 @@ class Training:
         if self._checkpoints is not None:
             self._checkpoints.wait()
 
-    def keep_if_best(self, distance: float) -> None:
-        """Saves the present state, and keeps it for `--checkpoint=best`, if no `distance` was smaller so far."""
+    def keep_if_best(self, value: float, goal: Goal = FRECHET_DISTANCE) -> None:
+        """Saves the present state, and keeps it for `--checkpoint=best`, if it is better than all before.
+
+        Args:
+          value: of what it is compared by.
+          goal: what that is; a Fréchet distance unless something else is said. Where it was another one so far, the
+            best begins anew.
+        """
         if self._checkpoints is not None:
-            self._checkpoints.keep_if_best(distance)
+            self._checkpoints.keep_if_best(value, goal)
 
     def say(self, line: str) -> None:
         """Prints a line, above the progress bar once that is there."""

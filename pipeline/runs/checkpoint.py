@@ -5,7 +5,6 @@ networks, optimisers, the average generator and the step are the whole state.
 """
 
 import dataclasses
-import math
 import shlex
 import sys
 import threading
@@ -33,6 +32,7 @@ from pipeline.runs.checkpoint_files import (
     write_checkpoint,
 )
 from pipeline.runs.networks_file import build_stored, stored_names
+from pipeline.runs.patience import FRECHET_DISTANCE, Goal
 from pipeline.runs.run_file import KnownRun, read_run
 
 CHECKPOINT_DIR = "checkpoints"
@@ -89,22 +89,23 @@ class Checkpoints:
 
     def _restore_best(self, step: int) -> None:
         """Finds out which checkpoint is the best of a run that goes on from a step."""
+        noted = None
         try:
-            self._best = noted_best(self._folder)
-            if self._best is not None and step_of(self._best.path) > step:
-                raise DamagedCheckpointError(f"the best checkpoint, {self._best.path.name}, is to be done again")
-            if self._best is not None and not self._sound.get(self._best.path, False):
-                check_checkpoint(self._best.path)
+            noted = self._best = noted_best(self._folder)
+            if noted is not None and step_of(noted.path) > step:
+                raise DamagedCheckpointError(f"the best checkpoint, {noted.path.name}, is to be done again")
+            if noted is not None and not self._sound.get(noted.path, False):
+                check_checkpoint(noted.path)
         except DamagedCheckpointError as error:
-            self._best = best_by_evaluations(self._folder, step)
+            self._best = best_by_evaluations(self._folder, step, noted and noted.goal)
             warn_of_best(error, self._best)
             write_best(self._folder, self._best)
 
-    def save(self, distance: float | None = None) -> None:
+    def save(self, best: tuple[float, Goal] | None = None) -> None:
         """Copies the present state, and starts writing it in the background.
 
         Args:
-          distance: its Fréchet distance, if it is the best so far and shall be kept as such.
+          best: its value and by what it was chosen, if it is the best so far and shall be kept as such.
 
         Raises:
           MirageError: if a weight is NaN or infinite, or the checkpoint before couldn't be written.
@@ -116,23 +117,30 @@ class Checkpoints:
             for name, variable in self._state.items():
                 np.copyto(self._copies[name], variable.numpy())
             _check_finite(self._copies, step)
-        elif distance is None:
+        elif best is None:
             return
         self._saved = step
-        self._writer = threading.Thread(
-            target=self._write, args=(step, fresh, distance), name="checkpoint", daemon=True
-        )
+        self._writer = threading.Thread(target=self._write, args=(step, fresh, best), name="checkpoint", daemon=True)
         self._writer.start()
 
-    def keep_if_best(self, distance: float) -> None:
-        """Saves the present state as the best, if none has a smaller Fréchet distance.
+    def keep_if_best(self, value: float, goal: Goal = FRECHET_DISTANCE) -> None:
+        """Saves the present state as the best, if none is better, or the best so far can't be compared with it.
 
         Raises:
           MirageError: as `save`.
         """
         self.wait()  # the one before may be the best
-        if distance < self.best_distance():
-            self.save(distance)
+        best = self._best
+        if best is not None and best.goal != goal:
+            print(
+                f"note: the best checkpoint so far, {best.path.name}, was chosen by {best.goal.told()}, which can't be "
+                f"compared with {goal.told()}; the best begins anew.",
+                file=sys.stderr,
+                flush=True,
+            )
+            best = None
+        if best is None or goal.better(value, best.value):
+            self.save((value, goal))
 
     def wait(self) -> None:
         """Waits until the last `save` is on disk.
@@ -147,18 +155,19 @@ class Checkpoints:
             failure, self._failure, self._saved = self._failure, None, None
             raise failure
 
-    def best_distance(self) -> float:
-        """Returns the Fréchet distance of the best checkpoint so far; infinite if there is none."""
-        return math.inf if self._best is None else self._best.distance
+    @property
+    def best(self) -> Best | None:
+        """The best checkpoint so far."""
+        return self._best
 
-    def _write(self, step: int, fresh: bool, distance: float | None) -> None:
+    def _write(self, step: int, fresh: bool, best: tuple[float, Goal] | None) -> None:
         try:
             path = checkpoint_path(self._folder, step)
             if fresh:
                 write_checkpoint(self._folder, step, self._copies)
                 self._sound[path] = True
-            if distance is not None:
-                self._best = Best(path, distance)
+            if best is not None:
+                self._best = Best(path, *best)
                 write_best(self._folder, self._best)
         except OSError as error:
             self._failure = MirageError(

@@ -54,12 +54,10 @@ class RunLog:
         """
         self._path = run_dir / METRICS_FILE
         self._evaluations_path = run_dir / EVALUATIONS_FILE
-        records = _truncate(self._path, start_step)
-        _truncate(self._evaluations_path, start_step)
-        seconds = records[-1].get("seconds") if records else None  # runs of long ago did not note them
-        self._seconds = 0.0
-        if isinstance(seconds, int | float) and 0 <= seconds <= sys.float_info.max:
-            self._seconds = float(seconds)
+        records = [*_truncate(self._path, start_step), *_truncate(self._evaluations_path, start_step)]
+        known: list[Any] = [record.get("seconds") for record in records]  # runs of long ago did not note them
+        usable = [float(each) for each in known if type(each) in (int, float) and 0 <= each <= sys.float_info.max]
+        self._seconds = max(usable, default=0.0)
         self._writer = tf.summary.create_file_writer(os.fsencode(run_dir / TENSORBOARD_DIR))
         self._names = list(metric_names)
         self._images_per_step = images_per_step
@@ -133,15 +131,23 @@ class RunLog:
         )
         self._restart_interval()
 
-    def evaluation(self, scores: Mapping[str, float], seconds: float) -> None:
-        """Writes the scores of the generator at the present step; measuring them took `seconds`."""
+    def evaluation(self, scores: Mapping[str, Any], seconds: float, extractor: str | None = None) -> None:
+        """Writes the scores of the generator at the present step.
+
+        Args:
+          scores: by name: numbers, or intervals, which are lists.
+          seconds: how long measuring them took.
+          extractor: name of what described the images; None where nothing did.
+        """
         record = {
             "step": self.step,
             "images": self.step * self._images_per_step,
             "seconds": round(self._seconds + time.perf_counter() - self._since - seconds, 2),
+            **({"extractor": extractor} if extractor else {}),
         }
         self._record(self._evaluations_path, {**record, **scores}, "eval/")
-        figures = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in scores.items())
+        numbers = [(name.replace("_", " "), value) for name, value in scores.items() if not isinstance(value, list)]
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in numbers)
         self.say(f"step {self.step:,} evaluated: {figures}")
         self.leave_out(seconds)
 
@@ -149,11 +155,11 @@ class RunLog:
         """Doesn't count time that was not spent on training."""
         self._since += seconds
 
-    def _record(self, path: Path, record: Mapping[str, float], prefix: str = "") -> None:
+    def _record(self, path: Path, record: Mapping[str, Any], prefix: str = "") -> None:
         append_line(path, json.dumps(record))
         with self._writer.as_default(step=self.step):
             for name, value in record.items():
-                if name != "step":
+                if name != "step" and not isinstance(value, str | list):
                     tf.summary.scalar(prefix + name, value)
             self._writer.flush()
 

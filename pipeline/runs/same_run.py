@@ -7,7 +7,6 @@ from pipeline.base.errors import MirageError
 from pipeline.base.parameters import Parameters
 from pipeline.data.names import may_be_the_same
 from pipeline.data.spec import DataSpec
-from pipeline.metrics import chosen_extractor
 from pipeline.runs.best import BEST_FILE
 from pipeline.runs.checkpoint import CHECKPOINT_DIR, newest_step
 from pipeline.runs.run_file import CONFIG_FILE, read_run
@@ -46,12 +45,13 @@ def check_same_flags(run_dir: Path, config: Parameters) -> None:
         )
 
 
-def check_same_judge(run_dir: Path, extractor: str, eval_samples: int) -> None:
-    """Refuses to choose a run's best checkpoint by other evaluations than those that have chosen it so far.
+def check_same_judge(run_dir: Path, eval_samples: int) -> None:
+    """Refuses to choose a run's best checkpoint by distances of other numbers of samples than those so far.
+
+    Where the figure or the extractor is another one, the best begins anew.
 
     Args:
       run_dir: the run directory.
-      extractor: `--extractor` now.
       eval_samples: `--eval_samples` now.
 
     Raises:
@@ -60,15 +60,12 @@ def check_same_judge(run_dir: Path, extractor: str, eval_samples: int) -> None:
     best = run_dir / CHECKPOINT_DIR / BEST_FILE
     if not best.exists() or not (run_dir / CONFIG_FILE).exists():
         return
-    earlier, data = read_run(run_dir)
-    then, now = (chosen_extractor(each, data.class_names, data.image_shape) for each in (earlier.extractor, extractor))
-    pairs = ("extractor", extractor, then, now), ("eval_samples", eval_samples, earlier.eval_samples, eval_samples)
-    for name, given, was, is_now in pairs:
-        if was != is_now:
-            raise MirageError(
-                f"--{name}={given} can't be compared with {was}, by which the best checkpoint was chosen; pass "
-                f"--{name}={was}, or remove {best}."
-            )
+    was = read_run(run_dir)[0].eval_samples
+    if was != eval_samples:
+        raise MirageError(
+            f"--eval_samples={eval_samples} can't be compared with {was}, by which the best checkpoint was chosen; "
+            f"pass --eval_samples={was}, or remove {best}."
+        )
 
 
 def classes_of_run(run_dir: Path) -> tuple[str, ...]:

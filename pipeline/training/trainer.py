@@ -37,6 +37,7 @@ from pipeline.runs.callback import Callback, Training, check_callbacks
 from pipeline.runs.calling import Callbacks, interval_facts
 from pipeline.runs.checkpoint import Checkpoints
 from pipeline.runs.networks_file import write_networks
+from pipeline.runs.patience import OUT_OF_PATIENCE, ran_out
 from pipeline.runs.place import check_place, lock_run, writing
 from pipeline.runs.recording import recording
 from pipeline.runs.run_file import ema_counts_batches, read_automatic, write_run
@@ -53,6 +54,8 @@ from pipeline.training.step import TrainStep
 from pipeline.training.trainee import Trainee
 
 Around = Callable[[TrainStep], Step]
+
+_MORE_PATIENCE = "to go on, raise --patience."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +135,7 @@ def train(
             with writing(Path(config.run_dir)):
                 check_place(Path(config.run_dir))
                 check_same_flags(Path(config.run_dir), config)
-                check_same_judge(Path(config.run_dir), config.extractor, config.eval_samples)
+                check_same_judge(Path(config.run_dir), config.eval_samples)
         worker.together("the chief to look at its run directory")
         with worker.watchdog.waiting("the other workers to connect"):
             strategy = make_strategy(config.strategy, config.virtual_devices, cluster)
@@ -141,10 +144,18 @@ def train(
         setting = _Setting(config, worker, strategy, heard, first_step, objects or {})
         outcome = _train_on(setting, dataset or _open(setting), callbacks, around)
         if cluster is not None:
-            # No worker leaves before the chief has saved: some batch systems end all when the first one does.
-            with worker.watchdog.waiting("the chief to save"):
-                from_chief(strategy, tf.constant(0))
+            outcome = _after_the_chief(outcome, setting)
         return dataclasses.replace(outcome, chief=worker.chief)
+
+
+def _after_the_chief(outcome: Outcome, setting: _Setting) -> Outcome:
+    """Waits until the chief has saved; returns how this worker's training ended, if for want of patience, too."""
+    # No worker leaves before: some batch systems end all when the first one does.
+    with setting.worker.watchdog.waiting("the chief to save"):
+        impatient = int(from_chief(setting.strategy, tf.constant(int(ran_out(outcome.stopped_by)))))
+    if not impatient or setting.worker.chief:
+        return outcome
+    return dataclasses.replace(outcome, stopped_by=OUT_OF_PATIENCE)
 
 
 def _open(setting: _Setting) -> Dataset:
@@ -230,7 +241,11 @@ def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], a
         resumed=restored is not None,
     )
     calls = Callbacks(callbacks, training)
-    step, decided = _ready(setting, training, calls, trainee, updates, by_batches)
+    build = _prepare(setting, training, calls, trainee, updates, by_batches)
+    if config.patience and _agreed_on_end(setting):
+        training.say(f"{setting.interrupt.reason}: nothing is trained; {_MORE_PATIENCE}")
+        return Outcome(start, setting.interrupt.reason)
+    step, decided = _choose(setting, training, build, trainee)
     training.metric_names = step.metric_names
     if worker.chief:
         _print(_end_of_decay(config, step.images_per_step))
@@ -265,22 +280,38 @@ def _prepared(
     return updates, objective.needs(updates, num_labels, config.latent_dim)
 
 
-def _ready(
+def _prepare(
     setting: _Setting,
     training: Training,
     calls: Callbacks,
     trainee: Trainee,
     updates: tuple[Update, ...],
     by_batches: bool,
-) -> tuple[TrainStep, bool | None]:
-    """Makes all ready for the first step; returns the step, and what `choose_step` says of XLA."""
+) -> Callable[..., TrainStep]:
+    """Makes all ready for the first step; returns what builds the step."""
     config, worker, strategy = setting.config, setting.worker, setting.strategy
     layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
     with out_of_memory("copying the data set to each device"):
         feed = make_feed(strategy, layout, training.dataset, config, training.step)
-    build = functools.partial(TrainStep, config, strategy, trainee, updates, feed, ema_counts_batches=by_batches)
     calls.prepare()
     worker.together("the chief to prepare its evaluations")
+    return functools.partial(TrainStep, config, strategy, trainee, updates, feed, ema_counts_batches=by_batches)
+
+
+def _agreed_on_end(setting: _Setting) -> bool:
+    """Whether the run has run out of patience already, which the chief knows."""
+    over = ran_out(setting.interrupt.reason)
+    if setting.worker.alone:
+        return over
+    with setting.worker.watchdog.waiting("the chief's evaluations"):
+        return bool(from_chief(setting.strategy, tf.constant(int(over))))
+
+
+def _choose(
+    setting: _Setting, training: Training, build: Callable[..., TrainStep], trainee: Trainee
+) -> tuple[TrainStep, bool | None]:
+    """Returns the step, and what `choose_step` says of XLA."""
+    config, worker, strategy = setting.config, setting.worker, setting.strategy
 
     def chiefs(count: int) -> int:
         return count if worker.alone else int(from_chief(strategy, tf.constant(count)))
@@ -315,6 +346,8 @@ def _end_of_decay(config: Config, images_per_step: int) -> str:
 
 
 def _stopped(training: Training, cause: signal.Signals | str) -> str:
+    if ran_out(cause):
+        return f"{cause}: saved at step {training.step:,}, where the training ends; {_MORE_PATIENCE}"
     name = cause.name if isinstance(cause, signal.Signals) else cause
     rest = "only its preview and scores are missing."
     if training.step < training.steps:

@@ -160,6 +160,35 @@ def test_sigterm_to_any_worker_has_all_save_the_same_step(images, tmp_path):
     assert saved(tmp_path / "run") == [f"step_{step:07}"]
 
 
+class Constant:
+    """A metric that gets no better."""
+
+    figures = ("constant",)
+
+    def __call__(self, evidence):
+        return 1.0
+
+
+def test_patience_ends_all_workers_at_the_same_step(images, tmp_path):
+    pictures = tmp_path / "pictures"
+    shutil.copytree(images, pictures)
+    for index in range(8):  # fewer than twenty are not judged
+        shutil.copy(images / f"{index}.png", pictures / f"more{index}.png")
+    own = {"metrics": "tests.pipeline.cluster.test_launch:Constant", "best_by": "constant", "eval_samples": 10}
+    arguments = training(pictures, tmp_path / "run", steps=1000, eval_every=5, patience=2, **own)
+    process = launch(*arguments)
+    output = end(process)
+    assert process.returncode == 0, output
+    said = r"\[0\] patience: 2 evaluations without a better constant since step 5: saved at step (\d+), where the "
+    step = int(re.search(said, output)[1])
+    assert 15 <= step <= 20  # the others hear of it with the steps that follow
+    process = launch(*arguments)
+    output = end(process)
+    assert process.returncode == 0, output
+    assert "since step 5: nothing is trained; to go on, raise --patience." in output
+    assert saved(tmp_path / "run")[-1] == f"step_{step:07}"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 def test_workers_that_have_hardly_begun_are_stopped_too(images, tmp_path, number):
     process = launch(*training(images, tmp_path / "run"))

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from pipeline import evaluate
 from pipeline.base.errors import MISTAKE
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
+from pipeline.evaluation.evaluate import evaluate as evaluated
+from pipeline.evaluation.options import ScoringOptions
 from pipeline.evaluation.provenance import Provenance
 from pipeline.evaluation.sampling import networks_of_run
 from pipeline.metrics import classifier as classifiers
@@ -50,6 +53,7 @@ def made(tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifiers, "_IMAGES", 300)
+        patch.setattr(classifiers, "_TRUSTED", 0)  # so few images make a bad one, of which a warning would tell
         train(config)
         (root / "run" / "checkpoints" / "best.json").write_text(
             json.dumps({"checkpoint": "step_0000002", "frechet_distance": 1.0})
@@ -260,6 +264,68 @@ def test_auto_is_the_extractor_of_the_training(root, capsys):
     assert f"--inception_weights={other} is no file" in call(root, capsys, f"--inception_weights={other}")[1]
     scores, _ = call(root, capsys, "--extractor=classifier")
     assert scores["extractor"] == "classifier"
+
+
+def test_the_protocol_of_papers_compares_with_all_training_images(root, capsys):
+    held_out, _ = call(root, capsys)
+    scores, _ = call(root, capsys, "--protocol=paper")
+    expected = {"name": "paper", "samples": 20, "repeats": 1, "seed": 0, "reference": "train", "reference_count": 30}
+    assert expected.items() <= scores["protocol"].items()
+    assert scores["protocol"]["extractor"] == "classifier"
+    assert held_out["protocol"] == {**scores["protocol"], "name": "default"}  # pictures in folders have no test split
+    assert held_out["frechet_distance"] == scores["frechet_distance"]
+    options = ScoringOptions(protocol="paper")
+    assert (options.count, ScoringOptions().count) == (50_000, 10_000)
+    values = flags.FlagValues()
+    evaluate.define_flags(values)
+    rest = values(["evaluate", f"--run_dir={root / 'run'}", "--num_samples=9"])
+    assert evaluate.main(values, rest) == MISTAKE
+    assert capsys.readouterr().err == "error: --num_samples=9 is too small; expected at least 10.\n"
+
+
+def test_repeats_give_means_with_intervals(root, capsys):
+    single = [call(root, capsys, f"--seed={seed}")[0]["frechet_distance"] for seed in (5, 25, 45)]
+    scores, _ = call(root, capsys, "--seed=5", "--repeats=3")
+    assert scores["frechet_distance"] == pytest.approx(np.mean(single), rel=1e-6)
+    low, high = scores["frechet_distance_interval"]
+    assert low < scores["frechet_distance"] < high
+    assert len(scores["class_histogram"]) == 2
+    assert scores["protocol"]["repeats"] == 3
+
+
+def test_scores_and_pictures_are_written(root, capsys):
+    out = root / "some" / "out"
+    scores, _ = call(root, capsys, f"--out={out}", f"--write_reference={root / 'reference.npz'}")
+    assert json.loads((out / "scores.json").read_text()) == scores
+    with Image.open(out / "samples.png") as samples, Image.open(out / "neighbours.png") as neighbours:
+        assert (samples.size, neighbours.size[1]) == ((182, 182), 182)
+    again, _ = call(root, capsys, f"--reference={root / 'reference.npz'}", "--metrics=frechet_distance,sharpness")
+    assert again["frechet_distance"] == pytest.approx(scores["frechet_distance"], rel=1e-6)
+    assert (again["reference"], again["num_reference"]) == (str(root / "reference.npz"), None)
+    (root / "file").write_text("")
+    for flag in ("out", "write_reference"):
+        _, error = call(root, capsys, f"--{flag}={root / 'file' / 'x'}")
+        assert f"--{flag}={root / 'file' / 'x'}" in error
+    _, error = call(root, capsys, f"--write_reference={root / 'x.npz'}", "--metrics=sharpness")
+    assert "is of an extractor's features; add frechet_distance to --metrics." in error
+    _, error = call(root, capsys, f"--reference={root / 'reference.npz'}", "--metrics=sharpness")
+    assert "is for metrics of features; add frechet_distance to --metrics." in error
+
+
+def test_what_describes_the_reference_is_kept(root, capsys):
+    first, _ = call(root, capsys)
+    data_dir = json.loads((root / "run" / "config.json").read_text())["config"]["data_dir"]
+    kept = {path: path.stat().st_mtime_ns for path in Path(data_dir).glob("references/*.npz")}
+    assert kept
+    assert call(root, capsys)[0] == first
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_python_takes_the_name_of_where_data_are_now(root):
+    expected = evaluated(root / "run", num_samples=20, metrics="sharpness")
+    (root / "pictures").rename(root / "elsewhere")
+    moved = evaluated(root / "run", num_samples=20, metrics="sharpness", dataset=f"folder:{root / 'elsewhere'}")
+    assert moved == expected
 
 
 def test_seeds_are_integers_of_64_bits(root):

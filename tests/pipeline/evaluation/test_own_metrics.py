@@ -58,6 +58,10 @@ class Slow(Metric):
         z = np.zeros((3, evidence.latent_dim), np.float32)
         return evidence.generate(z, np.zeros(3, np.int32)).std(axis=0).max(), [1, 2]
 
+class Neutral(Metric):
+    figures = ("neither",)
+    neutral = ("neither",)
+
 class OfEncoder(Metric):
     figures = ("code_size",)
     needs = ("encoder",)
@@ -118,8 +122,9 @@ def test_during_training_it_is_printed_and_written_and_failures_cost_nothing(mad
     assert train(dataclasses.replace(config, run_dir=str(tmp_path / "run"))).step == 2
     out, error = capfd.readouterr()
     first, second = lines_of(tmp_path)
-    assert list(first) == [
-        *("step", "images", "seconds", "frechet_distance", "precision", "recall"),
+    assert first["frechet_distance_interval"][0] <= first["frechet_distance"] <= first["frechet_distance_interval"][1]
+    assert [name for name in first if not name.endswith("_interval")] == [
+        *("step", "images", "seconds", "extractor", "frechet_distance", "precision", "recall"),
         *("density", "coverage", "contrast", "contrast_of_real", "frechet_floor"),
     ]
     assert first["contrast"] != second["contrast"]
@@ -152,11 +157,12 @@ def test_evaluate_takes_the_runs_own_metrics_or_those_that_are_named(trained, ca
     assert (status, error) == (0, "")
     scores = json.loads(out.splitlines()[-1])
     # Neither needs features, so that nothing is said of what would describe images.
-    expected = ["source", "step", "num_samples", "reference", "num_reference"]
-    assert list(scores) == [*expected, "wander", "codes", "contrast", "contrast_of_real"]
+    expected = ["source", "step", "protocol", "num_samples", "reference", "num_reference"]
+    intervals = ["contrast_interval", "contrast_of_real_interval"]
+    assert list(scores) == [*expected, "wander", "codes", "contrast", "contrast_of_real", *intervals]
     assert scores["wander"] == 0
     assert scores["codes"] == [1, 2]
-    assert "contrast of real" in out
+    assert f"real images: {scores['contrast_of_real']:.4g}" in out
     status, out, _ = call(evaluate, trained, capsys, run, "--metrics=auto")
     assert "contrast" not in out
     assert {"extractor": "greys"}.items() <= json.loads(out.splitlines()[-1]).items()
@@ -196,9 +202,9 @@ def test_a_line_in_the_registry_gives_it_a_name(trained, capsys, monkeypatch):
     monkeypatch.setitem(EXTRACTORS, "greys", "own_metrics:Greys")
     run = f"--run_dir={trained / 'run'}"
     _, out, _ = call(evaluate, trained, capsys, run, "--metrics=auto", "--extractor=greys")
-    assert list(json.loads(out.splitlines()[-1]))[-2:] == ["contrast", "contrast_of_real"]
+    assert list(json.loads(out.splitlines()[-1]))[-4:-2] == ["contrast", "contrast_of_real"]
     _, out, _ = call(evaluate, trained, capsys, run, "--metrics=contrast(times=3)")
-    assert list(json.loads(out.splitlines()[-1]))[-2:] == ["contrast", "contrast_of_real"]
+    assert list(json.loads(out.splitlines()[-1]))[-4:-2] == ["contrast", "contrast_of_real"]
 
 
 def test_python_passes_objects(trained):
@@ -229,14 +235,23 @@ def test_an_extractor_that_fails_is_named():
         ({"metrics": "sharp"}, "--metrics=sharp is not known; choose from auto, frechet_distance"),
         ({"extractor": "vgg"}, "--extractor=vgg is not known; choose from auto, classifier, efficientnet"),
         (
+            {"keep_best": True, "best_by": "sharpness"},
+            "--best_by=sharpness is no figure of --metrics that is better or worse during training; choose from f",
+        ),
+        (
+            {"metrics": "precision_recall", "patience": 2},
+            "--best_by=frechet_distance .* from precision, recall.",
+        ),
+        ({"eval_every": 0, "patience": 2}, "--patience=2 counts evaluations; set --eval_every, such as"),
+        (
             {"metrics": "sharpness", "keep_best": True},
-            "--keep_best goes by the Fréchet distance, which --metrics=sharp",
+            "--best_by=frechet_distance is no figure of --metrics that is better or worse during training; none of",
         ),
     ],
 )
 def test_names_are_looked_at_before_anything_else(more, sentence):
     with pytest.raises(MirageError, match=sentence):
-        Config(eval_every=2, **more).validate()
+        Config(**{"eval_every": 2, **more}).validate()
     Config(eval_every=2, metrics="my_package.mine:Mine", extractor="my_package.mine:Mine").validate()
 
 
@@ -245,11 +260,13 @@ def test_names_are_looked_at_before_anything_else(more, sentence):
     [
         ("sharpness,own_metrics:Slow", "--metrics=sharpness,own_metrics:Slow has nothing that evaluations during"),
         ("own_metrics:Missing", "--metrics=own_metrics:Missing: own_metrics has no Missing"),
+        ("frechet_distance,own_metrics:Slow,own_metrics:Neutral", "--best_by=wander is no figure .* from frechet_dis"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_training_begins(made, tmp_path, metrics, sentence):
     _, config = made
-    run = dataclasses.replace(config, keep_best=False, metrics=metrics, run_dir=str(tmp_path / "run"))
+    compared = {"patience": 3, "best_by": "wander"} if "Neutral" in metrics else {}
+    run = dataclasses.replace(config, keep_best=False, **compared, metrics=metrics, run_dir=str(tmp_path / "run"))
     with pytest.raises(MirageError, match=sentence):
         train(run)
     assert list(Path(run.run_dir).rglob("state.npz")) == []

@@ -142,7 +142,7 @@ def test_real_images_score_like_the_floor_and_bad_ones_worse(tmp_path, monkeypat
     assert facts["num_samples"] == 100
     images, labels = bars(1000, seed=2)
     asked = np.concatenate([np.flatnonzero(labels == label)[i : i + 1] for i, label in enumerate(judge.labels)])
-    real = judge.full(images[asked], conditional=True)
+    real = judge.full(images[asked], conditional=True, sure=True)
     noise = judge.full(np.random.default_rng(0).integers(0, 256, (100, 8, 8, 1), dtype=np.uint8), conditional=True)
     one = judge.full(np.repeat(images[:1], 100, axis=0), conditional=True)
     assert real["frechet_distance"] < 4 * judge.floors["frechet_floor"]

@@ -12,7 +12,7 @@ from pipeline.metrics import EXTRACTORS, METRICS, chosen_extractor, distance_tit
 from pipeline.metrics.choice import as_text, choose, measured
 from pipeline.metrics.extractor import make_extractor
 from pipeline.metrics.metric import Evidence, Images, Metric, Samples
-from pipeline.metrics.names import check_extractor, check_metrics, split_metrics
+from pipeline.metrics.names import BETTER, check_extractor, check_metrics, split_metrics
 from pipeline.metrics.precision_recall import PrecisionRecall
 
 
@@ -287,3 +287,8 @@ def test_features_that_were_not_asked_for_are_not_made():
     evidence = Evidence(samples, samples, samples.images, (samples.images, samples.images))
     with pytest.raises(MirageError, match=r"a metric whose `needs` does not name them; add them there"):
         measured(chosen, ("a",), lambda evidence: evidence.generated.features.sum(), evidence)
+
+
+def test_flags_know_which_figures_are_better_or_worse():
+    known = {each.name: (*each.directions,) for each in choose() if each.quick and each.directions}
+    assert known == {name: figures for name, figures in BETTER.items() if name in METRICS}

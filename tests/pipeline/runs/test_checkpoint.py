@@ -341,6 +341,8 @@ BAD_NOTES = {
     "no name": b'{"checkpoint": 2, "frechet_distance": 4.0}',
     "no number": b'{"checkpoint": "step_0000002", "frechet_distance": "4"}',
     "not finite": b'{"checkpoint": "step_0000002", "frechet_distance": NaN}',
+    "of no text": b'{"checkpoint": "step_0000002", "metric": 3, "value": 4, "higher_is_better": true, "extractor": ""}',
+    "of no value": b'{"checkpoint": "step_0000002", "metric": "recall", "higher_is_better": true, "extractor": "a"}',
     "no float": b'{"checkpoint": "step_0000002", "frechet_distance": 1' + b"0" * 400 + b"}",
 }
 
@@ -355,7 +357,7 @@ def test_a_damaged_note_of_the_best_checkpoint_is_named_and_made_again(judged, t
     checkpoints.restore()
     assert f"{judged} is damaged" in capsys.readouterr().err
     assert json.loads(judged.read_bytes()) == good
-    assert checkpoints.best_distance() == 4
+    assert checkpoints.best.value == 4
 
 
 def test_figures_that_no_float_holds_choose_no_best_checkpoint(judged, capsys):
@@ -372,7 +374,7 @@ def test_a_best_checkpoint_that_is_damaged_makes_room_for_the_next(judged, train
     checkpoints = Checkpoints(run_dir, trainee.state(), keep=1)
     assert checkpoints.restore() == 3
     assert "step_0000003 is the best of the others" in capsys.readouterr().err
-    assert checkpoints.best_distance() == 5
+    assert checkpoints.best.value == 5
     randomise(trainee, 4)
     checkpoints.save()
     checkpoints.wait()
@@ -385,7 +387,7 @@ def test_a_best_checkpoint_whose_steps_are_done_again_is_forgotten(judged, train
     harm(run_dir, 3)
     checkpoints = Checkpoints(run_dir, trainee.state(), keep=3)
     assert checkpoints.restore() == 1
-    assert checkpoints.best_distance() == 9
+    assert checkpoints.best.value == 9
     assert "is to be done again" in capsys.readouterr().err
     checkpoints.wait()
     assert json.loads(judged.read_bytes())["checkpoint"] == "step_0000001"

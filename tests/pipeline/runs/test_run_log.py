@@ -103,6 +103,15 @@ def test_lines_that_cannot_be_understood_are_named_and_left_out(tmp_path, capsys
     assert capsys.readouterr().err == ""
 
 
+def test_seconds_go_on_from_an_evaluation_after_the_last_log_line(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 10, "seconds": 4}\n')
+    (tmp_path / "evaluations.jsonl").write_text('{"step": 15, "seconds": 700}\n{"step": 20, "seconds": 9000}\n')
+    with closing(make(tmp_path, start_step=15)) as log:
+        log.add(np.zeros(2), 1)
+        log.write()
+    assert 700 <= records(tmp_path)[-1]["seconds"] < 800
+
+
 @pytest.mark.parametrize("seconds", ['"ten"', "null", "[]", "true", "NaN", "1e999", pytest.param("9" * 400, id="9...")])
 def test_seconds_that_are_no_number_count_from_zero(tmp_path, seconds):
     (tmp_path / "metrics.jsonl").write_text(f'{{"step": 10, "seconds": {seconds}}}\n')

@@ -20,7 +20,7 @@ from pipeline.config import Config
 from pipeline.data.dataset import load
 from pipeline.evaluation import callback
 from pipeline.runs import checkpoint, recording
-from pipeline.runs.checkpoint import load_sampler
+from pipeline.runs.checkpoint import load_sampler, newest_step
 from pipeline.runs.place import lock_run
 from pipeline.runs.preview import Preview
 from pipeline.runs.run_file import read_decided_jit
@@ -296,6 +296,8 @@ def scripted_scores(monkeypatch):
         def __init__(self, options, data, seed, dataset, generator, metrics):
             assert generator.name == "generator"
 
+        extractor = "classifier"
+
         def __call__(self):
             return {"frechet_distance": next(distances), "recall": 0.5}
 
@@ -364,16 +366,66 @@ def test_what_evaluations_need_is_checked_before_training_begins(config, tmp_pat
 
 
 @pytest.mark.usefixtures("scripted_scores")
-def test_the_best_so_far_is_not_compared_with_scores_by_another_extractor_or_of_more_samples(config):
+def test_the_best_so_far_is_not_compared_with_scores_of_more_samples(config):
     run = dataclasses.replace(config, eval_every=3, keep_best=True)
     train(dataclasses.replace(run, steps=3))
-    other = dataclasses.replace(run, extractor="inception")
-    with pytest.raises(MirageError, match=r"--extractor=inception can't be compared .*--extractor=classifier"):
-        train(other)
-    assert train(dataclasses.replace(run, extractor="classifier", steps=4)).step == 4  # what auto means here
-    with pytest.raises(MirageError, match=r"remove .*best\.json"):
-        train(dataclasses.replace(other, keep_best=False))  # or what is kept later would be compared with it
     with pytest.raises(MirageError, match=r"--eval_samples=30 can't be compared with \d+, .*remove .*best\.json"):
         train(dataclasses.replace(run, eval_samples=30))  # distances are the smaller, the more samples
     (_folder(run) / "best.json").unlink()
-    assert train(dataclasses.replace(other, eval_samples=30)).step == 6
+    assert train(dataclasses.replace(run, eval_samples=30)).step == 6
+
+
+def noted(run):
+    note = json.loads((_folder(run) / "best.json").read_text())
+    return note["checkpoint"], note["metric"], note["value"], note["extractor"]
+
+
+@pytest.mark.usefixtures("scripted_scores")
+def test_the_best_begins_anew_with_another_extractor_or_figure(config, capfd, monkeypatch):
+    run = dataclasses.replace(config, eval_every=1, keep_best=True, steps=2)
+    train(run)
+    assert noted(run) == ("step_0000002", "frechet_distance", 4.0, "classifier")
+    monkeypatch.setattr(callback.Evaluation, "extractor", "other")
+    train(dataclasses.replace(run, steps=3))  # 6, which is no better than 4
+    assert noted(run) == ("step_0000003", "frechet_distance", 6.0, "other")
+    assert "the best begins anew" in capfd.readouterr().err
+    train(dataclasses.replace(run, steps=4, best_by="recall"))
+    train(dataclasses.replace(run, steps=5, best_by="recall"))  # which is no better
+    assert noted(run) == ("step_0000004", "recall", 0.5, "other")
+    lines = (_folder(run).parent / "evaluations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["extractor"] for line in lines] == ["classifier"] * 2 + ["other"] * 3
+
+
+@pytest.mark.usefixtures("scripted_scores")
+def test_the_best_of_a_run_of_before_is_still_the_best_by_the_same_classifier(config):
+    run = dataclasses.replace(config, eval_every=1, keep_best=True, steps=2)
+    train(run)
+    best = _folder(run) / "best.json"
+    best.write_text(json.dumps({"checkpoint": "step_0000002", "frechet_distance": 4.0}))
+    train(dataclasses.replace(run, steps=3))
+    assert json.loads(best.read_text()) == {"checkpoint": "step_0000002", "frechet_distance": 4.0}
+    train(dataclasses.replace(run, steps=6))
+    assert noted(run) == ("step_0000006", "frechet_distance", 2.0, "classifier")
+
+
+@pytest.mark.usefixtures("scripted_scores")
+def test_patience_ends_a_training_which_is_saved_and_goes_on_with_more(config, capfd):
+    run = dataclasses.replace(config, eval_every=1, patience=2, steps=6, checkpoint_every=3)
+    ended = train(run)  # 9, 4, 6, 7
+    assert (ended.step, newest_step(Path(run.run_dir))) == (4, 4)
+    assert ended.stopped_by == "patience: 2 evaluations without a better frechet distance since step 2"
+    assert "saved at step 4, where the training ends; to go on, raise --patience." in capfd.readouterr().out
+    again = train(run)
+    assert (again.step, again.stopped_by) == (4, ended.stopped_by)
+    assert "since step 2: nothing is trained; to go on, raise --patience." in capfd.readouterr().out
+    assert len((_folder(run).parent / "evaluations.jsonl").read_text().splitlines()) == 4
+    more = train(dataclasses.replace(run, patience=4))  # 8, 2
+    assert (more.step, more.stopped_by) == (6, None)
+
+
+@pytest.mark.usefixtures("scripted_scores")
+def test_patience_goes_on_counting_where_a_run_was_interrupted(config):
+    run = dataclasses.replace(config, eval_every=1, patience=2, steps=3)
+    assert train(run).stopped_by is None
+    ended = train(dataclasses.replace(run, steps=6))
+    assert (ended.step, ended.stopped_by[:10]) == (4, "patience: ")

@@ -1,0 +1,54 @@
+"""Figures of several sets of samples: their means, and how sure those are."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+INTERVAL = "_interval"
+_SHARE = 0.95
+
+
+def combined(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Combines the figures of independent sets of samples.
+
+    Args:
+      scores: figures by name, numbers or lists of numbers, of each set; two sets or more.
+
+    Returns:
+      Means by name; and of numbers `NAME_interval`, in which the mean of infinitely many sets lies with 95 %, by
+      Student's t distribution.
+    """
+    means: dict[str, Any] = {}
+    half = _quantile(len(scores) - 1) / math.sqrt(len(scores))
+    for name in scores[0]:
+        if name.endswith(INTERVAL):
+            continue
+        values = np.array([each[name] for each in scores], np.float64)
+        means[name] = values.mean(axis=0).tolist()
+        if values.ndim == 1:
+            apart = half * float(values.std(ddof=1))
+            means[name + INTERVAL] = [means[name] - apart, means[name] + apart]
+    return means
+
+
+def _quantile(freedom: int) -> float:
+    """Returns t such that Student's t with so many degrees of freedom lies within (-t, t) with 95 %."""
+    low, high = 0.0, 100.0
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, freedom) < _SHARE else (low, middle)
+    return high
+
+
+def _within(t: float, freedom: int) -> float:
+    """Probability that Student's t lies within (-t, t): Abramowitz and Stegun 1964, 26.7.3 and 26.7.4."""
+    angle = math.atan(t / math.sqrt(freedom))
+    odd = freedom % 2
+    term = math.cos(angle) if odd else 1.0
+    total = 0.0
+    for k in range(1, freedom // 2 + 1):
+        total += term
+        term *= math.cos(angle) ** 2 * (2 * k) / (2 * k + 1) if odd else math.cos(angle) ** 2 * (2 * k - 1) / (2 * k)
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
