@@ -356,8 +356,9 @@ def test_what_evaluations_need_is_checked_before_training_begins(config, tmp_pat
     missing = tmp_path / "none.h5"
     for changes, named in (
         ({"extractor": "classifier"}, "--extractor=classifier needs labels"),
-        ({"inception_weights": str(missing)}, r"--inception_weights=.*none\.h5 is no file"),
-        ({"extractor": "inception", "inception_weights": str(missing)}, "--inception_weights="),
+        ({"extractor": "inception"}, "--extractor=inception needs the weights of the network of 2015"),
+        ({"extractor": "inception", "inception_weights": str(missing)}, r"--inception_weights=.*none\.h5 is no file"),
+        ({"extractor": "none.onnx"}, r"--extractor=none\.onnx can't be read"),
     ):
         with pytest.raises(MirageError, match=named):
             train(dataclasses.replace(unlabelled, **changes))
