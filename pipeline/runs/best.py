@@ -18,7 +18,7 @@ from pipeline.runs.checkpoint_files import (
     list_checkpoints,
     step_of,
 )
-from pipeline.runs.patience import FRECHET_DISTANCE, Goal
+from pipeline.runs.patience import USUAL_GOAL, Goal
 from pipeline.runs.run_file import read_run
 from pipeline.runs.run_log import EVALUATIONS_FILE, read_records
 
@@ -30,7 +30,7 @@ class Best(NamedTuple):
 
     path: Path
     value: float
-    goal: Goal = FRECHET_DISTANCE
+    goal: Goal = USUAL_GOAL
 
 
 def write_best(folder: Path, best: Best | None) -> None:

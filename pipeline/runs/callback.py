@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.base.errors import MirageError
-from pipeline.runs.patience import FRECHET_DISTANCE, Goal
+from pipeline.runs.patience import USUAL_GOAL, Goal
 
 if TYPE_CHECKING:
     import keras
@@ -149,7 +149,7 @@ class Training:
         if self._checkpoints is not None:
             self._checkpoints.wait()
 
-    def keep_if_best(self, value: float, goal: Goal = FRECHET_DISTANCE) -> None:
+    def keep_if_best(self, value: float, goal: Goal = USUAL_GOAL) -> None:
         """Saves the present state, and keeps it for `--checkpoint=best`, if it is better than all before.
 
         Args:

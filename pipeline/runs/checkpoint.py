@@ -32,7 +32,7 @@ from pipeline.runs.checkpoint_files import (
     write_checkpoint,
 )
 from pipeline.runs.networks_file import build_stored, stored_names
-from pipeline.runs.patience import FRECHET_DISTANCE, Goal
+from pipeline.runs.patience import USUAL_GOAL, Goal
 from pipeline.runs.run_file import KnownRun, read_run
 
 CHECKPOINT_DIR = "checkpoints"
@@ -123,7 +123,7 @@ class Checkpoints:
         self._writer = threading.Thread(target=self._write, args=(step, fresh, best), name="checkpoint", daemon=True)
         self._writer.start()
 
-    def keep_if_best(self, value: float, goal: Goal = FRECHET_DISTANCE) -> None:
+    def keep_if_best(self, value: float, goal: Goal = USUAL_GOAL) -> None:
         """Saves the present state as the best, if none is better, or the best so far can't be compared with it.
 
         Raises:

@@ -31,7 +31,7 @@ class Goal(NamedTuple):
         return other is None or (value > other if self.higher else value < other)
 
 
-FRECHET_DISTANCE = Goal()
+USUAL_GOAL = Goal()
 
 
 class Waiting(NamedTuple):
