@@ -13,7 +13,7 @@ from pipeline import Run
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
 from pipeline.evaluation.report import charts, images, texts
-from pipeline.evaluation.report.figures import figures_of
+from pipeline.evaluation.report.figures import figures_of, shown
 from pipeline.evaluation.report.page import page_of_run, write_report
 from pipeline.evaluation.report.record import read
 from pipeline.runs.preview import write_png
@@ -242,6 +242,12 @@ def test_a_collapse_is_told_again(make_run):
     assert "frechet distance was 3 at its best and is 9, since step 200" in page.text
     assert "Warnings" in page.text
     assert "Warnings" not in page_of(make_run("other")).text
+
+
+def test_numbers_are_short():
+    assert [shown(each) for each in (None, 0.123456, 12.0, 999.96, 1000.0, 1234.56, 54321.9)] == [
+        "", "0.1235", "12", "1000", "1,000", "1,234.6", "54,322",
+    ]  # fmt: skip
 
 
 def test_derived_flags_are_marked_and_left_to_mirage(make_run):
