@@ -129,12 +129,14 @@ def machines(record: Record) -> Html:
 
 def commands(record: Record) -> Html:
     """How the run is continued, evaluated and exported."""
-    run_dir = shlex.quote(printed(str(record.values.run_dir)))
+    run_dir = shlex.quote(printed(str(record.run_dir)))  # where it is now
     bundle = shlex.quote(printed(f"bundles/{record.run_dir.resolve().name}"))
     given, derived = [], read_automatic(record.run_dir)
     for field in dataclasses.fields(record.config):
         value = getattr(record.config, field.name)
-        if (value != field.default and field.name not in derived) or field.name == "run_dir":
+        if field.name == "run_dir":
+            given.append(f"--run_dir={run_dir}")
+        elif value != field.default and field.name not in derived:
             given.append(_flag(field.name, value))
     begin = "python -m pipeline " + " ".join(given)
     if str(record.values.dataset).startswith(_OBJECTS):

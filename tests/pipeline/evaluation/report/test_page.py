@@ -278,6 +278,11 @@ def test_commands_can_be_pasted(make_run):
     assert f"--run_dir='{str(run_dir).replace(chr(39), chr(39) + chr(34) + chr(39) + chr(34) + chr(39))}'" in command
 
 
+def test_commands_name_the_folder_where_it_is(make_run, tmp_path):
+    moved = make_run().rename(tmp_path / "moved")
+    assert texts.commands(read(moved)).count(f"--run_dir={moved}") == 3
+
+
 def test_from_python(make_run):
     run_dir = make_run()
     assert Run(run_dir).report() == run_dir / "report.html"
