@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.files import write_file
+from pipeline.metrics import distance_title
 
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cats": "cats", "flowers": "flowers"}
 BEGIN, END = "<!-- ladder: written by benchmarks/ladder.py -->", "<!-- end of ladder -->"
@@ -58,11 +59,6 @@ def groups(records: Records, *names: str) -> list[list[Mapping[str, Any]]]:
     return list(found.values())
 
 
-def distance_name(scores: Mapping[str, Any]) -> str:
-    """Names the distance by what described the pictures, since those of others are no better or worse."""
-    return f"FD-{scores['extractor']}"
-
-
 def _number(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
@@ -100,7 +96,12 @@ def table(records: Records) -> str:
         what = f"{TITLES.get(first['data'], first['data'])}, {first['size']} px"
         seconds = " ".join(f"{row['seconds']:,.0f}{_marks(row)}" for row in rows)
         device = first["machine"]["gpu"] or f"{first['machine']['cores']} cores"
-        cells = [what, str(first["minutes"]), device, f"{distance_name(first['scores'])} {_cell(rows, _DISTANCE)}"]
+        cells = [
+            what,
+            str(first["minutes"]),
+            device,
+            f"{distance_title(first['scores']['extractor'])} {_cell(rows, _DISTANCE)}",
+        ]
         cells += [_cell(rows, name) for name in names]
         rate = statistics.median(row["images_per_s"] for row in rows)
         cells += [str(len(rows)), f"{first['steps']:,}", f"{rate:,.0f}", seconds]
@@ -198,9 +199,9 @@ def _draw_sheet(panel: Any, record: Mapping[str, Any], folder: Path) -> None:
 
 def _draw_curve(panel: Any, records: Records) -> None:
     measured = [record for record in records if record["scores"].get(_DISTANCE) is not None]
-    names = sorted({distance_name(record["scores"]) for record in measured})
+    names = sorted({distance_title(record["scores"]["extractor"]) for record in measured})
     for name in names:
-        of_name = [record for record in measured if distance_name(record["scores"]) == name]
+        of_name = [record for record in measured if distance_title(record["scores"]["extractor"]) == name]
         for rows in groups(of_name):
             by_minutes: dict[int, list[Mapping[str, Any]]] = {}
             for row in rows:

@@ -203,6 +203,10 @@ def record(rung="cifar10-32-5", seed=0, distance=200.0, **more):
     }
 
 
+def titled(extractor):
+    return record(scores={**record()["scores"], "extractor": extractor})
+
+
 def test_the_table_says_what_was_measured():
     records = [record(seed=seed, distance=d) for seed, d in enumerate((210.0, 200.0, 230.0))]
     records += [record("mnist-28-5", others=0.3, resumed=True), record("cifar10-32-5-gpu", distance=90.0)]
@@ -217,6 +221,8 @@ def test_the_table_says_what_was_measured():
     assert rows[3].endswith("| 3 | 3,300 | 845 | 300 300 300 |")
     assert any(line.startswith("2 cores of Xeon; Python 3;") for line in lines)
     assert any("the time means little" in line for line in lines)
+    assert "| FID 200 (" in ladder_report.table([titled("inception")])
+    assert "| FD-EfficientNet-Lite0 200 (" in ladder_report.table([titled("efficientnet")])
     (data,) = (line for line in lines if line.startswith("Data: "))
     judged = "judged by 10,000 samples beside the train images"
     assert data == f"Data: MNIST from mnist, {judged}; CIFAR-10 from cifar10, {judged}."

@@ -51,7 +51,8 @@ class Evaluations(Callback):
         if scores is None:
             return
         with writing(training.run_dir):
-            training.log.evaluation(scores, time.perf_counter() - start, self._evaluation.extractor)
+            seconds = time.perf_counter() - start
+            training.log.evaluation(scores, seconds, self._evaluation.extractor, self._options.eval_samples)
         training.scores = scores
         for warning in self._collapse.see(training.step, {**scores, **training.log.latest}):
             training.say(f"warning: {warning}")
@@ -62,12 +63,13 @@ class Evaluations(Callback):
             return
         if self._options.keep_best:
             training.keep_if_best(scores[self._goal.figure], self._goal)
-        self._records.append({"step": training.step, "extractor": self._evaluation.extractor, **scores})
+        judged = {"extractor": self._evaluation.extractor, "num_samples": self._options.eval_samples}
+        self._records.append({"step": training.step, **judged, **scores})
         self._stop_if_in_vain(training)
 
     def _stop_if_in_vain(self, training: Training) -> None:
         """Ends the training if it has run out of patience."""
         if self._goal is not None and self._options.patience:
-            found = waiting(self._records, self._goal)
+            found = waiting(self._records, self._goal, self._options.eval_samples)
             if found.evaluations >= self._options.patience:
                 training.stop(found.reason(self._goal))

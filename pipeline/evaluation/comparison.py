@@ -17,7 +17,7 @@ from pipeline.evaluation.options import ScoringOptions
 from pipeline.evaluation.report.record import judge_of
 from pipeline.evaluation.report.side_by_side import check_same_judge, verdicts, write_comparison
 from pipeline.evaluation.sampling import reconstruct, sample_run
-from pipeline.metrics import chosen_extractor
+from pipeline.metrics import chosen_extractor, distance_title
 from pipeline.runs.preview import grid, write_png
 from pipeline.runs.run_file import read_run
 from pipeline.runs.run_log import EVALUATIONS_FILE, read_records
@@ -138,7 +138,7 @@ def draw_curves(run_dirs: Sequence[Path], path: Path) -> bool:
         panel.set_xlabel(label)
         panel.set_yscale("log")
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("Fréchet distance")
+    panels[0].set_ylabel(distance_title(judges[0][0]) if len({*judges}) == 1 else "Fréchet distance")
     panels[1].legend()
     figure.tight_layout()
     figure.savefig(path, dpi=100)

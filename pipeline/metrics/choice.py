@@ -143,6 +143,13 @@ def _check(chosen: Chosen) -> None:
     for need in chosen.needs:
         if need not in NEEDS:
             raise MirageError(f"{given} needs {need!r}, which is not known; choose from {', '.join(NEEDS)}.")
+    for way in ("higher_is_better", "neutral"):
+        named = getattr(metric, way, ())
+        if not isinstance(named, tuple | list) or not {*named} <= {*chosen.figures, *chosen.floors}:
+            raise MirageError(
+                f"{given} has {way} = {named!r:.100}; expected a tuple of names of its figures, as in "
+                f"({chosen.figures[0]!r},)."
+            )
 
 
 def measured(chosen: Chosen, names: Sequence[str], measure: Callable[..., Any], *given: Any) -> dict[str, Any]:

@@ -51,18 +51,19 @@ class Waiting(NamedTuple):
         return f"{_REASON}{self.evaluations} evaluations without a better {goal.figure.replace('_', ' ')} {since}"
 
 
-def waiting(records: Iterable[Mapping[str, Any]], goal: Goal) -> Waiting:
+def waiting(records: Iterable[Mapping[str, Any]], goal: Goal, num_samples: int) -> Waiting:
     """Counts the evaluations since the best one.
 
     Args:
-      records: those of `evaluations.jsonl`, in their order. Where the extractor changes, all begins anew; those
-        without the figure don't count.
+      records: those of `evaluations.jsonl`, in their order. Where the extractor or the number of samples changes, all
+        begins anew; those without the figure don't count.
       goal: what counts.
+      num_samples: number of samples now; it was the same where a record doesn't say it.
     """
     best: float | None = None
     found = Waiting(0, 0)
     for record in records:
-        if record.get("extractor") != goal.extractor:
+        if (record.get("extractor"), record.get("num_samples", num_samples)) != (goal.extractor, num_samples):
             best, found = None, Waiting(0, 0)
             continue
         value: Any = record.get(goal.figure)

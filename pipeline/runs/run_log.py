@@ -16,6 +16,7 @@ import tqdm
 from pipeline.base.errors import MirageError
 from pipeline.base.files import append_line, write_file
 from pipeline.base.output import in_notebook
+from pipeline.metrics import distance_title
 from pipeline.objectives.figures import format_metrics
 
 METRICS_FILE = "metrics.jsonl"
@@ -131,22 +132,32 @@ class RunLog:
         )
         self._restart_interval()
 
-    def evaluation(self, scores: Mapping[str, Any], seconds: float, extractor: str | None = None) -> None:
+    def evaluation(
+        self,
+        scores: Mapping[str, Any],
+        seconds: float,
+        extractor: str | None = None,
+        num_samples: int | None = None,
+    ) -> None:
         """Writes the scores of the generator at the present step.
 
         Args:
           scores: by name: numbers, or intervals, which are lists.
           seconds: how long measuring them took.
           extractor: name of what described the images; None where nothing did.
+          num_samples: how many there were.
         """
         record = {
             "step": self.step,
             "images": self.step * self._images_per_step,
             "seconds": round(self._seconds + time.perf_counter() - self._since - seconds, 2),
             **({"extractor": extractor} if extractor else {}),
+            **({"num_samples": num_samples} if num_samples else {}),
         }
         self._record(self._evaluations_path, {**record, **scores}, "eval/")
-        numbers = [(name.replace("_", " "), value) for name, value in scores.items() if not isinstance(value, list)]
+        titles = {"frechet_distance": f"frechet distance ({distance_title(extractor)})"} if extractor else {}
+        told = {name: titles.get(name, name.replace("_", " ")) for name in scores}
+        numbers = [(told[name], value) for name, value in scores.items() if not isinstance(value, list)]
         figures = "  ".join(f"{name} {value:.4g}" for name, value in numbers)
         self.say(f"step {self.step:,} evaluated: {figures}")
         self.leave_out(seconds)
@@ -159,7 +170,7 @@ class RunLog:
         append_line(path, json.dumps(record))
         with self._writer.as_default(step=self.step):
             for name, value in record.items():
-                if name != "step" and not isinstance(value, str | list):
+                if name not in ("step", "num_samples") and not isinstance(value, str | list):
                     tf.summary.scalar(prefix + name, value)
             self._writer.flush()
 

@@ -161,7 +161,9 @@ def _axes(series: Sequence[Series], log: bool, limits: tuple[float, float] | Non
         if high / low < 2:
             low, high = low / 1.3, high * 1.3
     else:
-        room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+        room = 0.06 * (high - low)
+        if room <= 1e-9 * abs(high):  # a constant, of which means differ in their last digits
+            room = 0.1 * abs(high) or 1.0
         low, high = low - room * (limits is None or low < limits[0]), high + room * (limits is None or high > limits[1])
     first, last = min(xs), max(xs)
     if first == last:

@@ -121,7 +121,7 @@ def shown(value: float | None) -> str:
         return ""
     if abs(value) >= 10_000:
         return f"{value:,.0f}"
-    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.1f}".removesuffix(".0") if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def count(value: float) -> str:

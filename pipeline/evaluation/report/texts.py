@@ -1,16 +1,16 @@
 """The sections of a run's page that are text: figures, configuration, machine and commands."""
 
 import dataclasses
-import json
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from pipeline.base.parameters import flag_default
 from pipeline.evaluation.report.figures import Figure, duration, figures_of, shown
 from pipeline.evaluation.report.markup import Content, Html, printed, table, tag
 from pipeline.evaluation.report.record import Record, interval, number
-from pipeline.runs.run_file import CONFIG_FILE
+from pipeline.metrics import TITLES
+from pipeline.runs.run_file import read_automatic
 
 _ARROWS = {"lower": "↓", "higher": "↑"}
 _LONGEST = 400  # of a value in a table
@@ -18,8 +18,9 @@ _OBJECTS = "python:"  # how a data set is named that was passed in Python
 
 
 def judged(record: Record) -> str:
-    """Says by what a run was judged, such as "by classifier against test, 5,000 samples"."""
-    return f"by {record.judge()['extractor']}{against(record)}"
+    """Says by what a run was judged, such as "by EfficientNet-Lite0 against test, 5,000 samples"."""
+    extractor = record.judge()["extractor"]
+    return f"by {TITLES.get(extractor, extractor)}{against(record)}"
 
 
 def against(record: Record) -> str:
@@ -98,16 +99,16 @@ def figures_table(record: Record) -> Html:
 
 def flags(record: Record) -> Html:
     """The configuration: what differs from the defaults, and below it the rest."""
-    derived = _derived(record.run_dir)
+    derived = read_automatic(record.run_dir)
     changed: list[list[Content]] = []
     rest: list[list[Content]] = []
     for field in dataclasses.fields(record.config):
         value = getattr(record.config, field.name)
-        default = "auto" if field.metadata.get("automatic") else field.default
+        default = flag_default(field)
         note = tag("small", " derived from data and device") if field.name in derived else None
         name, text = tag("code", f"--{field.name}"), [tag("code", flag_text(value)), note]
         row: list[Content] = [name, text, tag("code", flag_text(default)), field.metadata["help"]]
-        (changed if value != field.default or note else rest).append(row)
+        (changed if value != default else rest).append(row)
     head = ("flag", "value", "default", "meaning")
     shown_rest = tag("details", tag("summary", f"{len(rest)} flags with their defaults"), table(head, rest, "flags"))
     top = table(head, changed, "flags") if changed else tag("p", "All flags have their defaults.")
@@ -128,12 +129,14 @@ def machines(record: Record) -> Html:
 
 def commands(record: Record) -> Html:
     """How the run is continued, evaluated and exported."""
-    run_dir = shlex.quote(printed(str(record.values.run_dir)))
+    run_dir = shlex.quote(printed(str(record.run_dir)))  # where it is now
     bundle = shlex.quote(printed(f"bundles/{record.run_dir.resolve().name}"))
-    given, derived = [], _derived(record.run_dir)
+    given, derived = [], read_automatic(record.run_dir)
     for field in dataclasses.fields(record.config):
         value = getattr(record.config, field.name)
-        if (value != field.default and field.name not in derived) or field.name == "run_dir":
+        if field.name == "run_dir":
+            given.append(f"--run_dir={run_dir}")
+        elif value != field.default and field.name not in derived:
             given.append(_flag(field.name, value))
     begin = "python -m pipeline " + " ".join(given)
     if str(record.values.dataset).startswith(_OBJECTS):
@@ -141,11 +144,16 @@ def commands(record: Record) -> Html:
             "# its data were passed in Python: pass them to Experiment(data=...) there, and train with the same flags"
         )
     lines = (
-        ("Continue (a larger --steps trains on)", begin),
+        (f"Continue (a larger --steps trains on{_end_of_decay(record)})", begin),
         ("Evaluate", f"python -m pipeline.evaluate --run_dir={run_dir}"),
         ("Export", f"python -m export --run_dir={run_dir} --out={bundle}"),
     )
     return Html("".join(tag("h3", title) + tag("pre", tag("code", line)) for title, line in lines))
+
+
+def _end_of_decay(record: Record) -> str:
+    decay = record.values.lr_decay_images
+    return f" until the learning rate is 0, at {decay:,} images" if decay else ""
 
 
 def warnings(lines: Sequence[str]) -> Html:
@@ -161,16 +169,6 @@ def _flag(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return f"--{name}" if value else f"--no{name}"
     return f"--{name}={shlex.quote(printed(str(value)))}"
-
-
-def _derived(run_dir: Path) -> set[str]:
-    """Names of the flags that were derived, as `config.json` says it."""
-    try:
-        document = json.loads((run_dir / CONFIG_FILE).read_text(encoding="utf-8"))
-        found = document["decided"]["automatic"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return set()
-    return {each for each in found if isinstance(each, str)} if isinstance(found, list | dict) else set()
 
 
 def flag_text(value: Any) -> str:

@@ -163,7 +163,7 @@ def write_evaluations(folder, distances, **changes):
 
 @pytest.fixture
 def curves(monkeypatch, tmp_path):
-    """Draws; returns the curves by their names."""
+    """Draws; returns the curves by their names, and what the axis is called last."""
     from matplotlib import pyplot
 
     def draw(run_dirs):
@@ -172,6 +172,7 @@ def curves(monkeypatch, tmp_path):
 
         def keep(figure):
             drawn.update({line.get_label(): list(line.get_ydata()) for line in figure.axes[0].get_lines()})
+            drawn["axis"] = figure.axes[0].get_ylabel()
             close(figure)
 
         monkeypatch.setattr(pyplot, "close", keep)
@@ -183,7 +184,7 @@ def curves(monkeypatch, tmp_path):
 
 def test_each_run_has_a_curve_of_its_own(curves, tmp_path):
     run_dirs = [write_evaluations(tmp_path / name / "run", [float(i + 1), 0.5]) for i, name in enumerate("ab")]
-    assert curves(run_dirs) == {"a/run": [1, 0.5], "b/run": [2, 0.5]}
+    assert curves(run_dirs) == {"a/run": [1, 0.5], "b/run": [2, 0.5], "axis": "FD-EfficientNet-Lite0"}
 
 
 def test_runs_of_any_name_have_curves_and_a_line_in_the_table(tmp_path):
@@ -196,7 +197,9 @@ def test_runs_of_any_name_have_curves_and_a_line_in_the_table(tmp_path):
 def test_curves_by_other_judges_say_so(curves, tmp_path):
     first = write_evaluations(tmp_path / "first", [1.0])
     second = write_evaluations(tmp_path / "second", [2.0], extractor="inception", eval_samples=100)
-    assert set(curves([first, second])) == {"first (efficientnet, 5,000 samples)", "second (inception, 100 samples)"}
+    drawn = curves([first, second])
+    assert drawn.pop("axis") == "Fréchet distance"
+    assert {*drawn} == {"first (efficientnet, 5,000 samples)", "second (inception, 100 samples)"}
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["by content", "of an earlier version"])

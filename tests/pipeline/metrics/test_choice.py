@@ -110,6 +110,18 @@ def with_attributes(**attributes):
             [with_attributes(figures=("x",), needs=("depth",))],
             "needs 'depth', which is not known; choose from features",
         ),
+        (
+            [with_attributes(figures=("contrast",), higher_is_better=True)],
+            r"has higher_is_better = True; expected a tuple of names of its",
+        ),
+        (
+            [with_attributes(figures=("contrast",), higher_is_better={"contrast": False})],
+            r"higher_is_better = {'contrast': False}; expected",
+        ),
+        (
+            [with_attributes(figures=("contrast",), neutral=("kontrast",))],
+            r"has neutral = \('kontrast',\); .*, as in \('contrast',\)",
+        ),
         ([with_attributes(figures=("step",))], "has a figure step, as has an evaluation itself; rename one"),
         ([Contrast(), Contrast(2)], r"has a figure contrast, as has .*Contrast\(radius=1\); rename one"),
         (["auto", with_attributes(figures=("recall",))], "has a figure recall, as has precision_recall"),

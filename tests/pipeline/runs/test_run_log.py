@@ -33,18 +33,20 @@ def test_writes_means_over_the_steps_since_the_last_line(tmp_path):
     assert first["images_per_s"] > 0
 
 
-def test_seconds_of_training_leave_evaluations_out_and_go_on_in_a_resumed_run(tmp_path, monkeypatch):
+def test_seconds_of_training_leave_evaluations_out_and_go_on_in_a_resumed_run(tmp_path, monkeypatch, capsys):
     now = [100.0]
     monkeypatch.setattr(run_log.time, "perf_counter", lambda: now[0])
     with closing(make(tmp_path)) as log:
         log.add(np.zeros(2), 5)
         now[0] += 20
-        log.evaluation({"frechet_distance": 3.0}, seconds=12)
+        log.evaluation({"frechet_distance": 3.0}, 12, "efficientnet", 50)
         now[0] += 2
         log.write()
     assert records(tmp_path)[0]["seconds"] == 10  # 20 - 12 + 2
     (evaluation,) = run_log.read_records(tmp_path / "evaluations.jsonl")
-    assert evaluation == {"step": 5, "images": 20, "seconds": 8, "frechet_distance": 3.0}
+    assert "step 5 evaluated: frechet distance (FD-EfficientNet-Lite0) 3" in capsys.readouterr().out
+    judged = {"extractor": "efficientnet", "num_samples": 50}
+    assert evaluation == {"step": 5, "images": 20, "seconds": 8, **judged, "frechet_distance": 3.0}
     with closing(make(tmp_path, start_step=5)) as log:
         log.add(np.zeros(2), 5)
         now[0] += 7

@@ -12,8 +12,8 @@ from PIL import Image
 from pipeline import Run
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
-from pipeline.evaluation.report import images, texts
-from pipeline.evaluation.report.figures import figures_of
+from pipeline.evaluation.report import charts, images, texts
+from pipeline.evaluation.report.figures import figures_of, shown
 from pipeline.evaluation.report.page import page_of_run, write_report
 from pipeline.evaluation.report.record import read
 from pipeline.runs.preview import write_png
@@ -146,6 +146,12 @@ def test_of_long_records_no_more_than_a_screen_shows(make_run):
     assert path.stat().st_size < 1_000_000
 
 
+def test_of_long_records_a_constant_is_a_level_line(make_run):
+    drawn = charts.chart("constant", [charts.Series("constant", [(i, 0.1) for i in range(500)])], "images")
+    (series,) = json.loads(Page(drawn).all("svg")[0]["data-series"])
+    assert len({height for _, height, *_ in series["points"]}) == 1
+
+
 def test_what_is_missing_is_left_out(make_run):
     run_dir = make_run()
     for name in ("evaluations.jsonl", "metrics.jsonl"):
@@ -207,6 +213,7 @@ def test_evaluations_by_another_judge_are_left_out(make_run):
     write_lines(run_dir / "evaluations.jsonl", lines)
     page = page_of(run_dir)
     assert "3 evaluations by another judge are left out" in page.text
+    assert "by EfficientNet-Lite0, 5,000 samples" in page.text
     assert [point[3] for point in json.loads(page.all("svg")[0]["data-series"])[0]["points"]] == ["4", "5", "6", "7"]
 
 
@@ -237,6 +244,12 @@ def test_a_collapse_is_told_again(make_run):
     assert "Warnings" not in page_of(make_run("other")).text
 
 
+def test_numbers_are_short():
+    assert [shown(each) for each in (None, 0.123456, 12.0, 999.96, 1000.0, 1234.56, 54321.9)] == [
+        "", "0.1235", "12", "1000", "1,000", "1,234.6", "54,322",
+    ]  # fmt: skip
+
+
 def test_derived_flags_are_marked_and_left_to_mirage(make_run):
     run_dir = make_run(changes={"gamma": 0.1}.items())
     assert "--gamma=0.1" in texts.commands(read(run_dir))
@@ -245,12 +258,29 @@ def test_derived_flags_are_marked_and_left_to_mirage(make_run):
     (run_dir / "config.json").write_text(json.dumps(document))
     assert "derived from data and device" in texts.flags(read(run_dir))
     assert "--gamma" not in texts.commands(read(run_dir))
+    # What was set to what it is where nothing is chosen was set, too.
+    changed, _, rest = texts.flags(read(run_dir)).partition("<details>")
+    assert "--batch_size<" in changed
+    assert "--seed<" in rest
+
+
+def test_it_says_how_far_a_run_can_be_continued(make_run):
+    assert (
+        "until the learning rate is 0, at 5,000 images"
+        in page_of(make_run(changes={"lr_decay_images": 5000}.items())).text
+    )
+    assert "a larger --steps trains on)" in page_of(make_run("other")).text
 
 
 def test_commands_can_be_pasted(make_run):
     run_dir = make_run("it's; rm -rf")
     command = Page(page_of_run(read(run_dir))).text
     assert f"--run_dir='{str(run_dir).replace(chr(39), chr(39) + chr(34) + chr(39) + chr(34) + chr(39))}'" in command
+
+
+def test_commands_name_the_folder_where_it_is(make_run, tmp_path):
+    moved = make_run().rename(tmp_path / "moved")
+    assert texts.commands(read(moved)).count(f"--run_dir={moved}") == 3
 
 
 def test_from_python(make_run):
