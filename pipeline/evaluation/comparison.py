@@ -205,7 +205,7 @@ def _check_same_judge(options: ScoringOptions, run_dirs: Sequence[Path]) -> None
     judges: dict[str, Path] = {}
     for run_dir in run_dirs:
         config, data = read_run(run_dir)
-        config = dataclasses.replace(config, **options.given())
+        config = dataclasses.replace(config, **options.given(config.extractor))
         judges.setdefault(chosen_extractor(config.extractor, data.class_names, data.image_shape), run_dir)
     if len(judges) > 1:
         listing = " and ".join(f"{run_dir} by {extractor}" for extractor, run_dir in judges.items())

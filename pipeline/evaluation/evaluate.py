@@ -55,7 +55,8 @@ def evaluate(
       run_dir: the training run.
       bundle: score this bundle's ONNX generator instead of the checkpoint.
       checkpoint: which to score: "newest", or "best", which `--keep_best` kept.
-      protocol: "default": 10,000 images against those that were held out; "paper": 50,000 against the training images.
+      protocol: "default": 10,000 images against the test split, or all images where there is none; "paper": 50,000
+        against the training images.
       num_samples: number of generated images; 0: as `protocol` says.
       repeats: independent sets of images; figures are means over them.
       seed: seed of the first image; image i has the seed + i.
@@ -109,6 +110,8 @@ class Files:
         folder = Path(self.reference).parent
         if self.reference and not folder.is_dir():
             raise MirageError(f"--write_reference={printable(self.reference)}: there is no folder {printable(folder)}.")
+        if self.reference and Path(self.reference).is_dir():
+            raise MirageError(f"--write_reference={printable(self.reference)} is a folder; expected a file in it.")
         if self.out:
             with _writing(self.out):
                 Path(self.out).mkdir(parents=True, exist_ok=True)
@@ -184,7 +187,7 @@ def score(
         )
     files.check()
     config, spec = read_run(run_dir)
-    config = placed(dataclasses.replace(config, **options.given()), data)
+    config = placed(dataclasses.replace(config, **options.given(config.extractor)), data)
     numerics.prepare(config)
     sampler = sample_bundle(Path(bundle), config, spec) if bundle else sample_run(run_dir, options.checkpoint)
     judge = make_judge(
@@ -225,7 +228,7 @@ def _measured(options: ScoringOptions, judge: Judge, sampler: Sampler, networks:
         )
         for index in range(options.repeats)
     ]
-    return sets[0] if len(sets) == 1 else combined(sets)
+    return sets[0] if len(sets) == 1 else combined(sets, judge.limits())
 
 
 def _protocol(options: ScoringOptions, judge: Judge) -> dict[str, Any]:

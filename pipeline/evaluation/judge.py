@@ -81,9 +81,11 @@ class Judge:
         self.floors: dict[str, Any] = {}
         self._described: tuple[Samples, Samples] | None = None
         if any(each.floors for each in self._metrics):
-            one, other = (self._describe(each.some(num_samples), keep) for each in sets)
-            self._described = one, other
-            self._measure_floors(one, other, thorough)
+            self._described = known, unseen = (
+                self._describe(sets[0].some(num_samples), keep),
+                self._describe(sets[1].some(num_samples), keep),
+            )
+            self._measure_floors(sets, (known, unseen), thorough)
         self.labels = np.resize(np.random.default_rng(0).permutation(reference.labels), num_samples).astype(np.int32)
         self._told: set[str] = set()
 
@@ -102,13 +104,27 @@ class Judge:
         ]
         return halves, (known[0], known[1])
 
-    def _measure_floors(self, one: Samples, other: Samples, thorough: bool) -> None:
-        one = one if self.real.has_features else self.real
+    def _measure_floors(self, halves: tuple[Samples, Samples], some: tuple[Samples, Samples], thorough: bool) -> None:
+        """Measures real images by real ones: up to as many as are generated, by as many of the reference as there are.
+
+        Args:
+          halves: two sets of real images.
+          some: up to as many of both as are generated.
+          thorough: as for `__init__`.
+        """
+        pairs = [(self.real, some[1])]
+        if not self.real.has_features:
+            pairs.append((self.real, some[0]))  # it doesn't say which images it is of, which would find themselves
+        elif halves[1] is self.real:
+            pairs = [(some[0], self.real)]
+        elif halves[0] is not self.real:
+            pairs = [(halves[0] if halves[0].is_described else some[0], some[1])]
         for each in self._metrics:
             if each.floors and (self.real.has_features or "features" not in each.needs):
-                floors = measured(each, each.floors, each.metric.floor, one, other)
+                found = [(measured(each, each.floors, each.metric.floor, *pair), pair) for pair in pairs]
+                floors, pair = max(found, key=lambda one: [*one[0].values()])
                 resample = thorough and self.real.has_features
-                self.floors |= floors | floor_intervals(each, floors, one, other, resample=resample)
+                self.floors |= floors | floor_intervals(each, floors, *pair, resample=resample)
 
     def facts(self) -> dict[str, Any]:
         """What must be known of every figure."""
@@ -130,6 +146,10 @@ class Judge:
     def compared(self) -> list[str]:
         """Names of the figures that stand in tables that compare runs."""
         return [name for each in self._metrics if each.compared for name in (*each.figures, *each.floors)]
+
+    def limits(self) -> dict[str, tuple[float, float]]:
+        """The least and the largest that figures can be, by name."""
+        return {name: pair for each in self._metrics for name, pair in getattr(each.metric, "limits", {}).items()}
 
     def quick(
         self,

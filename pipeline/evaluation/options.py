@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.parameters import Parameters, parameter
-from pipeline.metrics.names import check_extractor, check_figure, check_metrics
+from pipeline.metrics.names import check_extractor, check_figure, check_metrics, check_weights
 
 PROTOCOLS = {"default": 10_000, "paper": 50_000}
 """By name, how many images are generated; "paper" compares them with all training images, "default" with others."""
@@ -98,8 +98,8 @@ class ScoringOptions(Parameters):
     )
     protocol: str = parameter(
         "default",
-        "default: 10,000 images against those that were held out; paper: what papers do, 50,000 images against all of "
-        "the training images.",
+        "default: 10,000 images against the test split, or all images where there is none; paper: what papers do, "
+        "50,000 against all of the training images.",
         choices=(*PROTOCOLS,),
     )
     num_samples: int = parameter(0, "number of generated images; 0: as --protocol says.", minimum=0)
@@ -135,8 +135,14 @@ class ScoringOptions(Parameters):
     data_dir: str = parameter("", "as for training; empty takes the run's own.")
     manual_dir: str = parameter("", "as for training; empty takes the run's own.")
 
-    def given(self) -> dict[str, Any]:
-        """What takes the place of the training's own parameters."""
+    def given(self, trained_with: str) -> dict[str, Any]:
+        """What takes the place of the training's own parameters; `trained_with` is its `extractor`.
+
+        Raises:
+          MirageError: if weights are passed that the extractor doesn't take.
+        """
+        extractor = trained_with if self.extractor == "auto" else self.extractor
+        check_weights(extractor, self.inception_weights, self.download)
         names = ("dataset", "data_dir", "manual_dir", "inception_weights", "metrics", "download")
         given = {name: getattr(self, name) for name in names if getattr(self, name)}
         return given if self.extractor == "auto" else {**given, "extractor": self.extractor}

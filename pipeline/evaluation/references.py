@@ -27,7 +27,7 @@ _PROGRESS_S = 3.0
 # GPUs, sums have no order.
 _LOOKED_AT = 16
 _TOLERANCE = 1e-3
-_LARGEST = 2**30  # bytes of features
+_LARGEST = 2**30  # bytes of features, and of an array of statistics
 
 
 def described(samples: Samples, extractor: Extractor, data_dir: str) -> Features:
@@ -148,6 +148,8 @@ def read_moments(path: str, extractor: Extractor, size: int) -> Moments:
     expected = "expected an .npz file with arrays mu [d] and sigma [d, d], as pytorch-fid and clean-fid write it"
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            if max(each.file_size for each in arrays.zip.infolist()) > _LARGEST:
+                raise ValueError("it announces more numbers than statistics have")
             mean, covariance = (np.asarray(arrays[name], np.float64) for name in ("mu", "sigma"))
     except OSError as error:
         raise MirageError(f"{given} can't be read ({error.strerror or error}); {expected}.") from None

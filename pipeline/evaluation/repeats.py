@@ -10,15 +10,19 @@ INTERVAL = "_interval"
 _SHARE = 0.95
 
 
-def combined(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def combined(
+    scores: Sequence[Mapping[str, Any]], limits: Mapping[str, tuple[float, float]] | None = None
+) -> dict[str, Any]:
     """Combines the figures of independent sets of samples.
 
     Args:
       scores: figures by name, numbers or lists of numbers, of each set; two sets or more.
+      limits: the least and the largest that figures can be, by name, where intervals end.
 
     Returns:
       Means by name; and of numbers `NAME_interval`, in which the mean of infinitely many sets lies with 95 %, by
-      Student's t distribution.
+      Student's t distribution; none of what is the same in all sets, such as what real images get, which says nothing
+      of how sure it is.
     """
     means: dict[str, Any] = {}
     half = _quantile(len(scores) - 1) / math.sqrt(len(scores))
@@ -27,9 +31,10 @@ def combined(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             continue
         values = np.array([each[name] for each in scores], np.float64)
         means[name] = values.mean(axis=0).tolist()
-        if values.ndim == 1:
+        if values.ndim == 1 and values.min() < values.max():
             apart = half * float(values.std(ddof=1))
-            means[name + INTERVAL] = [means[name] - apart, means[name] + apart]
+            least, most = (limits or {}).get(name, (-math.inf, math.inf))
+            means[name + INTERVAL] = [max(means[name] - apart, least), min(means[name] + apart, most)]
     return means
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from pipeline.metrics.frechet import error_of, frechet_distance, transport
-from pipeline.metrics.metric import Evidence, Metric
+from pipeline.metrics.metric import Evidence, Metric, TooFewError
 from pipeline.metrics.moments import Moments
 
 
@@ -44,6 +44,9 @@ class FrechetDistanceInfinity(Metric):
     def __call__(self, evidence: Evidence) -> float:
         """See `Metric`."""
         generated = evidence.generated.features
+        count, size = generated.shape
+        if count < 2 * size:
+            raise TooFewError(f"{count} images are too few for features of size {size}; it needs {2 * size} or more")
         return distance_infinity(generated, evidence.real.moments, transport(evidence).distance)
 
     def errors(self, evidence: Evidence) -> float:

@@ -50,7 +50,7 @@ def intra_class_distance(a: Samples, b: Samples, per_class: int) -> tuple[float,
     Args:
       a: samples with labels.
       b: others.
-      per_class: samples of a class to look at, at most; more take much longer.
+      per_class: samples of a class to look at, at most, and of both sets as many; more take much longer.
 
     Returns:
       (the mean over classes of which both sets have two samples, its standard error, number of other classes).
@@ -61,9 +61,10 @@ def intra_class_distance(a: Samples, b: Samples, per_class: int) -> tuple[float,
     classes = np.union1d(a.labels, b.labels)
     found = []
     for label in classes:
-        of_a, of_b = (each.features[np.flatnonzero(each.labels == label)[:per_class]] for each in (a, b))
-        if min(len(of_a), len(of_b)) >= _FEWEST:
-            found.append(small_distance(of_a, of_b))
+        members = [np.flatnonzero(each.labels == label) for each in (a, b)]
+        count = min(per_class, *map(len, members))  # of both, since distances depend on either number
+        if count >= _FEWEST:
+            found.append(small_distance(a.features[members[0][:count]], b.features[members[1][:count]]))
     if not found:
         raise TooFewError(f"it needs {_FEWEST} or more images of a class on both sides, and no class has them")
     distances, errors = np.asarray(found).T

@@ -215,6 +215,10 @@ class Samples(Kept):
                 f"--extractor={self._extractor.name} returned {type(described).__name__} with features of shape "
                 f"{list(shape)} for {count} images; expected pipeline.metrics.extractor.Features, [n, d]."
             )
+        if not np.isfinite(described.features).all():
+            raise MirageError(
+                f"--extractor={self._extractor.name} returned features that are not finite; mend it, or pass another."
+            )
         return described
 
     @property

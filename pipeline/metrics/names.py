@@ -80,6 +80,25 @@ def check_extractor(text: str) -> None:
         _check("extractor", text, EXTRACTORS, " or a file.onnx,")
 
 
+def check_weights(extractor: str, weights: str, download: bool) -> None:
+    """Refuses weights that an extractor doesn't take, so that nobody holds its distance for FID.
+
+    Args:
+      extractor: its name.
+      weights: the value of `--inception_weights`.
+      download: that of `--download`.
+
+    Raises:
+      MirageError: if weights are named or to be fetched, and Mirage's own extractor of that name takes none.
+    """
+    own = extractor in (AUTO, *EXTRACTORS) or split_onnx(extractor)[0]
+    if own and not extractor.startswith("inception") and (weights or download):
+        flag = f"--inception_weights={weights}" if weights else "--download"
+        raise MirageError(
+            f"{flag} goes with --extractor=inception, and it is {extractor}; add --extractor=inception or leave it out."
+        )
+
+
 def split_onnx(text: str) -> tuple[str, str]:
     """Splits `file.onnx(mean=0.5,std=0.5)` into path and arguments; without an ONNX file both are empty."""
     path, bracket, arguments = text.partition(".onnx(")

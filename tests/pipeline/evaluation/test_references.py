@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.base.errors import MirageError
+from pipeline.evaluation import references
 from pipeline.evaluation.judge import Judge
 from pipeline.evaluation.references import described, read_moments, write_moments
 from pipeline.metrics.choice import choose
@@ -149,6 +150,13 @@ def test_statistics_that_are_none_are_refused(tmp_path, make, sentence):
     assert "\n" not in str(error.value)
 
 
+def test_statistics_that_announce_too_much_are_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(references, "_LARGEST", 1000)
+    saved(tmp_path / "some.npz", mu=np.zeros(20), sigma=np.eye(20))
+    with pytest.raises(MirageError, match=r"can't be understood \(it announces more numbers than statistics have\)"):
+        read_moments(str(tmp_path / "some.npz"), Columns(), 20)
+
+
 class OfMoments(Metric):
     figures = ("apart",)
     needs = ("moments",)
@@ -177,3 +185,46 @@ def test_with_statistics_alone_what_needs_more_of_real_images_is_left_out(capsys
     note += "and file.npz holds their mean and covariance only.\n"
     assert capsys.readouterr().err == note
     assert json.loads(json.dumps(judge.facts())) == judge.facts()
+
+
+class Counts(Metric):
+    figures = ("counts",)
+    needs = ("features",)
+    floors = ("counts_floor",)
+
+    def __call__(self, evidence):
+        return [len(evidence.generated), len(evidence.real)]
+
+    def floor(self, one, other):
+        return [len(one.features), len(other.features)]
+
+
+@pytest.mark.parametrize(
+    ("reference", "halves", "floor"),
+    [
+        (images(PIXELS[600:]), (images(PIXELS[:600]), None), [50, 600]),  # the test split
+        (images(PIXELS[:700]), (None, images(PIXELS[700:])), [700, 50]),  # all training images, as papers do
+        (images(), None, [600, 50]),  # without a test split, where half of it is all that there is
+    ],
+    ids=["default", "paper", "no test split"],
+)
+def test_real_images_are_as_many_as_in_the_figure_they_stand_beside(reference, halves, floor):
+    halves = halves and tuple(each or reference for each in halves)
+    judge = Judge(Columns(), images(), reference, 50, halves, choose([Counts()]))
+    assert judge.floors["counts_floor"] == floor
+
+
+def test_real_images_are_not_held_against_statistics_of_themselves():
+    """Where nothing says which images a file is of, those that are further from it are taken."""
+    train, test = images(PIXELS[:600]), images(255 - PIXELS[600:])
+    for known in (train, test):
+        moments = Samples(known, Columns()).moments
+        file = ("file.npz", Moments(moments.mean, moments.covariance, 0))
+        judge = Judge(Columns(), train, test, 600, (train, test), choose([OfMoments()]), moments=file)
+        apart = np.square(Samples(train, Columns()).moments.mean - Samples(test, Columns()).moments.mean).sum()
+        assert judge.floors["apart_floor"] == pytest.approx(apart) != 0
+
+
+def test_an_extractor_that_returns_no_numbers_is_named():
+    with pytest.raises(MirageError, match="--extractor=columns returned features that are not finite"):
+        Judge(Columns(np.float32(np.nan)), images(), images(), 50)

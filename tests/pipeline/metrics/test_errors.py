@@ -115,6 +115,24 @@ def test_the_distance_of_infinitely_many_has_no_bias():
     honest(*over_seeds(gaussians(200, 400, 8, 1.3, 0.3), by(FrechetDistanceInfinity())), most=1.8)
 
 
+def test_the_distance_of_infinitely_many_is_not_made_of_a_few():
+    rng = np.random.default_rng(0)
+    real, few, enough = (samples(rng.standard_normal((count, 8))) for count in (50, 15, 16))
+    with pytest.raises(TooFewError, match="15 images are too few for features of size 8; it needs 16 or more"):
+        FrechetDistanceInfinity()(evidence(few, real))
+    assert np.isfinite(FrechetDistanceInfinity()(evidence(enough, real)))
+
+
+def test_classes_are_compared_with_as_many_real_images():
+    """Few samples make distances large, so that real images would otherwise get more than a perfect generator."""
+    rng = np.random.default_rng(0)
+    few, other, many = (samples(rng.standard_normal((count, 8)), np.zeros(count, int)) for count in (20, 20, 400))
+    distance, of_real, _ = IntraClassDistance()(evidence(few, many, described_halves=(few, other)))
+    cut = samples(many.features[:20], np.zeros(20, int))
+    assert distance == pytest.approx(IntraClassDistance()(evidence(few, cut, described_halves=(few, other)))[0])
+    assert distance == pytest.approx(of_real, rel=0.5)
+
+
 def test_distances_of_few_samples_by_their_products_are_the_same():
     rng = np.random.default_rng(0)
     for n, m, d in ((12, 9, 20), (40, 30, 5), (5, 2, 3)):
