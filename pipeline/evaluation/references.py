@@ -14,7 +14,7 @@ import tqdm
 from pipeline.base.errors import MirageError
 from pipeline.base.files import write_file
 from pipeline.base.folders import cache_folder
-from pipeline.base.kept_files import DamagedFileError, unsealed, write_sealed
+from pipeline.base.kept_files import DamagedFileError, check_seal, write_sealed
 from pipeline.base.names import printable
 from pipeline.metrics.extractor import Extractor, Features
 from pipeline.metrics.metric import BLOCK, Samples
@@ -111,7 +111,8 @@ def _save(path: Path, features: Features) -> None:
 def _load(path: Path, samples: Samples) -> Features | None:
     """Returns what is kept; None if the file is damaged, or of an extractor that says something else now."""
     try:
-        with np.load(io.BytesIO(unsealed(path.read_bytes())), allow_pickle=False) as arrays:
+        check_seal(path)
+        with np.load(path, allow_pickle=False) as arrays:  # what stands behind an archive doesn't matter
             optional = {name: arrays[name] for name in ("probabilities", "modes") if name in arrays.files}
             found = Features(
                 arrays["features"],

@@ -5,7 +5,6 @@ neighbour within the set (Kynkäänniemi et al. 2019, arXiv 1904.06991).
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,6 +17,7 @@ _NUMBERS = 1 << 23  # of a distance matrix at a time: 32 MiB
 _NEIGHBOURS = 32  # that are kept: a random half has at least k = 5 of them but for one case in 100,000
 _LEVELS = (1, 1.4, 2, 2.8, 4)  # of k: radii at which balls' contents are counted
 USUAL_K = (3, 5)  # of precision and recall; of density and coverage
+_ENOUGH = 10_000  # real samples, or as many as are generated: more make balls small that few generated ones can't fill
 _TINY = np.finfo(np.float32).tiny
 
 
@@ -269,13 +269,15 @@ class Located(Kept):
 
 
 def manifolds(evidence: Evidence, k: int = USUAL_K[0], k_of_contents: int = USUAL_K[1]) -> Manifolds:
-    """Who lies in whose balls, looked for once for all metrics that ask with the same k."""
+    """Who lies in whose balls, looked for once for all metrics that ask with the same k.
+
+    Of the real samples, at most 10,000 are chosen, or as many as are generated: what is found depends on both numbers.
+    """
 
     def make() -> Manifolds:
-        real, generated = (
-            each.once("located", functools.partial(Located, each.features))
-            for each in (evidence.real, evidence.generated)
-        )
-        return Manifolds(real, generated, k, k_of_contents)
+        count = max(_ENOUGH, len(evidence.generated))
+        real = evidence.real.once(("located", count), lambda: Located(evidence.real.some(count).features))
+        generated = evidence.generated
+        return Manifolds(real, generated.once("located", lambda: Located(generated.features)), k, k_of_contents)
 
     return evidence.once(("manifolds", k, k_of_contents), make)

@@ -71,7 +71,7 @@ def class_weight(case: Case) -> float:
 
 def learning_rate(case: Case) -> float:
     """Digits bear more with a larger batch; larger pictures less, as D's gradients at them grow."""
-    rate = min(0.0012, 0.0004 * (1 + case.batch / 64)) if case.grey else 0.0012
+    rate = min(0.0012, 0.0004 * (1 + case.batch / 64)) if case.grey else 0.002
     return rate * min(1.0, 32 / case.size)
 
 
@@ -82,8 +82,8 @@ def lr_decay_images(case: Case) -> int:
 
 
 def beta_2(case: Case) -> float:
-    """The second moment is of a hundred updates: gradients of games change faster than the usual 0.999 follows."""
-    return 0.99
+    """The second moment is of a hundred updates, or of twenty: gradients of games change faster than 0.999 follows."""
+    return 0.99 if case.grey else 0.95
 
 
 def gamma(case: Case) -> float:
@@ -91,7 +91,7 @@ def gamma(case: Case) -> float:
 
     Colour pictures say more than digits, and labels tell D what to look at, so that it needs less.
     """
-    at_32 = 0.5 if case.grey else 0.05 if case.flags["conditional"] else 0.1
+    at_32 = 0.5 if case.grey else 0.03 if case.flags["conditional"] else 0.1
     return at_32 * max(1.0, case.size / 32) ** 3
 
 

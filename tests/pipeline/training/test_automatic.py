@@ -62,9 +62,9 @@ def test_the_presets_of_digits_are_what_the_rules_choose(name):
 @pytest.mark.parametrize(
     ("data", "given", "expected"),
     [
-        (spec(), {}, {"batch_size": 64, "conditioning": "concat", "gamma": 0.1, "learning_rate": 0.0012}),
-        (spec(), {"conditional": True}, {"conditioning": "projection,acgan", "class_weight": 0.05, "gamma": 0.05}),
-        (spec(64), {"conditional": True}, {"batch_size": 32, "gamma": 0.4, "learning_rate": 0.0006}),
+        (spec(), {}, {"batch_size": 64, "conditioning": "concat", "gamma": 0.1, "learning_rate": 0.002}),
+        (spec(), {"conditional": True}, {"conditioning": "projection,acgan", "class_weight": 0.05, "gamma": 0.03}),
+        (spec(64), {"conditional": True}, {"batch_size": 32, "gamma": 0.24, "learning_rate": 0.001}),
         (spec(), {"steps": 1000}, {"lr_decay_images": 80_000}),
         (spec(), {"steps": 1000, "batch_size": 16, "accumulate": 4}, {"lr_decay_images": 80_000, "ema_images": 20_000}),
         (spec(), {"steps": 1000, "d_steps": 2}, {"lr_decay_images": 160_000}),
