@@ -16,7 +16,7 @@ import tqdm
 from pipeline.base.errors import MirageError
 from pipeline.base.files import append_line, write_file
 from pipeline.base.output import in_notebook
-from pipeline.metrics import distance_title
+from pipeline.metrics.figures import format_scores
 from pipeline.objectives.figures import format_metrics
 
 METRICS_FILE = "metrics.jsonl"
@@ -155,11 +155,7 @@ class RunLog:
             **({"num_samples": num_samples} if num_samples else {}),
         }
         self._record(self._evaluations_path, {**record, **scores}, "eval/")
-        titles = {"frechet_distance": f"frechet distance ({distance_title(extractor)})"} if extractor else {}
-        told = {name: titles.get(name, name.replace("_", " ")) for name in scores}
-        numbers = [(told[name], value) for name, value in scores.items() if not isinstance(value, list)]
-        figures = "  ".join(f"{name} {value:.4g}" for name, value in numbers)
-        self.say(f"step {self.step:,} evaluated: {figures}")
+        self.say(f"step {self.step:,} evaluated: {format_scores(scores, extractor)}")
         self.leave_out(seconds)
 
     def leave_out(self, seconds: float) -> None:

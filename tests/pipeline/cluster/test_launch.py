@@ -306,7 +306,7 @@ def test_why_the_chief_gives_up_is_told_by_all_at_once(images, tmp_path, latent_
     values = flags.FlagValues()
     define_flags(values)
     values(["", *arguments, f"--latent_dim={latent_dim}"])
-    write_run(run_dir, config_from_flags(values), DataSpec("digits", "1", (8, 8, 1), (), num_examples))
+    write_run(run_dir, config_from_flags(values).plain(), DataSpec("digits", "1", (8, 8, 1), (), num_examples))
     statuses, outputs = ends(workers(arguments, arguments))
     assert statuses == [MISTAKE, MISTAKE], outputs
     assert re.search(rf"^error: --run_dir={run_dir} .*{reason}", outputs[0], re.MULTILINE)
