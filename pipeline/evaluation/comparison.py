@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
-from pipeline.evaluation.evaluate import score
+from pipeline.evaluation.evaluate import score, writing_out
 from pipeline.evaluation.judge import Images
 from pipeline.evaluation.options import ScoringOptions
 from pipeline.evaluation.report.record import judge_of
@@ -178,15 +178,13 @@ def compare(run_dirs: Sequence[Path], out: Path, options: ScoringOptions) -> str
     check_same_judge(names, rows)
     shown = [*_SHOWN, *figures]
     text = table(rows, figures) + verdicts(rows, names, options.metrics or read_run(run_dirs[0])[0].metrics, shown)
-    try:
+    with writing_out(out):
         out.mkdir(parents=True, exist_ok=True)
         write_png(out / "samples.png", picture(strips))
         draw_curves(run_dirs, out / "curves.png")
         write_comparison(out, run_dirs, names, rows, strips, shown)
         (out / "scores.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
         (out / "table.md").write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise MirageError(f"--out={out} can't be written ({error.strerror or error}); choose another folder.") from None
     return text
 
 

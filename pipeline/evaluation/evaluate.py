@@ -113,7 +113,7 @@ class Files:
         if self.reference and Path(self.reference).is_dir():
             raise MirageError(f"--write_reference={printable(self.reference)} is a folder; expected a file in it.")
         if self.out:
-            with _writing(self.out):
+            with writing_out(self.out):
                 Path(self.out).mkdir(parents=True, exist_ok=True)
 
     def check_with(self, judge: Judge) -> None:
@@ -133,7 +133,7 @@ class Files:
         numbers = np.arange(_SHOWN * _SHOWN)
         classes = (numbers % max(1, len(data.class_names))).astype(np.int32)
         images = np.concatenate(list(sampler.read(_latents(sampler, seed), classes, numbers, len(numbers))))
-        with _writing(self.out):
+        with writing_out(self.out):
             folder = Path(self.out)
             write_file(folder / "scores.json", (json.dumps(scores, indent=2) + "\n").encode())
             write_png(folder / "samples.png", grid(images, _SHOWN))
@@ -141,7 +141,8 @@ class Files:
 
 
 @contextlib.contextmanager
-def _writing(out: str) -> Iterator[None]:
+def writing_out(out: str | Path) -> Iterator[None]:
+    """Makes one sentence of a failed write into the folder of `--out`; raises MirageError instead of OSError."""
     try:
         yield
     except OSError as error:

@@ -9,20 +9,19 @@ from pathlib import Path
 
 import filelock
 import numpy as np
-import tqdm
 
 from pipeline.base.errors import MirageError
 from pipeline.base.files import write_file
 from pipeline.base.folders import cache_folder
 from pipeline.base.kept_files import DamagedFileError, check_seal, write_sealed
 from pipeline.base.names import printable
+from pipeline.evaluation.progress import progress
 from pipeline.metrics.extractor import Extractor, Features
 from pipeline.metrics.metric import BLOCK, Samples
 from pipeline.metrics.moments import Moments
 
 FOLDER = "references"
 _FORMAT = 1  # part of the key: to be raised whenever what is kept changes
-_PROGRESS_S = 3.0
 # Images that are described again to see whether an extractor still says what it said, and by how much it may differ: on
 # GPUs, sums have no order.
 _LOOKED_AT = 16
@@ -85,17 +84,7 @@ def _key(samples: Samples, extractor: Extractor) -> str:
 
 
 def _describe(samples: Samples) -> Features:
-    blocks = tqdm.tqdm(
-        samples.batches(),
-        "reference",
-        total=-(-len(samples) // BLOCK),
-        unit="block",
-        file=sys.stderr,
-        delay=_PROGRESS_S,
-        leave=False,
-        disable=None,
-    )
-    return samples.describe(blocks)
+    return samples.describe(progress("reference", "block", -(-len(samples) // BLOCK), samples.batches()))
 
 
 def _save(path: Path, features: Features) -> None:

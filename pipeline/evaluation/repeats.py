@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import special
 
-INTERVAL = "_interval"
+from pipeline.metrics.figures import INTERVAL
+
 _SHARE = 0.95
 
 
@@ -40,20 +42,4 @@ def combined(
 
 def _quantile(freedom: int) -> float:
     """Returns t such that Student's t with so many degrees of freedom lies within (-t, t) with 95 %."""
-    low, high = 0.0, 100.0
-    while high - low > 1e-9:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, freedom) < _SHARE else (low, middle)
-    return high
-
-
-def _within(t: float, freedom: int) -> float:
-    """Probability that Student's t lies within (-t, t): Abramowitz and Stegun 1964, 26.7.3 and 26.7.4."""
-    angle = math.atan(t / math.sqrt(freedom))
-    odd = freedom % 2
-    term = math.cos(angle) if odd else 1.0
-    total = 0.0
-    for k in range(1, freedom // 2 + 1):
-        total += term
-        term *= math.cos(angle) ** 2 * (2 * k) / (2 * k + 1) if odd else math.cos(angle) ** 2 * (2 * k - 1) / (2 * k)
-    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+    return float(special.stdtrit(freedom, (1 + _SHARE) / 2))

@@ -3,7 +3,6 @@
 import concurrent.futures
 import dataclasses
 import functools
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from pipeline.devices.numerics import full_float32
+from pipeline.evaluation.progress import progress
 from pipeline.metrics.metric import Images
 from pipeline.metrics.reconstruction import reconstructed
 from pipeline.networks.models import function_of, noise_size
@@ -23,7 +22,6 @@ from pipeline.runs.run_file import read_run
 # Pixels, and images, that a device makes at once: more are hardly faster, and their activations take memory.
 _PIXELS = 2**20
 _IMAGES = 512
-_PROGRESS_S = 3.0
 
 Make = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Latents = Callable[[np.ndarray], np.ndarray]
@@ -97,15 +95,7 @@ class Generated:
 
     def read(self, indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """See `pipeline.metrics.metric.Source`."""
-        with tqdm.tqdm(
-            total=len(indices),
-            desc="samples",
-            unit="image",
-            file=sys.stderr,
-            delay=_PROGRESS_S,
-            leave=False,
-            disable=None if self.shown else True,
-        ) as bar:
+        with progress("samples", "image", len(indices), shown=self.shown) as bar:
             for images in self.sampler.read(self.latents, self.labels, indices, size):
                 yield images
                 bar.update(len(images))

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-_INTERVAL = "_interval"
+from pipeline.metrics.figures import INTERVAL, told
+
 # What real images get is named after a figure by one of these.
 _OF_REAL = ("_of_real", "_of_reference", "_floor")
 _NAME, _VALUE = 42, 10
@@ -19,14 +20,13 @@ def table(scores: Mapping[str, Any], title: str = "") -> str:
     lines = []
     beside = {floor for name in scores if (floor := _floor_of(name, scores))}
     for name, value in scores.items():
-        if name in beside or name.endswith(_INTERVAL) or isinstance(value, Mapping):
+        if name in beside or name.endswith(INTERVAL) or isinstance(value, Mapping):
             continue
-        told = name.replace("_", " ") + (f" ({title})" if name == "frechet_distance" and title else "")
-        line = f"{told:{_NAME}}  {_text(value):{_VALUE}}"
-        interval, floor = scores.get(name + _INTERVAL), _floor_of(name, scores)
+        line = f"{told(name, title):{_NAME}}  {_text(value):{_VALUE}}"
+        interval, floor = scores.get(name + INTERVAL), _floor_of(name, scores)
         line += f"{_range(interval):24}" if interval or floor else ""
         if floor:
-            around = scores.get(floor + _INTERVAL)
+            around = scores.get(floor + INTERVAL)
             line += f"real images: {_text(scores[floor])}" + (f" ({_range(around)})" if around else "")
         lines.append(line.rstrip())
     return "\n".join(lines)

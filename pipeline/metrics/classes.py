@@ -17,19 +17,20 @@ def inception_score(probabilities: np.ndarray) -> float:
     Returns:
       From 1 (all alike, or all undecided) to K (decided, and all classes equally frequent).
     """
-    p = np.asarray(probabilities, np.float64)
-    marginal = p.mean(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(p > 0, p * (np.log(p) - np.log(marginal)), 0.0)
-    return float(np.exp(terms.sum(axis=1).mean()))
+    return float(np.exp(_divergences(probabilities).mean()))
 
 
 def error_of_inception_score(probabilities: np.ndarray) -> float:
     """Standard error of `inception_score`, by the delta method."""
+    divergences = _divergences(probabilities)
+    return float(np.exp(divergences.mean()) * divergences.std() / np.sqrt(len(divergences)))
+
+
+def _divergences(probabilities: np.ndarray) -> np.ndarray:
+    """KL(p(y|x) || p(y)) of each sample, float64 [n]."""
     p = np.asarray(probabilities, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        divergences = np.where(p > 0, p * (np.log(p) - np.log(p.mean(axis=0))), 0.0).sum(axis=1)
-    return float(np.exp(divergences.mean()) * divergences.std() / np.sqrt(len(p)))
+        return np.where(p > 0, p * (np.log(p) - np.log(p.mean(axis=0))), 0.0).sum(axis=1)
 
 
 def histogram(probabilities: np.ndarray) -> np.ndarray:

@@ -5,6 +5,14 @@ from typing import Any
 
 from pipeline.metrics import distance_title
 
+INTERVAL = "_interval"
+"""What follows a figure's name where its interval of 95 % stands."""
+
+
+def told(name: str, title: str = "") -> str:
+    """Returns a figure's name as text; a Fréchet distance's with `title`, by what it is taken, if that is given."""
+    return name.replace("_", " ") + (f" ({title})" if name == "frechet_distance" and title else "")
+
 
 def format_scores(scores: Mapping[str, Any], extractor: str | None) -> str:
     """Formats figures for a log line, without their intervals.
@@ -16,6 +24,6 @@ def format_scores(scores: Mapping[str, Any], extractor: str | None) -> str:
     Returns:
       Such as `frechet distance (FD-classifier) 3.21  recall 0.52`.
     """
-    titles = {"frechet_distance": f"frechet distance ({distance_title(extractor)})"} if extractor else {}
+    title = distance_title(extractor) if extractor else ""
     numbers = [(name, value) for name, value in scores.items() if not isinstance(value, list)]
-    return "  ".join(f"{titles.get(name, name.replace('_', ' '))} {value:.4g}" for name, value in numbers)
+    return "  ".join(f"{told(name, title)} {value:.4g}" for name, value in numbers)

@@ -125,6 +125,11 @@ def error_of(evidence: Evidence) -> float:
     return evidence.once("transport error", lambda: transport(evidence).error(generated, real))
 
 
+def _between(one: Samples, other: Samples) -> Transport:
+    """The map between real images' features: made once for a floor and its error."""
+    return one.once(("transport", other), lambda: Transport(one.moments, other.moments))
+
+
 @dataclasses.dataclass(frozen=True)
 class FrechetDistance(Metric):
     """`frechet_distance`: of features of generated images from those of the reference."""
@@ -144,9 +149,9 @@ class FrechetDistance(Metric):
 
     def floor(self, one: Samples, other: Samples) -> float:
         """The distance of real images from other real ones: what a perfect generator would get."""
-        return frechet_distance(one.moments, other.moments)
+        return _between(one, other).distance
 
     def floor_errors(self, one: Samples, other: Samples) -> float:
         """See `Metric`."""
         features = (each.features if each.has_features else None for each in (one, other))
-        return Transport(one.moments, other.moments).error(*features)
+        return _between(one, other).error(*features)

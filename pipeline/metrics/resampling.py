@@ -11,9 +11,9 @@ import numpy as np
 
 from pipeline.base.errors import MirageError
 from pipeline.metrics.choice import Chosen, failure, measured
+from pipeline.metrics.figures import INTERVAL
 from pipeline.metrics.metric import Evidence, Samples
 
-SUFFIX = "_interval"
 _NORMAL = 1.960  # of 95 %
 _REPEATS = 20
 _STUDENT = 2.093  # of 95 %, with as many repeats: their spread is itself uncertain
@@ -121,5 +121,5 @@ def _around(
         value = figures[name]
         if error is not None and not isinstance(value, list):
             least, most = limits.get(name, (-math.inf, math.inf))
-            found[name + SUFFIX] = [max(value - times * error, least), min(value + times * error, most)]
+            found[name + INTERVAL] = [max(value - times * error, least), min(value + times * error, most)]
     return found

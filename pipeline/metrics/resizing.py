@@ -13,8 +13,6 @@ import tensorflow as tf
 
 from pipeline.base.errors import MirageError
 
-WAYS = ("tensorflow", "pytorch", "pillow")
-
 
 def matrix(old: int, new: int, way: str) -> np.ndarray:
     """How a row of pixels is resized.

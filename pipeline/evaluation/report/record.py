@@ -15,6 +15,7 @@ from pipeline.data.spec import DataSpec
 from pipeline.evaluation.collapse import CollapseWatch
 from pipeline.evaluation.report.machine import read_machines
 from pipeline.metrics import chosen_extractor
+from pipeline.metrics.figures import INTERVAL
 from pipeline.runs.place import SAMPLES_DIR
 from pipeline.runs.run_file import read_run
 from pipeline.runs.run_log import EVALUATIONS_FILE, METRICS_FILE, read_records
@@ -102,7 +103,7 @@ def number(value: Any) -> float | None:
 
 def interval(scores: Mapping[str, Any], name: str) -> tuple[float, float] | None:
     """Returns the 95 % interval of a figure, if it has one."""
-    value = scores.get(f"{name}_interval")
+    value = scores.get(name + INTERVAL)
     if not isinstance(value, list | tuple) or len(value) != 2:
         return None
     low, high = number(value[0]), number(value[1])
