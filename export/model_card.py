@@ -141,7 +141,9 @@ def _score_rows(scores: Mapping[str, Any]) -> str:
     rows = [f"| {text} | {scores[name]:.4g} |" for name, text in _SCORES.items() if name in scores]
     how = [f"{scores['num_samples']:,} samples"]
     if "extractor" in scores:
-        how.append(f"extractor `{scores['extractor']}`, reference {scores['reference']}")
+        how.append(f"extractor `{scores['extractor']}`")
+    if "reference" in scores:  # which runs of older versions don't say
+        how.append(f"reference {scores['reference']}")
     return "\n".join([*rows, f"| scores are of | {', '.join(how)} |"])
 
 

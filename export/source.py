@@ -82,7 +82,7 @@ class Source:
     def scores(self) -> dict[str, float]:
         """What `--eval_every` measured at this step; empty if nothing."""
         found = [record for record in read_records(self.run_dir / EVALUATIONS_FILE) if record["step"] == self.step]
-        return {**found[-1], "num_samples": self.config.eval_samples} if found else {}
+        return {"num_samples": self.config.eval_samples, **found[-1]} if found else {}
 
     def facts(self) -> dict[str, str]:
         """What an ONNX file's metadata say of its origin."""

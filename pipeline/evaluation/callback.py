@@ -52,7 +52,7 @@ class Evaluations(Callback):
             return
         with writing(training.run_dir):
             seconds = time.perf_counter() - start
-            training.log.evaluation(scores, seconds, self._evaluation.extractor, self._options.eval_samples)
+            training.log.evaluation(scores, seconds, self._evaluation.judged)
         training.scores = scores
         for warning in self._collapse.see(training.step, {**scores, **training.log.latest}):
             training.say(f"warning: {warning}")
@@ -63,8 +63,7 @@ class Evaluations(Callback):
             return
         if self._options.keep_best:
             training.keep_if_best(scores[self._goal.figure], self._goal)
-        judged = {"extractor": self._evaluation.extractor, "num_samples": self._options.eval_samples}
-        self._records.append({"step": training.step, **judged, **scores})
+        self._records.append({"step": training.step, **self._evaluation.judged, **scores})
         self._stop_if_in_vain(training)
 
     def _stop_if_in_vain(self, training: Training) -> None:

@@ -230,6 +230,12 @@ class Evaluation:
         """Name of what describes images, if anything does: scores of another one can't be compared with these."""
         return None if self._judge.extractor is None else self._judge.extractor.name
 
+    @property
+    def judged(self) -> dict[str, Any]:
+        """What must be known of its figures: `extractor`, if there is one, `num_samples` and `reference`."""
+        facts = self._judge.facts()
+        return {name: facts[name] for name in ("extractor", "num_samples", "reference") if name in facts}
+
     def __call__(self) -> dict[str, float]:
         """Returns the scores of the generator as it is now, with what real images get.
 

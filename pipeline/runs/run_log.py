@@ -136,26 +136,23 @@ class RunLog:
         self,
         scores: Mapping[str, Any],
         seconds: float,
-        extractor: str | None = None,
-        num_samples: int | None = None,
+        judged: Mapping[str, Any] | None = None,
     ) -> None:
         """Writes the scores of the generator at the present step.
 
         Args:
           scores: by name: numbers, or intervals, which are lists.
           seconds: how long measuring them took.
-          extractor: name of what described the images; None where nothing did.
-          num_samples: how many there were.
+          judged: what must be known of them, such as `extractor`, which described the images, if anything did.
         """
         record = {
             "step": self.step,
             "images": self.step * self._images_per_step,
             "seconds": round(self._seconds + time.perf_counter() - self._since - seconds, 2),
-            **({"extractor": extractor} if extractor else {}),
-            **({"num_samples": num_samples} if num_samples else {}),
+            **(judged or {}),
         }
         self._record(self._evaluations_path, {**record, **scores}, "eval/")
-        self.say(f"step {self.step:,} evaluated: {format_scores(scores, extractor)}")
+        self.say(f"step {self.step:,} evaluated: {format_scores(scores, record.get('extractor'))}")
         self.leave_out(seconds)
 
     def leave_out(self, seconds: float) -> None:

@@ -21,6 +21,11 @@ def test_scores_are_those_of_the_step_whatever_else_the_file_holds(tmp_path):
     assert source(tmp_path, eval_samples=50).scores == {"step": 3, "recall": 0.2, "num_samples": 50}
 
 
+def test_scores_say_of_how_many_samples_they_were_measured(tmp_path):
+    (tmp_path / "evaluations.jsonl").write_text('{"step": 3, "num_samples": 70, "recall": 0.2}\n')
+    assert source(tmp_path, eval_samples=50).scores == {"step": 3, "recall": 0.2, "num_samples": 70}
+
+
 def test_a_bundle_says_what_its_data_are_but_not_where_anything_lies(tmp_path):
     provenance = source(
         tmp_path, inception_weights="/secret/weights.h5", data_dir="/secret/data", dataset_args="root=/secret/own"

@@ -124,8 +124,8 @@ def test_during_training_it_is_printed_and_written_and_failures_cost_nothing(mad
     first, second = lines_of(tmp_path)
     assert first["frechet_distance_interval"][0] <= first["frechet_distance"] <= first["frechet_distance_interval"][1]
     assert [name for name in first if not name.endswith("_interval")] == [
-        *("step", "images", "seconds", "extractor", "num_samples", "frechet_distance", "precision", "recall"),
-        *("density", "coverage", "contrast", "contrast_of_real", "frechet_floor"),
+        *("step", "images", "seconds", "extractor", "num_samples", "reference", "frechet_distance", "precision"),
+        *("recall", "density", "coverage", "contrast", "contrast_of_real", "frechet_floor"),
     ]
     assert first["contrast"] != second["contrast"]
     assert first["contrast_of_real"] == second["contrast_of_real"] > 100

@@ -39,13 +39,13 @@ def test_seconds_of_training_leave_evaluations_out_and_go_on_in_a_resumed_run(tm
     with closing(make(tmp_path)) as log:
         log.add(np.zeros(2), 5)
         now[0] += 20
-        log.evaluation({"frechet_distance": 3.0}, 12, "efficientnet", 50)
+        judged = {"extractor": "efficientnet", "num_samples": 50}
+        log.evaluation({"frechet_distance": 3.0}, 12, judged)
         now[0] += 2
         log.write()
     assert records(tmp_path)[0]["seconds"] == 10  # 20 - 12 + 2
     (evaluation,) = run_log.read_records(tmp_path / "evaluations.jsonl")
     assert "step 5 evaluated: frechet distance (FD-EfficientNet-Lite0) 3" in capsys.readouterr().out
-    judged = {"extractor": "efficientnet", "num_samples": 50}
     assert evaluation == {"step": 5, "images": 20, "seconds": 8, **judged, "frechet_distance": 3.0}
     with closing(make(tmp_path, start_step=5)) as log:
         log.add(np.zeros(2), 5)
