@@ -15,7 +15,7 @@ from export.formats.saved_model import write_saved_model
 from export.onnx_export import example_feeds, explained, write_onnx
 from export.quantize import quantize
 from export.rewrites.layouts import Feeds, choose, forms_of
-from export.source import Source
+from export.run_source import RunSource
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.training.configured import networks_of
@@ -39,7 +39,7 @@ def with_statistics(model: keras.Model, seed: int = 0) -> None:
             variable.assign(0.05 * rng.standard_normal(variable.shape))
 
 
-def untrained(network: str) -> Source:
+def untrained(network: str) -> RunSource:
     """An untrained generator of digits, or of 64-pixel colour pictures."""
     config = Config(model=network.rstrip("0123456789"), conditional=True)
     names = tuple(str(digit) for digit in range(10))
@@ -47,7 +47,7 @@ def untrained(network: str) -> Source:
     keras.utils.set_random_seed(0)
     model = networks_of(config, data)["generator"]
     with_statistics(model)
-    return Source(Path(), config, data, model, 0)
+    return RunSource(Path(), config, data, model, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Sides:
     bytes: Mapping[str, int]
 
 
-def sides(source: Source, threads: int) -> Sides:
+def sides(source: RunSource, threads: int) -> Sides:
     """Builds all sides that live in this environment; TensorFlow's threads must have been set before.
 
     Args:
@@ -85,7 +85,7 @@ def sides(source: Source, threads: int) -> Sides:
     return Sides(makers, sizes)
 
 
-def _write_files(folder: Path, source: Source, feeds: Feeds) -> None:
+def _write_files(folder: Path, source: RunSource, feeds: Feeds) -> None:
     info = source.info
     plain = convert(source.model, info)
     forms = forms_of(plain)

@@ -1,6 +1,5 @@
 """From a run directory, or a generator in memory, to a bundle, all or nothing."""
 
-import dataclasses
 import datetime
 import json
 import os
@@ -19,7 +18,7 @@ from export.model_card import model_card
 from export.parity import check_formats
 from export.placing import placed, target_of
 from export.rewrites.layouts import LAYOUTS
-from export.signatures import keras_generator
+from export.run_source import RunSource
 from export.source import Source, producer
 from pipeline.base.errors import MirageError
 from serving.contract import png
@@ -77,10 +76,9 @@ def export_bundle(
     if tf.config.get_visible_devices("GPU"):
         export_apart(export_bundle, run_dir, out, found, checkpoint, layout, num_samples, dataset)
         return
-    if isinstance(run_dir, Source):
-        source = run_dir if isinstance(dataset, str) and not dataset else dataclasses.replace(run_dir, dataset=dataset)
-    else:
-        source = Source.load(Path(run_dir), checkpoint, dataset)
+    source = run_dir if isinstance(run_dir, Source) else RunSource.load(Path(run_dir), checkpoint)
+    if not isinstance(dataset, str) or dataset:
+        source = source.judged_by(dataset)
     sections: dict[str, Any] = {**dict.fromkeys(served()), "scores": source.scores, "parity": {}, "sampler_readers": []}
     with placed(Path(out)) as folder:
         _build(folder, Work(source, layout, num_samples, sections), found)
@@ -89,7 +87,7 @@ def export_bundle(
 def _build(folder: Path, work: Work, formats: Sequence[Format]) -> None:
     """Writes all files of a bundle into an empty folder."""
     info = work.source.info
-    reference = keras_generator(work.source.model, info)
+    reference, framework = work.source.reference(), work.source.framework
     started = time.perf_counter()
     for wave in waves(formats):
         exported = {}
@@ -102,10 +100,10 @@ def _build(folder: Path, work: Work, formats: Sequence[Format]) -> None:
             started = _report(f"{each.title or each.name}{verdict}", started)
         compared = {name: readers for name, readers in exported.items() if readers}
         if compared:
-            figures, samplers = check_formats(reference, compared, info)
+            figures, samplers = check_formats(reference, compared, info, framework)
             work.sections["parity"] |= figures
             work.sections["sampler_readers"] += samplers
-            started = _report("parity of Keras with " + " and ".join(compared), started)
+            started = _report(f"parity of {framework} with " + " and ".join(compared), started)
     _write_sheet(folder, info, reference)
     (folder / "README.md").write_text(model_card(work.source, work.sections, formats), encoding="utf-8")
     write_golden(folder, info, reference)
@@ -120,7 +118,7 @@ def _report(what: str, started: float) -> float:
 
 
 def _write_sheet(folder: Path, info: ModelInfo, reference: Generate) -> None:
-    """Draws samples with what the edge will load, or with Keras where that is not exported."""
+    """Draws samples with what the edge will load, or with its framework where that is not exported."""
     classes = len(info.class_names)
     if not classes:
         labels, columns = np.zeros(_SHEET_SIDE**2, np.int64), _SHEET_SIDE

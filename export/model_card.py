@@ -29,10 +29,7 @@ license_name: that-of-the-training-data
 | image | {height} x {width}, {colours} |
 | latent | {latent_dim} components, standard normal |
 | classes | {classes} |
-| network | {model}, {parameters:,} parameters |
-| objective | {objective} |
-| data | {dataset} {version}, {examples:,} training images |
-| training | {steps:,} steps of {batch_size} images; {weights} |
+{origin}
 {scores}
 
 ## Use it
@@ -61,10 +58,10 @@ two above see to that.)
 
 ## How far it was checked
 
-Keras, {formats} agree on fixed latents in batches of up to 64; the samplers on fixed seeds, in
+{framework}, {formats} agree on fixed latents in batches of up to 64; the samplers on fixed seeds, in
 {samplers}.
 
-| against Keras | read by | largest difference in [-1, 1] | differing uint8 values |
+| against {framework} | read by | largest difference in [-1, 1] | differing uint8 values |
 | --- | --- | --- | --- |
 {parity}
 {chapters}
@@ -94,12 +91,12 @@ def model_card(source: Source, sections: Mapping[str, Any], formats: Sequence[Fo
     Returns:
       Markdown.
     """
-    config, data, info = source.config, source.data, source.info
+    info = source.info
     height, width, channels = info.image_shape
     titles = {each.name: each.title or each.name for each in formats}
     return _TEMPLATE.format(
         kind="class-conditional" if info.conditional else "unconditional",
-        dataset=source.data_name,
+        dataset=source.name,
         layout="Each row shows one class." if info.conditional else "Random samples.",
         height=height,
         width=width,
@@ -107,16 +104,8 @@ def model_card(source: Source, sections: Mapping[str, Any], formats: Sequence[Fo
         colours="grey" if channels == 1 else "RGB",
         latent_dim=info.latent_dim,
         classes=", ".join(info.class_names).replace("|", "\\|") or "none",
-        model=config.model,
-        parameters=source.model.count_params(),
-        objective=config.objective,
-        version=data.version,
-        examples=data.num_examples,
-        steps=source.step,
-        batch_size=config.batch_size,
-        weights=f"weights averaged with a half life of {config.ema_images:,} images"
-        if config.ema_images
-        else "last weights",
+        origin="\n".join(f"| {name} | {text} |" for name, text in source.card().rows),
+        framework=source.framework,
         scores=_score_rows(sections["scores"]),
         label=f", labels={json.dumps(info.class_names[0], ensure_ascii=False)}" if info.conditional else "",
         tensors=_tensors(info, sections, formats),

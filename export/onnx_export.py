@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.conversion import OPSET, convert
+from export.conversion import OPSET
 from export.rewrites.layouts import choose, forms_of
 from export.sampler import sampler_of
 from export.source import Source
@@ -94,7 +94,7 @@ def write_onnx_files(folder: Path, source: Source, layout: str) -> tuple[dict[st
     facts = source.facts()
     if source.scores:
         facts["scores"] = json.dumps(source.scores, sort_keys=True)
-    forms = forms_of(convert(source.model, info))
+    forms = forms_of(source.graph())
     form, chosen = choose(forms, example_feeds(info), layout)
     models = {}
     for name, proto in ((GENERATOR_FILE, forms[form]), (SAMPLER_FILE, sampler_of(forms[form]))):

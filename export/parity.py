@@ -1,4 +1,4 @@
-"""The parity gate: Keras and all formats, in all their readers, make the same pictures, or there is no export."""
+"""The parity gate: the source and all formats, in all their readers, make the same pictures, or there is no export."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ Figures = dict[str, Any]
 
 
 def check_formats(
-    reference: Generate, formats: Mapping[str, Sequence[Reader]], info: ModelInfo
+    reference: Generate, formats: Mapping[str, Sequence[Reader]], info: ModelInfo, framework: str = "Keras"
 ) -> tuple[dict[str, Figures], list[str]]:
     """Compares every format, in all its readers, with the trained network.
 
@@ -29,6 +29,7 @@ def check_formats(
       reference: what is right.
       formats: the readers of each, by the format's name.
       info: the generators' description.
+      framework: what computes the reference, for messages.
 
     Returns:
       (for each format the figures of `check_parity`, the largest of its readers', and `readers`, their names; the
@@ -40,20 +41,25 @@ def check_formats(
     figures = {}
     for name, readers in formats.items():
         found = [
-            check_parity(reference, {f"{name} in {each.name}": each.generate}, info, each.max_batch) for each in readers
+            check_parity(reference, {f"{name} in {each.name}": each.generate}, info, each.max_batch, framework)
+            for each in readers
         ]
         largest = {key: max(each[key] for one in found for each in one.values()) for key in _FIGURES}
         figures[name] = {**largest, "readers": [each.name for each in readers]}
     samplers = []
     for each in (each for readers in formats.values() for each in readers):
         if each.sample is not None:
-            check_samplers(reference, {each.name: each.sample}, info, each.max_batch)
+            check_samplers(reference, {each.name: each.sample}, info, each.max_batch, framework)
             samplers.append(each.name)
     return figures, samplers
 
 
 def check_samplers(
-    reference: Generate, samplers: Mapping[str, Sample], info: ModelInfo, max_batch: int | None = None
+    reference: Generate,
+    samplers: Mapping[str, Sample],
+    info: ModelInfo,
+    max_batch: int | None = None,
+    framework: str = "Keras",
 ) -> None:
     """Compares samplers with a generator that is given the latents of their seeds.
 
@@ -62,6 +68,7 @@ def check_samplers(
       samplers: what is compared with it, by name.
       info: the generators' description.
       max_batch: number of seeds to compare; None compares all.
+      framework: what computes the reference, for messages.
 
     Raises:
       MirageError: if pixels differ by more than one level, or in more than 0.1 % of places (but one may always).
@@ -71,11 +78,15 @@ def check_samplers(
     for truncation in (1.0, 0.5):
         expected = to_pixels(reference(latents(seed, info.latent_dim) * np.float32(truncation), label))
         for name, sample in samplers.items():
-            _compare_pixels(f"the sampler of {name}", expected, sample(seed, label, truncation))
+            _compare_pixels(f"the sampler of {name}", expected, sample(seed, label, truncation), framework)
 
 
 def check_parity(
-    reference: Generate, others: Mapping[str, Generate], info: ModelInfo, max_batch: int | None = None
+    reference: Generate,
+    others: Mapping[str, Generate],
+    info: ModelInfo,
+    max_batch: int | None = None,
+    framework: str = "Keras",
 ) -> dict[str, dict[str, float]]:
     """Compares generators on fixed latents, in batches of 1, 3 and 64.
 
@@ -84,6 +95,7 @@ def check_parity(
       others: what is compared with it, by name.
       info: the generators' description.
       max_batch: the largest batch to compare; None compares all.
+      framework: what computes the reference, for messages.
 
     Returns:
       For each name: `max_difference`, the largest absolute difference of images in [-1, 1], and
@@ -99,29 +111,34 @@ def check_parity(
         label = np.arange(batch_size, dtype=np.int64) % max(1, len(info.class_names))
         expected = reference(z, label)
         for name, generate in others.items():
-            _compare(name, batch_size, expected, generate(z, label), figures[name])
+            _compare(name, (expected, generate(z, label)), figures[name], framework)
     return figures
 
 
-def _compare(name: str, batch_size: int, expected: NDArray, actual: NDArray, figures: dict[str, float]) -> None:
+def _compare(name: str, images: tuple[NDArray, NDArray], figures: dict[str, float], framework: str) -> None:
+    """Compares what is expected with what was made."""
+    expected, actual = images
+    batch_size = len(expected)
     if actual.shape != expected.shape:
-        raise MirageError(f"parity: {name} returns {actual.shape} where Keras returns {expected.shape}; not exported.")
+        raise MirageError(
+            f"parity: {name} returns {actual.shape} where {framework} returns {expected.shape}; not exported."
+        )
     if not np.isfinite(actual).all():
         raise MirageError(f"parity: at batch size {batch_size} {name} makes NaN or Inf; nothing was exported.")
     difference = float(np.abs(actual - expected).max())
     if difference > MAX_DIFFERENCE:
         raise MirageError(
-            f"parity: at batch size {batch_size} {name} differs from Keras by {difference:.2g} (at most "
+            f"parity: at batch size {batch_size} {name} differs from {framework} by {difference:.2g} (at most "
             f"{MAX_DIFFERENCE:g}); nothing was exported."
         )
-    share = _compare_pixels(f"at batch size {batch_size} {name}", to_pixels(expected), to_pixels(actual))
+    share = _compare_pixels(f"at batch size {batch_size} {name}", to_pixels(expected), to_pixels(actual), framework)
     figures["max_difference"] = max(figures["max_difference"], difference)
     figures["pixel_share"] = max(figures["pixel_share"], share)
 
 
-def _compare_pixels(what: str, expected: NDArray[np.uint8], actual: NDArray[np.uint8]) -> float:
+def _compare_pixels(what: str, expected: NDArray[np.uint8], actual: NDArray[np.uint8], framework: str) -> float:
     """Returns the share of uint8 values that differ."""
     apart = closeness(actual, expected)
     if not apart.same:
-        raise MirageError(f"parity: {what} differs from Keras {apart}; nothing was exported.")
+        raise MirageError(f"parity: {what} differs from {framework} {apart}; nothing was exported.")
     return apart.share

@@ -1,119 +1,108 @@
-"""What is exported: a run's generator and what is known of it."""
+"""What is exported: a generator, and what is known of it. Imports no library but NumPy."""
 
+import abc
 import dataclasses
-import functools
-import hashlib
 import importlib.metadata
-import json
-import pickle
 import subprocess
-from pathlib import Path, PurePath
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import keras
+import numpy as np
+from numpy.typing import NDArray
 
-from pipeline.config import Config
-from pipeline.data.spec import DataSpec, is_folder
-from pipeline.runs.checkpoint import load_sampler
-from pipeline.runs.run_log import EVALUATIONS_FILE, read_records
 from serving.contract.manifest import ModelInfo
 
-_PRIVATE = ("data_dir", "dataset_args", "inception_weights", "manual_dir", "run_dir")
-_PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
+if TYPE_CHECKING:
+    import onnx
+
+# Of latents and labels, to images and to pixels.
+Generate = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]]
+Draw = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.uint8]]
+
+
+class Verdict(NamedTuple):
+    """What came of comparing a quantised generator with the float32 one.
+
+    Attributes:
+      scores: for "float32" and "int8", figures by name.
+      failed: a clause for each condition that does not hold.
+    """
+
+    scores: dict[str, dict[str, Any]]
+    failed: Sequence[str]
+
+
+# Of the pictures of the float32 and of the int8 generator.
+Gate = Callable[[Draw, Draw], Verdict]
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """A trained generator.
+class Card:
+    """What the model card says of a generator's origin.
 
     Attributes:
-      run_dir: the run directory.
-      config: the run's configuration.
-      data: the training data's description.
-      model: the generator.
-      step: step of the checkpoint.
-      dataset: where the training data are now, as for `--dataset`, or the data themselves; empty where they were.
+      rows: of its first table: name and text.
     """
 
-    run_dir: Path
-    config: Config
-    data: DataSpec
-    model: keras.Model
-    step: int
-    dataset: Any = ""
+    rows: Sequence[tuple[str, str]]
 
-    @classmethod
-    def load(cls, run_dir: Path, checkpoint: str, dataset: Any = "") -> "Source":
-        """Loads a run's "newest" or "best" checkpoint.
 
-        Raises:
-          MirageError: if there is none that can be read.
-        """
-        return cls(run_dir, *load_sampler(run_dir, checkpoint), dataset)
+class Source(abc.ABC):
+    """A generator that can be exported, wherever it comes from.
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Keras finds no layers but its own again, so their classes go along.
-        layers = {type(layer) for layer in self.model._flatten_layers()}
-        kinds = {keras.saving.get_registered_name(each): each for each in layers if not _is_keras(each)}
-        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return _unpickled, (kinds, pickle.dumps(settings.pop("model")), settings)
+    Attributes:
+      framework: what computes it where it comes from, by which exports are judged, such as "Keras".
+      model: the generator in TensorFlow: called with `z` float32 [N, latent_dim], or with a list of that and `label`
+        int32 [N], and `training=False`, it returns float32 [N, H, W, C] in [-1, 1]; it has `variables`. None for a
+        generator that TensorFlow can't compute.
+    """
+
+    framework: str = "Keras"
+    model: Any
 
     @property
+    @abc.abstractmethod
     def info(self) -> ModelInfo:
         """What a program needs to know of the generator."""
-        names = self.data.class_names if self.config.conditional else ()
-        return ModelInfo(self.config.latent_dim, self.data.image_shape, self.config.conditional, names)
 
     @property
-    def data_name(self) -> str:
-        """The data set's name without the path that a folder has on the training machine."""
-        if not is_folder(self.data.name):
-            return self.data.name
-        prefix, separator, path = self.data.name.partition("folder:")
-        return prefix + separator + PurePath(path).name
+    @abc.abstractmethod
+    def name(self) -> str:
+        """What its pictures are of."""
 
-    @functools.cached_property
-    def public_config(self) -> dict[str, Any]:
-        """The configuration without paths of the training machine."""
-        settings = {name: value for name, value in self.config.to_dict().items() if name not in _PRIVATE}
-        return {**settings, "dataset": self.data_name}
+    @property
+    @abc.abstractmethod
+    def scores(self) -> Mapping[str, Any]:
+        """How good it is known to be; empty if nothing is known."""
 
-    @functools.cached_property
-    def scores(self) -> dict[str, float]:
-        """What `--eval_every` measured at this step; empty if nothing."""
-        found = [record for record in read_records(self.run_dir / EVALUATIONS_FILE) if record["step"] == self.step]
-        return {"num_samples": self.config.eval_samples, **found[-1]} if found else {}
+    @abc.abstractmethod
+    def reference(self) -> Generate:
+        """The generator as its own framework computes it."""
 
+    @abc.abstractmethod
+    def graph(self) -> "onnx.ModelProto":
+        """The generator as a plain ONNX graph, see `export.conversion.convert`."""
+
+    @abc.abstractmethod
     def facts(self) -> dict[str, str]:
-        """What an ONNX file's metadata say of its origin."""
-        settings = json.dumps(self.public_config, sort_keys=True).encode()
-        return {
-            "producer": producer(),
-            "dataset": f"{self.data_name} {self.data.version}".strip(),
-            "step": str(self.step),
-            "config_sha256": hashlib.sha256(settings).hexdigest(),
-            "code_revision": code_revision() or "unknown",
-            "licence": "that of the training data; see the model card",
-        }
+        """What an ONNX file's metadata say of its origin; `producer` and `dataset` among them."""
 
+    @abc.abstractmethod
     def provenance(self) -> dict[str, Any]:
-        """What the manifest says of the generator's origin."""
-        return {
-            "config": self.public_config,
-            "data": {**self.data.to_dict(), "name": self.data_name},
-            "step": self.step,
-            "code_revision": code_revision(),
-            "packages": {name: version(name) for name in _PACKAGES},
-        }
+        """What the manifest says of its origin."""
 
+    @abc.abstractmethod
+    def card(self) -> Card:
+        """What the model card says of its origin."""
 
-def _is_keras(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] == "keras"
+    @abc.abstractmethod
+    def judged_by(self, dataset: Any) -> "Source":
+        """The same, with another place of the data that quantised generators are judged by, as for `--dataset`."""
 
-
-def _unpickled(kinds: dict[str, type], model: bytes, settings: dict[str, Any]) -> Source:
-    with keras.saving.custom_object_scope(kinds):
-        return Source(model=pickle.loads(model), **settings)
+    @abc.abstractmethod
+    def int8_gate(self, num_samples: int) -> Gate:
+        """Prepares to judge a quantised generator by some number of pictures."""
 
 
 def producer() -> str:

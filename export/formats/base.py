@@ -3,17 +3,14 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from export.source import Generate, Source
 from serving.contract.manifest import ModelInfo
 
-if TYPE_CHECKING:
-    from export.source import Source  # which brings Keras
-
-Generate = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]]
 # Of seeds, labels and truncation; pixels uint8.
 Sample = Callable[[NDArray[np.int64], NDArray[np.int64], float], NDArray[np.uint8]]
 
@@ -48,7 +45,7 @@ class Work:
       kept: what a format keeps in memory for those that need it, by its name.
     """
 
-    source: "Source"
+    source: Source
     layout: str
     num_samples: int
     sections: dict[str, Any]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from numpy.typing import NDArray
 
 from export.formats.base import Format, Reader, Work, label_feed
+from export.source import Source, version
 from pipeline.base.errors import MirageError
 from pipeline.base.quiet_tensorflow import without_noise
 from serving.contract.manifest import ModelInfo
@@ -15,7 +16,6 @@ from serving.contract.manifest import ModelInfo
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from export.source import Source
 
 LITERT_FILE = "generator.tflite"
 # The converter's own print of what it raises.
@@ -42,7 +42,7 @@ class LiteRT(Format):
         return ("The LiteRT file has the signature `serving_default`, that of `generator.onnx`.",)
 
 
-def write_litert(folder: Path, source: "Source") -> None:
+def write_litert(folder: Path, source: Source) -> None:
     """Writes `generator.tflite`, whose signature `serving_default` maps `z` (and `label`) to `image`.
 
     Args:
@@ -81,7 +81,7 @@ def write_litert(folder: Path, source: "Source") -> None:
     (folder / LITERT_FILE).write_bytes(content)
 
 
-def _failed(error: Exception, source: "Source") -> MirageError:
+def _failed(error: Exception, source: Source) -> MirageError:
     from export.layers import PYTHON, Layers, calls_python, named
 
     operations = sorted(set(re.findall(r"'tf\.(\w+)' op", str(error))))
@@ -105,8 +105,6 @@ def _one_unless_empty(z: "tf.Tensor") -> "tf.Tensor":
 def litert_reader(path: Path, info: ModelInfo) -> Reader:
     """A LiteRT file in its interpreter, on the CPU: what its signature computes."""
     from ai_edge_litert.interpreter import Interpreter
-
-    from export.source import version
 
     with without_noise():
         interpreter = Interpreter(model_path=str(path), num_threads=1)

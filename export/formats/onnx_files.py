@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from export.formats.base import Format, Reader, Work, label_feed, truncation_feed
+from export.source import version
 from serving.contract.manifest import GENERATOR_FILE, SAMPLER_FILE, ModelInfo
 from serving.runtime import ort
 
@@ -48,7 +49,6 @@ def onnx_readers(folder: Path, info: ModelInfo) -> Iterator[Reader]:
     from onnx.reference import ReferenceEvaluator
 
     from export.rewrites.layouts import session_of
-    from export.source import version
 
     generator, sampler = (onnx.load(folder / name) for name in (GENERATOR_FILE, SAMPLER_FILE))
     name = f"onnxruntime {ort.__version__}"

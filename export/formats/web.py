@@ -8,16 +8,13 @@ import tarfile
 import tempfile
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from export.formats.base import Format, Work
+from export.source import Source
 from pipeline.base.errors import MirageError
 from pipeline.base.files import write_file
 from pipeline.base.folders import local_folder
 from serving.contract.manifest import GENERATOR_FILE, SAMPLER_FILE
-
-if TYPE_CHECKING:
-    from export.source import Source
 
 FOLDER = "web"
 ORT_WEB_VERSION = "1.30.0"
@@ -43,7 +40,7 @@ class Web(Format):
         write_web(folder, work.source)
 
 
-def write_web(folder: Path, source: "Source") -> None:
+def write_web(folder: Path, source: Source) -> None:
     """Writes the page into a bundle that holds the ONNX files.
 
     onnxruntime-web is fetched once with npm, checked, and kept in ~/.cache/mirage.
@@ -61,7 +58,7 @@ def write_web(folder: Path, source: "Source") -> None:
         (page / name).write_bytes((resources.files("export") / "web" / name).read_bytes())
     for name in (GENERATOR_FILE, SAMPLER_FILE):
         shutil.copyfile(folder / name, page / name)
-    description = {"model": {**source.info.to_dict(), "name": source.data_name}}
+    description = {"model": {**source.info.to_dict(), "name": source.name}}
     (page / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     for name, path in _onnxruntime_web().items():
         shutil.copyfile(path, page / "ort" / name)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from export.bundle import export_bundle
 from export.formats import Format
-from export.source import Source
+from export.run_source import RunSource
 from pipeline.base.errors import TERMINATED, MirageError
 from serving.contract.manifest import read_manifest
 from tests.export.tiny_runs import make_run
@@ -92,7 +92,7 @@ def test_the_command_sees_no_gpu_and_no_tf32_and_writes_the_same_bytes(run, refe
 def test_where_this_process_has_gpus_another_one_exports_the_same_bytes(
     run, reference, tmp_path, monkeypatch, gpu, capfd
 ):
-    monkeypatch.setattr("export.bundle.Source.load", lambda *args: pytest.fail("it computes here"))
+    monkeypatch.setattr("export.bundle.RunSource.load", lambda *args: pytest.fail("it computes here"))
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)  # the other process finds this checkout from anywhere
@@ -154,7 +154,7 @@ def test_the_other_process_is_given_generators_and_formats(run, reference, tmp_p
         "import os\nfrom export.formats import Format\n\n\n" + inspect.getsource(Described)
     )
     monkeypatch.syspath_prepend(tmp_path)
-    source = Source.load(run, "newest")
+    source = RunSource.load(run, "newest")
     export_bundle(source, tmp_path / "out", ["onnx", importlib.import_module("my_formats").Described("mine")])
     manifest = read_manifest(tmp_path / "out").document
     assert manifest["described"]["process"] != os.getpid()

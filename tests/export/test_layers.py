@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import Input, Model, Sequential, layers, ops
 
 from export.bundle import export_bundle
-from export.source import Source
+from export.run_source import RunSource
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
@@ -87,12 +87,12 @@ def nested():
 
 def source_of(model):
     model(tf.zeros([1, 4]))
-    return Source(None, Config(latent_dim=4), DataSpec("shapes", "2.0.0", (4, 4, 1), (), 20), model, 0)
+    return RunSource(None, Config(latent_dim=4), DataSpec("shapes", "2.0.0", (4, 4, 1), (), 20), model, 0)
 
 
 @pytest.fixture(autouse=True)
 def no_scores(monkeypatch):
-    monkeypatch.setattr(Source, "scores", {})
+    monkeypatch.setattr(RunSource, "scores", {})
 
 
 ONNX = "the generator can't be converted to ONNX, which has no counterpart of "

@@ -7,7 +7,7 @@ import types
 import pytest
 
 from export.model_card import model_card
-from export.source import Source
+from export.run_source import RunSource
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 
@@ -17,7 +17,7 @@ def test_the_example_is_python_and_the_table_stays_whole(tmp_path, name):
     data = DataSpec("folder:pets", "", (8, 8, 1), (name, "other"), 20, "f" * 64)
     model = types.SimpleNamespace(count_params=lambda: 7)
     card = model_card(
-        Source(tmp_path, Config(dataset=data.name, conditional=True), data, model, 3),
+        RunSource(tmp_path, Config(dataset=data.name, conditional=True), data, model, 3),
         {"scores": {}, "parity": {}, "sampler_readers": [], "onnx": None},
         formats=(),
     )
@@ -40,7 +40,7 @@ def test_what_the_scores_are_of_is_told_as_far_as_it_is_known(tmp_path, judged, 
     model = types.SimpleNamespace(count_params=lambda: 7)
     scores = {"num_samples": 70, "recall": 0.25, **judged}
     card = model_card(
-        Source(tmp_path, Config(dataset=data.name), data, model, 3),
+        RunSource(tmp_path, Config(dataset=data.name), data, model, 3),
         {"scores": scores, "parity": {}, "sampler_readers": [], "onnx": None},
         formats=(),
     )

@@ -7,12 +7,14 @@ import onnx
 import pytest
 
 from export import quantize as quantize_module
+from export import run_source
 from export.bundle import export_bundle
 from export.conversion import convert
+from export.int8_gates import failed_gates
 from export.onnx_export import example_feeds
-from export.quantize import failed_gates, quantize
+from export.quantize import quantize, slower
 from export.rewrites.layouts import forms_of, session_of
-from export.source import Source
+from export.run_source import RunSource
 from export.verify import verify
 from pipeline.base.errors import MirageError
 from serving import BundleError, Generator
@@ -40,7 +42,7 @@ FASTER = {"float32": {"1": 1.0, "16": 8.0}, "int8": {"1": 0.5, "16": 4.0}}
     ],
 )
 def test_gates(before, after, milliseconds, named):
-    failed = list(failed_gates(before, after, milliseconds))
+    failed = [*failed_gates(before, after), *slower(milliseconds)]
     assert len(failed) == len(named)
     assert all(part in clause for part, clause in zip(named, failed, strict=True))
 
@@ -54,7 +56,7 @@ def run_dir(tmp_path_factory):
 
 @pytest.mark.parametrize("form", ["phases", "padded"])
 def test_quantised_pictures_are_close(run_dir, form):
-    source = Source.load(run_dir, "newest")
+    source = RunSource.load(run_dir, "newest")
     feeds = example_feeds(source.info)
     model = forms_of(convert(source.model, source.info))[form]
     quantised = quantize(model, feeds)
@@ -104,8 +106,8 @@ def export(run_dir, tmp_path, monkeypatch):
             assert data == SPECS["dcgan"][1]
             assert passed == more.get("dataset", "")
 
-        monkeypatch.setattr(quantize_module, "load_known", load_known)
-        monkeypatch.setattr(quantize_module, "make_judge", lambda *arguments, **named: judge)
+        monkeypatch.setattr(run_source, "load_known", load_known)
+        monkeypatch.setattr(run_source, "make_judge", lambda *arguments, **named: judge)
 
         def times(models, feeds):
             fast, slow = ("int8", "") if faster else ("", "int8")

@@ -16,7 +16,7 @@ from export.formats.litert import litert_reader
 from export.formats.onnx_files import onnx_readers, openvino_function
 from export.formats.saved_model import saved_model_readers
 from export.rewrites.layouts import forms_of, session_of
-from export.source import Source
+from export.run_source import RunSource
 from serving.contract.latents import latents
 from serving.contract.manifest import read_manifest
 from tests.export.tiny_runs import SPECS, make_run
@@ -114,7 +114,7 @@ def test_a_label_of_no_class_is_refused_everywhere(bundles, label):
 
 
 def test_each_form_refuses_the_same_and_is_read_by_the_reference_implementation(bundles):
-    source = Source.load(bundles / "dcgan-run", "newest")
+    source = RunSource.load(bundles / "dcgan-run", "newest")
     feeds = {"z": latents([1, 2], 5), "label": np.array([0, 1])}
     for name, model in forms_of(convert(source.model, source.info)).items():
         session = session_of(model)

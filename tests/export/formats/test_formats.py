@@ -15,7 +15,7 @@ from export import formats
 from export.bundle import export_bundle
 from export.formats import FORMATS, Format
 from export.formats.onnx_files import OnnxFiles
-from export.source import Source
+from export.run_source import RunSource
 from export.verify import verify
 from pipeline.base.errors import MirageError
 from serving.contract.manifest import read_manifest
@@ -212,7 +212,7 @@ def test_a_format_that_is_given_twice_is_exported_once():
 
 def test_a_generator_in_memory_is_exported_as_a_run_is(run, tmp_path):
     export_bundle(str(run), str(tmp_path / "of_run"), ["onnx"])
-    source = Source.load(run, "newest")
+    source = RunSource.load(run, "newest")
     export_bundle(source, tmp_path / "of_source", ["onnx"])
     for name in ("generator.onnx", "sampler.onnx", "golden.npz", "samples.png", "README.md"):
         assert (tmp_path / "of_source" / name).read_bytes() == (tmp_path / "of_run" / name).read_bytes()

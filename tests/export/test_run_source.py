@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from export.source import Source
+from export.run_source import RunSource
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 
@@ -10,7 +10,7 @@ DATA = DataSpec("folder:/secret/pets", "", (8, 8, 1), (), 20, "f" * 64)
 
 
 def source(run_dir, **settings):
-    return Source(run_dir, Config(dataset=DATA.name, **settings), DATA, None, 3)
+    return RunSource(run_dir, Config(dataset=DATA.name, **settings), DATA, None, 3)
 
 
 def test_scores_are_those_of_the_step_whatever_else_the_file_holds(tmp_path):
@@ -48,4 +48,4 @@ def test_a_bundle_says_what_its_data_are_but_not_where_anything_lies(tmp_path):
 )
 def test_a_folder_goes_by_its_name_without_its_path(name, shown):
     spec = dataclasses.replace(DATA, name=name)
-    assert Source(None, Config(dataset=name), spec, None, 3).data_name == shown
+    assert RunSource(None, Config(dataset=name), spec, None, 3).name == shown
