@@ -21,6 +21,8 @@ setup: .venv/installed
 .venv/installed: setup.cfg pyproject.toml constraints.txt scripts/find-python
 	@python=$$(PYTHON="$(PYTHON)" sh scripts/find-python) && "$$python" -m venv .venv
 	.venv/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[train,dev]'
+	@# The extra "legacy" without what it asks for: tensorflow-cpu is TensorFlow enough.
+	.venv/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt --no-deps tf-keras
 	@touch $@
 
 demo: .venv/installed

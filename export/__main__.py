@@ -1,9 +1,13 @@
 """Exports a trained generator as a bundle that runs without TensorFlow.
 
   python -m export --run_dir=runs/digits --out=bundles/digits
+  python -m export --generator=theirs.h5 --out=bundles/theirs
 
 The bundle holds a SavedModel, an ONNX file for any plain CPU, a manifest with checksums, a model card
-and a sheet of samples. It appears only if Keras and all exported formats make the same pictures.
+and a sheet of samples. It appears only if the source and all exported formats make the same pictures.
+
+--generator takes what others have trained: .keras and .h5 files of any Keras, SavedModels, .onnx and .tflite files.
+What was understood of it is said before anything is written, and what can't be seen is asked for, by its flag.
 """
 
 import functools
@@ -16,9 +20,13 @@ from pathlib import Path
 from absl import flags
 
 from export import formats
+from export.adoption import options
+from export.adoption.meaning import LAYOUTS
 from pipeline.base import command_line
 from pipeline.base.errors import MirageError
 from serving.contract.manifest import GENERATOR_FILE, read_manifest
+
+_FORMS = ("portable", "measured")  # see `export.rewrites.layouts`
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -27,6 +35,13 @@ def define_flags(values: flags.FlagValues) -> None:
         "run_dir",
         "runs/default",
         "folder of the training run, the --run_dir of `python -m pipeline`.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "generator",
+        "",
+        "a generator that others have trained, instead of --run_dir: a .keras, .h5, .onnx or .tflite file, or the "
+        "folder of a SavedModel.",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -42,16 +57,17 @@ def define_flags(values: flags.FlagValues) -> None:
         "which checkpoint to export: newest, or best, which --keep_best kept.",
         flag_values=values,
     )
-    flags.DEFINE_enum(
+    flags.DEFINE_list(
         "layout",
         "portable",
-        ["portable", "measured"],
         "which exact form of transposed convolutions the ONNX files take: portable, the one that is fastest on most "
-        "CPUs; or measured, which times all of them on this one.",
+        "CPUs; or measured, which times all of them on this one. Of a --generator, joined by a comma, also how its "
+        f"pictures lie in memory: {', '.join(LAYOUTS)}; found out if it is left out.",
         flag_values=values,
     )
     flags.DEFINE_list("formats", ",".join(formats.DEFAULT), formats.help_text(), flag_values=values)
     flags.DEFINE_integer("num_samples", 10000, "images by which int8 is judged.", lower_bound=20, flag_values=values)
+    options.define_flags(values)
     flags.DEFINE_string(
         "dataset",
         "",
@@ -74,7 +90,11 @@ def main(values: flags.FlagValues, argv: Sequence[str], *, own_process: bool = F
         if not values.out:
             raise MirageError("--out is empty; expected the folder of the bundle.")
         out = Path(values.out)
-        print(f"Exporting {values.run_dir} to {out}", flush=True)
+        opening, asked = options.given(values)
+        layout, asked = options.split_layout(values.layout, asked, _FORMS)
+        if asked.layout and not values.generator:
+            raise MirageError(f"--layout={asked.layout} goes with --generator only; leave it out.")
+        print(f"Exporting {values.generator or values.run_dir} to {out}", flush=True)
         if own_process:
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # before TensorFlow is there
         chosen = formats.chosen(values.formats)
@@ -82,17 +102,17 @@ def main(values: flags.FlagValues, argv: Sequence[str], *, own_process: bool = F
             from pipeline.devices import numerics
 
             numerics.cpu_only()
-        from export.bundle import export_bundle
+        if values.generator:
+            from export.adoption.adopt import adopt
 
-        export_bundle(
-            Path(values.run_dir),
-            out,
-            chosen,
-            values.checkpoint,
-            values.layout,
-            values.num_samples,
-            values.dataset,
-        )
+            given = chosen if values["formats"].present else ()
+            more = {"licence": values.license, "layout": layout, "num_samples": values.num_samples}
+            adopt(values.generator, out, given, asked=asked, opening=opening, **more)
+        else:
+            from export.bundle import export_bundle
+
+            run_dir, samples = Path(values.run_dir), values.num_samples
+            export_bundle(run_dir, out, chosen, values.checkpoint, layout, samples, values.dataset)
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

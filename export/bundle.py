@@ -87,7 +87,7 @@ def export_bundle(
 def _build(folder: Path, work: Work, formats: Sequence[Format]) -> None:
     """Writes all files of a bundle into an empty folder."""
     info = work.source.info
-    reference, framework = work.source.reference(), work.source.framework
+    reference = work.source.reference()
     started = time.perf_counter()
     for wave in waves(formats):
         exported = {}
@@ -100,13 +100,13 @@ def _build(folder: Path, work: Work, formats: Sequence[Format]) -> None:
             started = _report(f"{each.title or each.name}{verdict}", started)
         compared = {name: readers for name, readers in exported.items() if readers}
         if compared:
-            figures, samplers = check_formats(reference, compared, info, framework)
+            figures, samplers = check_formats(reference, compared, info)
             work.sections["parity"] |= figures
             work.sections["sampler_readers"] += samplers
-            started = _report(f"parity of {framework} with " + " and ".join(compared), started)
-    _write_sheet(folder, info, reference)
+            started = _report(f"parity of {reference.framework} with " + " and ".join(compared), started)
+    _write_sheet(folder, info, reference.generate)
     (folder / "README.md").write_text(model_card(work.source, work.sections, formats), encoding="utf-8")
-    write_golden(folder, info, reference)
+    write_golden(folder, info, reference.generate)
     _write_manifest(folder, work.source, work.sections)
     _report("model card, sample sheet, manifest", started)
 
@@ -118,7 +118,7 @@ def _report(what: str, started: float) -> float:
 
 
 def _write_sheet(folder: Path, info: ModelInfo, reference: Generate) -> None:
-    """Draws samples with what the edge will load, or with its framework where that is not exported."""
+    """Draws samples with what the edge will load, or with the source where that is not exported."""
     classes = len(info.class_names)
     if not classes:
         labels, columns = np.zeros(_SHEET_SIDE**2, np.int64), _SHEET_SIDE

@@ -8,10 +8,15 @@ import numpy as np
 from export.source import Draw, Gate, Verdict
 from pipeline.evaluation.judge import Judge
 from serving.contract.latents import latents
+from serving.contract.manifest import ModelInfo
 
 _MAX_FRECHET_RATIO, _MAX_FRECHET_GROWTH = 1.2, 0.5
 _MAX_ACCURACY_LOSS = 0.005
 _BATCH = 16
+# Of generators without data to judge by: how close pictures must be to those of float32.
+_LEVELS = (2, 8, 32)
+_MIN_PSNR, _MIN_WITHIN_8 = 30.0, 0.95
+_MOST = 1024
 
 
 def by_distance(judge: Judge, latent_dim: int, conditional: bool) -> Gate:
@@ -40,6 +45,51 @@ def by_distance(judge: Judge, latent_dim: int, conditional: bool) -> Gate:
         return Verdict(scores, list(failed_gates(scores["float32"], scores["int8"])))
 
     return gate
+
+
+def by_pixels(info: ModelInfo, num_samples: int) -> Gate:
+    """Makes the gate of generators without data to judge by: how close pictures are to those of float32.
+
+    Args:
+      info: the generator's description.
+      num_samples: number of pictures, of which at most 1,024 are made.
+
+    Returns:
+      A function of both generators. Its scores of int8 are `psnr`, in decibels of 255 levels over all values, and the
+      shares of values that are at most 2, 8 and 32 levels apart.
+    """
+    count = min(num_samples, _MOST)
+    z = latents(np.arange(count), info.latent_dim)
+    labels = np.arange(count, dtype=np.int64) % max(1, len(info.class_names))
+
+    def gate(float32: Draw, int8: Draw) -> Verdict:
+        squares, within, values = 0.0, np.zeros(len(_LEVELS)), 0
+        for start in range(0, count, _BATCH):
+            part = slice(start, start + _BATCH)
+            apart = np.abs(float32(z[part], labels[part]).astype(np.int32) - int8(z[part], labels[part]))
+            squares += float(np.square(apart, dtype=np.float64).sum())
+            within += [np.count_nonzero(apart <= level) for level in _LEVELS]
+            values += apart.size
+        psnr = 10 * np.log10(255**2 * values / max(squares, 1e-9))
+        shares = {
+            f"within_{level}": round(float(each / values), 5) for level, each in zip(_LEVELS, within, strict=True)
+        }
+        scores = {"num_samples": count, "psnr": round(float(psnr), 2), **shares}
+        return Verdict({"float32": {}, "int8": scores}, list(too_far(scores)))
+
+    return gate
+
+
+def too_far(scores: Mapping[str, float]) -> Iterator[str]:
+    """Says by which figures of `by_pixels` int8 pictures are too far from those of float32.
+
+    Yields:
+      A clause for each.
+    """
+    if not scores["psnr"] >= _MIN_PSNR:
+        yield f"its pictures are {scores['psnr']:.1f} dB from those of float32 (at least {_MIN_PSNR:g})"
+    if not scores["within_8"] >= _MIN_WITHIN_8:
+        yield f"{scores['within_8']:.1%} of its values are within 8 levels of float32's (at least {_MIN_WITHIN_8:.0%})"
 
 
 def failed_gates(before: Mapping[str, float], after: Mapping[str, float]) -> Iterator[str]:

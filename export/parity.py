@@ -8,20 +8,20 @@ from numpy.typing import NDArray
 
 from export.closeness import closeness
 from export.formats import Generate, Reader, Sample
+from export.source import Reference
 from pipeline.base.errors import MirageError
 from serving.contract.latents import latents
 from serving.contract.manifest import ModelInfo
 from serving.contract.pixels import to_pixels
 
 BATCH_SIZES = (1, 3, 64)
-MAX_DIFFERENCE = 1e-5  # of images in [-1, 1]
 _FIGURES = ("max_difference", "pixel_share")
 
 Figures = dict[str, Any]
 
 
 def check_formats(
-    reference: Generate, formats: Mapping[str, Sequence[Reader]], info: ModelInfo, framework: str = "Keras"
+    reference: Reference, formats: Mapping[str, Sequence[Reader]], info: ModelInfo
 ) -> tuple[dict[str, Figures], list[str]]:
     """Compares every format, in all its readers, with the trained network.
 
@@ -29,7 +29,6 @@ def check_formats(
       reference: what is right.
       formats: the readers of each, by the format's name.
       info: the generators' description.
-      framework: what computes the reference, for messages.
 
     Returns:
       (for each format the figures of `check_parity`, the largest of its readers', and `readers`, their names; the
@@ -41,25 +40,23 @@ def check_formats(
     figures = {}
     for name, readers in formats.items():
         found = [
-            check_parity(reference, {f"{name} in {each.name}": each.generate}, info, each.max_batch, framework)
-            for each in readers
+            check_parity(reference, {f"{name} in {each.name}": each.generate}, info, each.max_batch) for each in readers
         ]
         largest = {key: max(each[key] for one in found for each in one.values()) for key in _FIGURES}
         figures[name] = {**largest, "readers": [each.name for each in readers]}
     samplers = []
     for each in (each for readers in formats.values() for each in readers):
         if each.sample is not None:
-            check_samplers(reference, {each.name: each.sample}, info, each.max_batch, framework)
+            check_samplers(reference, {each.name: each.sample}, info, each.max_batch)
             samplers.append(each.name)
     return figures, samplers
 
 
 def check_samplers(
-    reference: Generate,
+    reference: Reference,
     samplers: Mapping[str, Sample],
     info: ModelInfo,
     max_batch: int | None = None,
-    framework: str = "Keras",
 ) -> None:
     """Compares samplers with a generator that is given the latents of their seeds.
 
@@ -68,7 +65,6 @@ def check_samplers(
       samplers: what is compared with it, by name.
       info: the generators' description.
       max_batch: number of seeds to compare; None compares all.
-      framework: what computes the reference, for messages.
 
     Raises:
       MirageError: if pixels differ by more than one level, or in more than 0.1 % of places (but one may always).
@@ -76,17 +72,16 @@ def check_samplers(
     seed = np.array([0, -(2**40) - 5, 1, 7, -1, 2**31, 2**63 - 1, -(2**63)], np.int64)[:max_batch]
     label = np.arange(len(seed), dtype=np.int64) % max(1, len(info.class_names))
     for truncation in (1.0, 0.5):
-        expected = to_pixels(reference(latents(seed, info.latent_dim) * np.float32(truncation), label))
+        expected = to_pixels(reference.generate(latents(seed, info.latent_dim) * np.float32(truncation), label))
         for name, sample in samplers.items():
-            _compare_pixels(f"the sampler of {name}", expected, sample(seed, label, truncation), framework)
+            _compare_pixels(f"the sampler of {name}", expected, sample(seed, label, truncation), reference)
 
 
 def check_parity(
-    reference: Generate,
+    reference: Reference,
     others: Mapping[str, Generate],
     info: ModelInfo,
     max_batch: int | None = None,
-    framework: str = "Keras",
 ) -> dict[str, dict[str, float]]:
     """Compares generators on fixed latents, in batches of 1, 3 and 64.
 
@@ -95,7 +90,6 @@ def check_parity(
       others: what is compared with it, by name.
       info: the generators' description.
       max_batch: the largest batch to compare; None compares all.
-      framework: what computes the reference, for messages.
 
     Returns:
       For each name: `max_difference`, the largest absolute difference of images in [-1, 1], and
@@ -109,36 +103,36 @@ def check_parity(
     for batch_size in sorted({min(size, max_batch or size) for size in BATCH_SIZES}):
         z = latents(np.arange(batch_size), info.latent_dim)
         label = np.arange(batch_size, dtype=np.int64) % max(1, len(info.class_names))
-        expected = reference(z, label)
+        expected = reference.generate(z, label)
         for name, generate in others.items():
-            _compare(name, (expected, generate(z, label)), figures[name], framework)
+            _compare(name, (expected, generate(z, label)), figures[name], reference)
     return figures
 
 
-def _compare(name: str, images: tuple[NDArray, NDArray], figures: dict[str, float], framework: str) -> None:
+def _compare(name: str, images: tuple[NDArray, NDArray], figures: dict[str, float], reference: Reference) -> None:
     """Compares what is expected with what was made."""
     expected, actual = images
     batch_size = len(expected)
     if actual.shape != expected.shape:
         raise MirageError(
-            f"parity: {name} returns {actual.shape} where {framework} returns {expected.shape}; not exported."
+            f"parity: {name} returns {actual.shape} where {reference.framework} returns {expected.shape}; not exported."
         )
     if not np.isfinite(actual).all():
         raise MirageError(f"parity: at batch size {batch_size} {name} makes NaN or Inf; nothing was exported.")
     difference = float(np.abs(actual - expected).max())
-    if difference > MAX_DIFFERENCE:
+    if difference > reference.tolerance:
         raise MirageError(
-            f"parity: at batch size {batch_size} {name} differs from {framework} by {difference:.2g} (at most "
-            f"{MAX_DIFFERENCE:g}); nothing was exported."
+            f"parity: at batch size {batch_size} {name} differs from {reference.framework} by {difference:.2g} "
+            f"(at most {reference.tolerance:g}); nothing was exported."
         )
-    share = _compare_pixels(f"at batch size {batch_size} {name}", to_pixels(expected), to_pixels(actual), framework)
+    share = _compare_pixels(f"at batch size {batch_size} {name}", to_pixels(expected), to_pixels(actual), reference)
     figures["max_difference"] = max(figures["max_difference"], difference)
     figures["pixel_share"] = max(figures["pixel_share"], share)
 
 
-def _compare_pixels(what: str, expected: NDArray[np.uint8], actual: NDArray[np.uint8], framework: str) -> float:
+def _compare_pixels(what: str, expected: NDArray[np.uint8], actual: NDArray[np.uint8], reference: Reference) -> float:
     """Returns the share of uint8 values that differ."""
     apart = closeness(actual, expected)
     if not apart.same:
-        raise MirageError(f"parity: {what} differs from {framework} {apart}; nothing was exported.")
+        raise MirageError(f"parity: {what} differs from {reference.framework} {apart}; nothing was exported.")
     return apart.share

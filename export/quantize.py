@@ -63,7 +63,7 @@ def quantize(model: onnx.ModelProto, feeds: Feeds) -> onnx.ModelProto:
                 _Latents(feeds),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=list(_OPERATORS),
-                nodes_to_exclude=[*_of_latents(model), *_after_tanh(model)],
+                nodes_to_exclude=[*_of_latents(model), *_of_pictures(model)],
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -82,10 +82,11 @@ def _of_latents(model: onnx.ModelProto) -> list[str]:
     return [node.name for node in model.graph.node if "z" in node.input]
 
 
-def _after_tanh(model: onnx.ModelProto) -> list[str]:
+def _of_pictures(model: onnx.ModelProto) -> list[str]:
     """Names of the nodes that work on the picture itself, which keeps its precision."""
     nodes = list(model.graph.node)
-    start = next((index for index, node in enumerate(nodes) if node.op_type == "Tanh"), len(nodes))
+    ends = [index for index, node in enumerate(nodes) if node.op_type in ("Tanh", "Sigmoid")]
+    start = ends[-1] if ends else len(nodes)
     return [node.name for node in nodes[start:]]
 
 

@@ -12,9 +12,8 @@ import keras
 import onnx
 
 from export.conversion import convert
-from export.formats.base import Generate
 from export.signatures import keras_generator
-from export.source import Card, Gate, Source, code_revision, producer, version
+from export.source import Card, Gate, Reference, Source, code_revision, producer, version
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec, is_folder
 from pipeline.evaluation.scoring import load_known, make_judge, placed
@@ -110,9 +109,9 @@ class RunSource(Source):
             "packages": {name: version(name) for name in _PACKAGES},
         }
 
-    def reference(self) -> Generate:
+    def reference(self) -> Reference:
         """See `Source`."""
-        return keras_generator(self.model, self.info)
+        return Reference(keras_generator(self.model, self.info))
 
     def graph(self) -> onnx.ModelProto:
         """See `Source`."""

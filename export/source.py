@@ -21,6 +21,20 @@ Generate = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32
 Draw = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.uint8]]
 
 
+class Reference(NamedTuple):
+    """A generator as its own framework computes it, by which exports are judged.
+
+    Attributes:
+      generate: computes images in [-1, 1] of latents and labels.
+      framework: what it is called in messages and on the card.
+      tolerance: how far images may be from it; pixels must be the same nevertheless, see `export.closeness`.
+    """
+
+    generate: Generate
+    framework: str = "Keras"
+    tolerance: float = 1e-5
+
+
 class Verdict(NamedTuple):
     """What came of comparing a quantised generator with the float32 one.
 
@@ -52,13 +66,11 @@ class Source(abc.ABC):
     """A generator that can be exported, wherever it comes from.
 
     Attributes:
-      framework: what computes it where it comes from, by which exports are judged, such as "Keras".
       model: the generator in TensorFlow: called with `z` float32 [N, latent_dim], or with a list of that and `label`
         int32 [N], and `training=False`, it returns float32 [N, H, W, C] in [-1, 1]; it has `variables`. None for a
         generator that TensorFlow can't compute.
     """
 
-    framework: str = "Keras"
     model: Any
 
     @property
@@ -77,7 +89,7 @@ class Source(abc.ABC):
         """How good it is known to be; empty if nothing is known."""
 
     @abc.abstractmethod
-    def reference(self) -> Generate:
+    def reference(self) -> Reference:
         """The generator as its own framework computes it."""
 
     @abc.abstractmethod

@@ -7,6 +7,16 @@ from typing import Any
 from export.formats.base import Format, Work
 from serving.contract.manifest import INT8_FILE
 
+# Figures by which int8 was judged: what the card calls them, and how it writes them.
+_SHOWN = {
+    "frechet_distance": ("Fréchet distance", ".3f"),
+    "label_accuracy": ("label accuracy", ".4f"),
+    "psnr": ("dB from float32", ".1f"),
+    "within_2": ("values within 2 levels", ".2%"),
+    "within_8": ("within 8", ".2%"),
+    "within_32": ("within 32", ".2%"),
+}
+
 
 class Int8(Format):
     """`generator.int8.onnx`, which has gates of its own instead of parity; what it measures are the bundle's scores."""
@@ -29,17 +39,19 @@ class Int8(Format):
 
     def chapter(self, section: Mapping[str, Any]) -> str:
         """Both sides' scores and times, and what came of them."""
+        sides = section["scores"]
+        shown = [name for name in _SHOWN if any(name in scores for scores in sides.values())]
         rows = []
-        for name in ("float32", "int8"):
-            scores, times = section["scores"][name], section["milliseconds"][name]
-            accuracy = f"{scores['label_accuracy']:.4f}" if "label_accuracy" in scores else ""
-            milliseconds = " | ".join(f"{each:.3f}" for each in times.values())
-            rows.append(f"| {name} | {scores['frechet_distance']:.3f} | {accuracy} | {milliseconds} |")
+        for name, scores in sides.items():
+            figures = [f"{scores[each]:{_SHOWN[each][1]}}" if each in scores else "" for each in shown]
+            milliseconds = [f"{each:.3f}" for each in section["milliseconds"][name].values()]
+            rows.append(f"| {' | '.join([name, *figures, *milliseconds])} |")
         verdict = (
             f'`{INT8_FILE}` is a quarter of the size: `Generator.load(..., precision="int8")`.'
             if section["verdict"] == "shipped"
             else f"There is no int8 file: {section['verdict'].removeprefix('not shipped: ')}."
         )
-        batches = " | ".join(f"ms for a batch of {size}, one thread" for size in section["milliseconds"]["int8"])
-        head = f"| | Fréchet distance | label accuracy | {batches} |\n| --- | --- | --- | --- | --- |"
+        names = [_SHOWN[each][0] for each in shown]
+        names += [f"ms for a batch of {size}, one thread" for size in section["milliseconds"]["int8"]]
+        head = f"| {' | '.join(['', *names])} |\n|{' --- |' * (len(names) + 1)}"
         return "\n".join(["\n## int8\n", verdict, "", head, *rows, ""])

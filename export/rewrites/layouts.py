@@ -13,6 +13,7 @@ from export.rewrites.canonical import canonical
 from export.rewrites.dense import reorder_dense
 from export.rewrites.inputs import guarded, labels_as_rows, scalar_depths
 from export.rewrites.interleaving import conv_before_interleaving, stacked
+from export.rewrites.resizes import asymmetric
 from export.rewrites.transposed import one_kernel_per_phase, one_padded_kernel
 from export.timing import in_turn, timed
 from serving.runtime import ort
@@ -45,7 +46,7 @@ def forms_of(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
     Returns:
       Models that compute the same, by name; "portable" and "measured" choose among them, see `choose`.
     """
-    plain = scalar_depths(reorder_dense(fold_affine(model)))
+    plain = scalar_depths(reorder_dense(fold_affine(asymmetric(model))))
     return {name: canonical(guarded(form(plain))) for name, form in _FORMS.items()}
 
 

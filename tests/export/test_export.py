@@ -19,6 +19,7 @@ from export.conversion import OPSET
 from export.formats import onnx_files
 from export.parity import check_parity
 from export.signatures import keras_generator
+from export.source import Reference
 from pipeline.base.errors import MirageError
 from pipeline.runs.checkpoint import load_sampler
 from pipeline.runs.run_file import write_run
@@ -257,10 +258,10 @@ def test_the_parity_gate_allows_one_pixel_of_a_small_image(runs, pixels, passes)
     info = ModelInfo(3, (10, 10, 1), False, ())
     others = {"onnx": lambda z, label: generate(z, label, 2e-6 if len(z) == 1 else 0.0)}
     if passes:
-        assert check_parity(generate, others, info)["onnx"]["pixel_share"] == 0.01
+        assert check_parity(Reference(generate), others, info)["onnx"]["pixel_share"] == 0.01
     else:
         with pytest.raises(MirageError, match="parity: at batch size 1 "):
-            check_parity(generate, others, info)
+            check_parity(Reference(generate), others, info)
 
 
 @pytest.mark.parametrize("wrong", [lambda x: x * np.nan, lambda x: x + 2e-5, lambda x: x[:, ::2]])
@@ -268,9 +269,11 @@ def test_the_parity_gate_refuses(runs, wrong):
     config, data, model, _ = load_sampler(runs / "mlp")
     info = ModelInfo(config.latent_dim, data.image_shape, False, ())
     reference = keras_generator(model, info)
-    assert check_parity(reference, {"same": reference}, info) == {"same": {"max_difference": 0, "pixel_share": 0}}
+    assert check_parity(Reference(reference), {"same": reference}, info) == {
+        "same": {"max_difference": 0, "pixel_share": 0}
+    }
     with pytest.raises(MirageError, match="parity"):
-        check_parity(reference, {"onnx": lambda z, label: wrong(reference(z, label))}, info)
+        check_parity(Reference(reference), {"onnx": lambda z, label: wrong(reference(z, label))}, info)
 
 
 def test_a_failed_export_keeps_the_older_bundle(runs, tmp_path, monkeypatch):

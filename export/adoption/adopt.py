@@ -1,0 +1,121 @@
+"""From somebody's saved generator, or one in memory, to a bundle."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.adoption.meaning import Asked
+from export.adoption.source import AdoptedSource, sha256_of, table
+from export.adoption.understanding import raw
+from export.bundle import export_bundle
+from export.formats import DEFAULT, Format
+from export.rewrites.layouts import session_of
+from export.timing import in_turn, timed
+from pipeline.base.errors import MirageError
+from pipeline.base.names import printable
+from pipeline.foreign.files import open_network
+from pipeline.foreign.network import Foreign, Opening
+from serving.contract.latents import latents
+from serving.contract.manifest import GENERATOR_FILE
+from serving.generator import Generator
+
+_BATCHES = (1, 64)
+_ROUNDS = 15
+
+
+def adopt(
+    generator: Any,
+    out: Path | str,
+    formats: Sequence[str | Format] = (),
+    *,
+    asked: Asked | None = None,
+    opening: Opening | None = None,
+    licence: str = "",
+    layout: str = "portable",
+    num_samples: int = 10_000,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Makes a bundle of a generator that Mirage has not trained.
+
+    Args:
+      generator: path of what was saved; or a `keras.Model` whose inputs are known.
+      out: folder of the bundle.
+      formats: see `export_bundle`; empty takes the default ones that the generator can be exported as.
+      asked: what is known of its inputs and outputs; what isn't is found out.
+      opening: how a file is opened.
+      licence: under which it may be used.
+      layout: one of `export.rewrites.layouts.LAYOUTS`.
+      num_samples: number of pictures by which int8 is judged.
+      say: is told what was understood, before anything is written, and how fast the bundle is.
+
+    Raises:
+      MirageError: if it can't be opened or understood, or as `export_bundle`.
+    """
+    source = _source(generator, asked or Asked(), opening or Opening(), licence)
+    say(table(source))
+    chosen = list(formats) or [each for each in DEFAULT if source.model is not None or each != "saved_model"]
+    export_bundle(source, out, chosen, layout=layout, num_samples=num_samples)
+    if (Path(out) / GENERATOR_FILE).exists():
+        say(times(source, Path(out)))
+
+
+def _source(generator: Any, asked: Asked, opening: Opening, licence: str) -> AdoptedSource:
+    if isinstance(generator, str | Path):
+        path = Path(generator)
+        name = printable(path.resolve().name)
+        return AdoptedSource(open_network(path, opening), name, sha256_of(path), asked, licence)
+    if isinstance(generator, Foreign):
+        return AdoptedSource(generator, generator.kind, "", asked, licence)
+    import keras
+
+    if not isinstance(generator, keras.Model):
+        raise MirageError(
+            f"a {type(generator).__name__} can't be adopted; expected a keras.Model, or the path of what was saved."
+        )
+    from pipeline.foreign.keras_files import of_model
+
+    return AdoptedSource(of_model(generator), generator.name, "", asked, licence)
+
+
+def times(source: AdoptedSource, bundle: Path) -> str:
+    """Measures how long batches take, in turn, with all of this machine's cores.
+
+    Args:
+      source: the generator.
+      bundle: its bundle, with the ONNX files.
+
+    Returns:
+      A table: milliseconds in the source's own framework, of the graph before it was rewritten, and of the bundle.
+    """
+    plain, ours = session_of(source.plain, threads=0), Generator.load(bundle / GENERATOR_FILE)
+    rows: dict[str, list[float]] = {}
+    for size in _BATCHES:
+        calls = {name: timed(call) for name, call in _sides(source, plain, ours, size).items()}
+        for name, seconds in in_turn(calls, _ROUNDS).items():
+            rows.setdefault(name, []).append(seconds * 1e3)
+    head = " ".join(f"{f'batch of {size}':>12}" for size in _BATCHES)
+    lines = [f"  {name:24} " + " ".join(f"{value:12.3f}" for value in values) for name, values in rows.items()]
+    return "\n".join([f"  {'milliseconds':24} {head}", *lines])
+
+
+def _sides(source: AdoptedSource, plain: Any, ours: Generator, size: int) -> dict[str, Callable[[], object]]:
+    """What computes a batch, by name; where the source takes no such batch, it and its graph compute several."""
+    names = source.info.class_names
+    z, label = latents(np.arange(size), source.info.latent_dim), np.arange(size) % max(1, len(names))
+    by_graph = dataclasses.replace(source.network, run=lambda feeds: _run(plain, feeds))
+    classes = [names[each] for each in label] if names else None
+    return {
+        source.network.framework: lambda: raw(source.network, source.meaning, z, label),
+        "the graph as it came": lambda: raw(by_graph, source.meaning, z, label),
+        "this bundle": lambda: ours.decode(z, classes),
+    }
+
+
+def _run(session: Any, feeds: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    wanted = {each.name for each in session.get_inputs()}
+    results = session.run(None, {name: value for name, value in feeds.items() if name in wanted})
+    return {each.name: value for each, value in zip(session.get_outputs(), results, strict=True)}

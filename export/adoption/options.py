@@ -1,0 +1,139 @@
+"""The flags of `python -m export --generator`: how a file is opened, and what is known of its inputs and outputs."""
+
+import dataclasses
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from export.adoption.meaning import LAYOUTS, Asked
+from pipeline.base.errors import MirageError
+from pipeline.base.objects import load_object
+from pipeline.foreign.network import Opening
+
+# Of no use without --generator.
+_NAMES: tuple[str, ...] = (
+    "trust",
+    "custom_objects",
+    "model",
+    "signature",
+    "latent_input",
+    "label_input",
+    "input",
+    "output",
+)
+_NAMES += ("value_range", "class_names", "license")
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Adds the flags that go with --generator to `values`."""
+
+    def text(name: str, help_text: str) -> None:
+        flags.DEFINE_string(name, "", f"of --generator: {help_text}", flag_values=values)
+
+    flags.DEFINE_bool(
+        "trust", False, "of --generator: run code that the file holds, such as Lambda layers.", flag_values=values
+    )
+    text("custom_objects", "a module, or several joined by commas, with layers that the file names but Keras lacks.")
+    text("model", "module:function that makes the network, for a file that holds weights only.")
+    text("signature", "which signature of a SavedModel; left out: the only one, or serving_default.")
+    text("latent_input", "name of the input that is the latent, where that can't be seen.")
+    text("label_input", "name of the input that is the class, where that can't be seen.")
+    flags.DEFINE_multi_string(
+        "input",
+        [],
+        "of --generator: name=value of another input, which stays so; may be given again.",
+        flag_values=values,
+    )
+    text("output", "name of the output that is the picture, of several.")
+    text("value_range", "the values of black and white, such as -1,1 or 0,255; left out: seen or measured.")
+    text("class_names", "one per class, joined by commas; left out: 0, 1, 2, ...")
+    text("license", "under which the generator may be used, for its card, such as CC-BY-4.0.")
+
+
+def given(values: flags.FlagValues) -> tuple[Opening, Asked]:
+    """Reads the flags.
+
+    Raises:
+      MirageError: for a value that can't be, or for such a flag without --generator.
+    """
+    if not values.generator:
+        wrong = [name for name in _NAMES if values[name].present]
+        if wrong:
+            raise MirageError(f"--{wrong[0]} goes with --generator only; leave it out.")
+        return Opening(), Asked()
+    if values["run_dir"].present:
+        raise MirageError("--run_dir and --generator are two things to export; pass one of them.")
+    opening = Opening(
+        trust=values.trust,
+        custom_objects=_custom_objects(values.custom_objects),
+        build=load_object(values.model, "model") if values.model else None,
+        signature=values.signature,
+    )
+    names = [name.strip() for name in values.class_names.split(",")] if values.class_names else []
+    if len(set(names)) != len(names) or "" in names:
+        raise MirageError(
+            f"--class_names={values.class_names} has an empty name, or one twice; expected a name per class."
+        )
+    asked = Asked(
+        latent_input=values.latent_input,
+        label_input=values.label_input,
+        class_names=names,
+        inputs=dict(_named(each) for each in values.input),
+        output=values.output,
+        value_range=_range(values.value_range) if values.value_range else None,
+    )
+    return opening, asked
+
+
+def split_layout(given_layouts: Sequence[str], asked: Asked, forms: Sequence[str]) -> tuple[str, Asked]:
+    """Tells the two meanings of --layout apart: (the form of graphs, what is known and how pictures lie).
+
+    Raises:
+      MirageError: for a word that is neither.
+    """
+    form = "portable"
+    for word in given_layouts:
+        if word in forms:
+            form = word
+        elif word in LAYOUTS:
+            asked = dataclasses.replace(asked, layout=word)
+        else:
+            raise MirageError(f"--layout={word} is not known; choose from {', '.join([*forms, *LAYOUTS])}.")
+    return form, asked
+
+
+def _named(text: str) -> tuple[str, float]:
+    name, equals, value = text.rpartition("=")
+    try:
+        if not (name and equals):
+            raise ValueError
+        return name, float(value)
+    except ValueError:
+        raise MirageError(f"--input={text} can't be read; expected name=value with a number.") from None
+
+
+def _range(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(each) for each in text.split(","))
+        if not low < high:
+            raise ValueError
+        return low, high
+    except ValueError:
+        raise MirageError(f"--value_range={text} can't be read; expected black,white, such as -1,1.") from None
+
+
+def _custom_objects(modules: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in filter(None, (each.strip() for each in modules.split(","))):
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        try:
+            module = importlib.import_module(name)
+        except Exception as error:  # whatever the module does
+            raise MirageError(f"--custom_objects={name} can't be imported ({type(error).__name__}: {error}).") from None
+        found |= {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
+    return found

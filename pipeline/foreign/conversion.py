@@ -1,0 +1,84 @@
+"""From a function of TensorFlow to an ONNX graph."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.base.errors import MirageError
+from pipeline.base.libraries import tf
+from pipeline.foreign.network import Port
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 18  # the highest that tf2onnx 1.17 writes
+_LOCK = threading.Lock()  # tf2onnx keeps functions, and logging its level, for the whole process
+
+
+def graph_of_function(
+    function: Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]],
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+) -> onnx.ModelProto:
+    """Converts a function.
+
+    Args:
+      function: of tensors by name, to tensors by name.
+      inputs: what it takes.
+      outputs: what it returns.
+
+    Returns:
+      A model with inputs and outputs of the same names, in the same order.
+
+    Raises:
+      MirageError: if it can't be converted.
+    """
+    import tf2onnx
+
+    # Names that are no identifiers would be changed.
+    signature = [tf.TensorSpec(port.shape, port.dtype, f"input_{i}") for i, port in enumerate(inputs)]
+
+    @tf.function(input_signature=signature)
+    def called(*values: tf.Tensor) -> list[tf.Tensor]:
+        results = function({port.name: value for port, value in zip(inputs, values, strict=True)})
+        return [tf.identity(results[port.name], f"output_{i}") for i, port in enumerate(outputs)]
+
+    logger = logging.getLogger(tf2onnx.__name__)
+    with _LOCK:
+        level = logger.level
+        logger.setLevel(logging.CRITICAL)
+        try:
+            proto, _ = tf2onnx.convert.from_function(called, input_signature=signature, opset=OPSET)
+        except Exception as error:  # it has none of its own
+            reason = " ".join(str(error).split())[:300]
+            raise MirageError(f"the network can't be converted to ONNX ({type(error).__name__}: {reason}).") from error
+        finally:
+            logger.setLevel(level)
+    return named(proto, [port.name for port in inputs], [port.name for port in outputs])
+
+
+def named(proto: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
+    """Gives inputs and outputs, as they stand, other names; values in between that have them get others.
+
+    Args:
+      proto: a model; it is changed.
+      inputs: names.
+      outputs: names.
+    """
+    graph = proto.graph
+    ports = [*zip(graph.input, inputs, strict=True), *zip(graph.output, outputs, strict=True)]
+    new = {value.name: name for value, name in ports}
+    taken = {*new.values()} - {*new}
+    for name in [*(name for node in graph.node for name in node.output), *(each.name for each in graph.initializer)]:
+        if name in taken:
+            new[name] = f"{name}__inner"
+    for node in graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+        node.output[:] = [new.get(name, name) for name in node.output]
+    for each in [*graph.initializer, *graph.input, *graph.output]:
+        each.name = new.get(each.name, each.name)
+    del graph.value_info[:]
+    return proto

@@ -1,0 +1,137 @@
+"""Opens ONNX files, whoever exported them, and computes them with onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from numpy.typing import NDArray
+
+from pipeline.base.errors import MirageError
+from pipeline.base.names import printable
+from pipeline.foreign.conversion import OPSET
+from pipeline.foreign.network import Arrays, Foreign, Port
+from pipeline.foreign.safety import check_size
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def open_onnx(path: Path, wanted: str) -> Foreign:
+    """Opens an ONNX file.
+
+    Args:
+      path: the file; weights beside it, in files that it names, may lie in its folder only.
+      wanted: what would be expected instead, for errors.
+
+    Raises:
+      MirageError: if it is none, is damaged, or holds operators that aren't ONNX's own.
+    """
+    import onnx
+
+    name = printable(str(path))
+    try:
+        proto = onnx.load(str(path))
+        if not proto.graph.node or not proto.graph.output:
+            raise ValueError("it has no graph")
+    except Exception as error:  # protobuf's own, the system's, or onnx's
+        reason = " ".join(str(error).split())[:150]
+        raise MirageError(f"{name} is none of {wanted}: as an ONNX file it can't be read ({reason}).") from None
+    check_size([tuple(each.dims) for each in proto.graph.initializer], name, proto.ByteSize())
+    _check_operators(proto, name)
+    proto = _of_opset(proto, name)
+    weights = {each.name for each in proto.graph.initializer}
+    given = [each for each in proto.graph.input if each.name not in weights]
+    del proto.graph.input[:]
+    proto.graph.input.extend(given)
+    return of_graph(proto, f"ONNX file of {proto.producer_name} {proto.producer_version}".strip(), name)
+
+
+def of_graph(proto: onnx.ModelProto, kind: str, name: str) -> Foreign:
+    """Describes a graph, which onnxruntime computes.
+
+    Args:
+      proto: a model whose inputs are no initialisers.
+      kind: what it was saved as.
+      name: what it is called in errors.
+
+    Raises:
+      MirageError: if onnxruntime refuses it.
+    """
+    from serving.runtime import ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MirageError(f"{name} can't be computed by onnxruntime ({reason}).") from None
+
+    def run(values: Arrays) -> dict[str, NDArray]:
+        names = [each.name for each in proto.graph.output]
+        return dict(zip(names, session.run(names, dict(values)), strict=True))
+
+    return Foreign(
+        kind=kind,
+        framework=f"onnxruntime {ort.__version__}",
+        inputs=tuple(_port(each) for each in proto.graph.input),
+        outputs=tuple(_port(each) for each in proto.graph.output),
+        run=run,
+        graph=lambda: _copy(proto),
+    )
+
+
+def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    return copy
+
+
+def _port(value: onnx.ValueInfoProto) -> Port:
+    import onnx
+
+    tensor = value.type.tensor_type
+    shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+    return Port(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, shape)
+
+
+def _check_operators(proto: onnx.ModelProto, name: str) -> None:
+    others = sorted({f"{node.domain}.{node.op_type}" for node in _nodes(proto) if node.domain not in ("", "ai.onnx")})
+    if others and not proto.functions:
+        raise MirageError(
+            f"{name} needs {', '.join(others[:5])}, which are no operators of ONNX's own; it is not opened."
+        )
+
+
+def _nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    left = list(proto.graph.node)
+    while left:
+        node = left.pop()
+        yield node
+        for each in node.attribute:
+            left += [*each.g.node, *(inner for graph in each.graphs for inner in graph.node)]
+
+
+def _of_opset(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """Brings a graph to the opset that the rewrites know, with its functions put where they are called."""
+    import onnx
+    from onnx import inliner, version_converter
+
+    try:
+        if proto.functions:
+            proto = inliner.inline_local_functions(proto)
+            _check_operators(proto, name)
+        version = next((each.version for each in proto.opset_import if each.domain in ("", "ai.onnx")), 0)
+        if version != OPSET:
+            proto = version_converter.convert_version(proto, OPSET)
+        onnx.checker.check_model(proto, full_check=True)
+    except MirageError:
+        raise
+    except Exception as error:  # it has several, and one of shape inference
+        reason = " ".join(str(error).split())[:200]
+        raise MirageError(f"{name} is no ONNX model that opset {OPSET} can hold ({reason}).") from None
+    return proto

@@ -1,0 +1,95 @@
+"""Opens SavedModels: of TensorFlow 1 and 2, of Keras or of anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pipeline.base.errors import MirageError
+from pipeline.base.libraries import tf
+from pipeline.base.names import printable
+from pipeline.foreign.conversion import graph_of_function
+from pipeline.foreign.network import Arrays, Foreign, Port
+from pipeline.foreign.safety import check_operations
+
+_DEFAULT = "serving_default"
+
+
+def open_saved_model(path: Path, signature: str = "", kind: str = "SavedModel", framework: str = "") -> Foreign:
+    """Opens a SavedModel.
+
+    Args:
+      path: its folder.
+      signature: which of its signatures; empty for the only one, or serving_default.
+      kind: what it is called in what is said of it.
+      framework: what made it, if that is known better; empty for TensorFlow.
+
+    Raises:
+      MirageError: if it is damaged, has no such signature, or doesn't only compute.
+    """
+    name = printable(str(path))
+    _check(path, name)
+    try:
+        loaded = tf.saved_model.load(str(path))
+        signatures = dict(loaded.signatures)
+    except Exception as error:  # of many kinds, as it is protobufs, files and graphs
+        reason = " ".join(str(error).split())[:200]
+        raise MirageError(f"{name} can't be loaded as a SavedModel ({reason}); save it again.") from None
+    function = signatures[_chosen(signature, list(signatures), name)]
+
+    def tensors(values: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        assert loaded is not None  # a signature alone does not keep its variables alive
+        return function(**values)
+
+    def run(values: Arrays) -> dict[str, NDArray]:
+        results = tensors({key: tf.constant(value) for key, value in values.items()})
+        return {key: value.numpy() for key, value in results.items()}
+
+    inputs = tuple(port(key, spec) for key, spec in function.structured_input_signature[1].items())
+    outputs = tuple(port(key, spec) for key, spec in function.structured_outputs.items())
+    return Foreign(
+        kind=kind,
+        framework=framework or f"TensorFlow {tf.__version__}",
+        inputs=inputs,
+        outputs=outputs,
+        run=run,
+        graph=lambda: graph_of_function(tensors, inputs, outputs),
+        tensors=tensors,
+        variables=tuple(function.graph.variables),
+    )
+
+
+def port(name: str, spec: Any) -> Port:
+    """Describes a tensor of TensorFlow."""
+    shape = () if spec.shape.rank is None else tuple(spec.shape.as_list())
+    return Port(name, spec.dtype.as_numpy_dtype.__name__ if spec.dtype != tf.bool else "bool", shape)
+
+
+def _chosen(signature: str, there: list[str], name: str) -> str:
+    callable_ = [each for each in there if not each.startswith("__")]
+    wanted = signature or (callable_[0] if len(callable_) == 1 else _DEFAULT)
+    if wanted not in there:
+        listing = ", ".join(callable_) or "none"
+        raise MirageError(
+            f"{name} has the signatures {listing}; choose one by --signature=."
+            if callable_
+            else f"{name} has no signature; save it with tf.saved_model.save(..., signatures=...)."
+        )
+    return wanted
+
+
+def _check(path: Path, name: str) -> None:
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    try:
+        graphs = SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
+    except Exception as error:  # protobuf's own, or the system's
+        raise MirageError(f"{name} has a damaged saved_model.pb ({str(error)[:100]}); save it again.") from None
+    operations: set[str] = set()
+    for meta in graphs:
+        operations |= {node.op for node in meta.graph_def.node}
+        operations |= {node.op for each in meta.graph_def.library.function for node in each.node_def}
+    check_operations(operations, name)
