@@ -21,6 +21,7 @@ from pipeline.foreign.files import open_network
 from pipeline.foreign.network import Foreign, Opening
 from serving.contract.latents import latents
 from serving.contract.manifest import GENERATOR_FILE
+from serving.contract.pixels import to_pixels
 from serving.generator import Generator
 
 _BATCHES = (1, 64)
@@ -103,16 +104,17 @@ def times(source: AdoptedSource, bundle: Path) -> str:
 
 
 def _sides(source: AdoptedSource, plain: Any, ours: Generator, size: int) -> dict[str, Callable[[], object]]:
-    """What computes a batch, by name; where the source takes no such batch, it and its graph compute several."""
-    names = source.info.class_names
+    """What makes uint8 pictures of a batch, by name; where the source takes no such batch, it makes several."""
+    names, meaning = source.info.class_names, source.meaning
     z, label = latents(np.arange(size), source.info.latent_dim), np.arange(size) % max(1, len(names))
     by_graph = dataclasses.replace(source.network, run=lambda feeds: _run(plain, feeds))
     classes = [names[each] for each in label] if names else None
-    return {
-        source.network.framework: lambda: raw(source.network, source.meaning, z, label),
-        "the graph as it came": lambda: raw(by_graph, source.meaning, z, label),
-        "this bundle": lambda: ours.decode(z, classes),
-    }
+    sides: dict[str, Callable[[], object]] = {}
+    if not source.network.framework.startswith("onnxruntime"):  # which computes the same graph
+        sides[source.network.framework] = lambda: to_pixels(meaning.image(raw(source.network, meaning, z, label)))
+    sides["the graph as it came"] = lambda: to_pixels(meaning.image(raw(by_graph, meaning, z, label)))
+    sides["this bundle"] = lambda: ours.decode(z, classes)
+    return sides
 
 
 def _run(session: Any, feeds: Mapping[str, NDArray]) -> dict[str, NDArray]:

@@ -116,6 +116,26 @@ def _nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
             left += [*each.g.node, *(inner for graph in each.graphs for inner in graph.node)]
 
 
+def _move_constants(graph: onnx.GraphProto) -> None:
+    """Makes initialisers of nodes that hold a constant, as the rewrites expect them."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    kept = []
+    for node in graph.node:
+        if node.op_type != "Constant" or node.attribute[0].name.startswith(("sparse", "value_string")):
+            kept.append(node)
+            continue
+        held = node.attribute[0]
+        if held.name == "value":
+            value = numpy_helper.to_array(held.t)
+        else:
+            value = np.array(helper.get_attribute_value(held), np.int64 if "int" in held.name else np.float32)
+        graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
 def _of_opset(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """Brings a graph to the opset that the rewrites know, with its functions put where they are called."""
     import onnx
@@ -128,6 +148,7 @@ def _of_opset(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
         version = next((each.version for each in proto.opset_import if each.domain in ("", "ai.onnx")), 0)
         if version != OPSET:
             proto = version_converter.convert_version(proto, OPSET)
+        _move_constants(proto.graph)
         onnx.checker.check_model(proto, full_check=True)
     except MirageError:
         raise
