@@ -127,7 +127,7 @@ def _write_sheet(folder: Path, info: ModelInfo, reference: Generate) -> None:
     else:
         labels, columns = np.arange(classes), int(np.ceil(np.sqrt(classes)))
     seeds = np.arange(len(labels)) % (columns if classes else len(labels))
-    z = latents(seeds, info.latent_dim)
+    z = latents(seeds, info.latent_dim, info.latent_distribution)
     if (folder / GENERATOR_FILE).exists():
         names = [info.class_names[label] for label in labels] if classes else None
         images = Generator.load(folder / GENERATOR_FILE).decode(z, names)

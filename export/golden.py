@@ -31,7 +31,7 @@ def write_golden(folder: Path, info: ModelInfo, reference: Generate) -> None:
     """
     seed = np.array(_SEEDS, np.int64)
     label = np.arange(len(seed), dtype=np.int64) % max(1, len(info.class_names))
-    z = latents(seed, info.latent_dim)
+    z = latents(seed, info.latent_dim, info.latent_distribution)
     image = reference(z, label)
     arrays: dict[str, np.ndarray] = {"seed": seed, "label": label, "z": z, "image": image, "pixels": to_pixels(image)}
     with zipfile.ZipFile(folder / GOLDEN_FILE, "w", zipfile.ZIP_DEFLATED) as archive:

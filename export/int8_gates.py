@@ -59,7 +59,7 @@ def by_pixels(info: ModelInfo, num_samples: int) -> Gate:
       shares of values that are at most 2, 8 and 32 levels apart.
     """
     count = min(num_samples, _MOST)
-    z = latents(np.arange(count), info.latent_dim)
+    z = latents(np.arange(count), info.latent_dim, info.latent_distribution)
     labels = np.arange(count, dtype=np.int64) % max(1, len(info.class_names))
 
     def gate(float32: Draw, int8: Draw) -> Verdict:

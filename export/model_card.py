@@ -6,7 +6,7 @@ from typing import Any
 
 from export.formats import Format
 from export.source import Source
-from serving.contract.manifest import ModelInfo
+from serving.contract.manifest import NORMAL, UNIFORM, ModelInfo
 
 # The head is what Hugging Face reads of a model card.
 _TEMPLATE = """\
@@ -27,7 +27,7 @@ license_name: that-of-the-training-data
 | | |
 | --- | --- |
 | image | {height} x {width}, {colours} |
-| latent | {latent_dim} components, standard normal |
+| latent | {latent_dim} components, {law} |
 | classes | {classes} |
 {origin}
 {scores}
@@ -71,6 +71,7 @@ For pictures where nobody is deceived by them: demonstrations, tests, teaching, 
 They resemble the training data and nothing else. {quality}
 A generator can reproduce training images: mind the data's licence.
 """
+_LAWS = {NORMAL: "standard normal", UNIFORM: "uniform from -1 to 1"}
 _SCORES = {
     "frechet_distance": "Fréchet distance",
     "frechet_floor": "the same of real images",
@@ -103,6 +104,7 @@ def model_card(source: Source, sections: Mapping[str, Any], formats: Sequence[Fo
         channels=channels,
         colours="grey" if channels == 1 else "RGB",
         latent_dim=info.latent_dim,
+        law=_LAWS[info.latent_distribution],
         classes=", ".join(info.class_names).replace("|", "\\|") or "none",
         origin="\n".join(f"| {name} | {text} |" for name, text in source.card().rows),
         framework=source.reference().framework,
@@ -144,7 +146,7 @@ def _tensors(info: ModelInfo, sections: Mapping[str, Any], formats: Iterable[For
         for file, signature in (sections.get(each.name) or {}).get("models", {}).items()
     }
     meanings = {
-        "z": "latent, standard normal",
+        "z": f"latent, {_LAWS[info.latent_distribution]}",
         "seed": "any number",
         "label": f"class, 0 to {len(info.class_names) - 1}",
         "truncation": "factor of the latent; may be left out",

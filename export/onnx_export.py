@@ -18,7 +18,7 @@ from serving.contract.manifest import CHUNK_KEY, GENERATOR_FILE, METADATA_KEY, S
 from serving.contract.onnx_file import seal
 
 _DOCS = {
-    "z": "Latent, standard normal.",
+    "z": "Latent, drawn from latent_distribution.",
     "seed": "Any number; the same one gives the same picture in every runtime that computes integers of 64 bits. All "
     "pictures are black in those that cut them to 32 bits, such as OpenVINO.",
     "label": "Class, a position in class_names. Others are refused, or make grey pictures where they can't be.",
@@ -74,7 +74,7 @@ def example_feeds(info: ModelInfo) -> Callable[[int], dict[str, NDArray]]:
 
     def feeds(count: int) -> dict[str, NDArray]:
         labels = {"label": np.arange(count) % len(info.class_names)} if info.conditional else {}
-        return {"z": latents(np.arange(count), info.latent_dim), **labels}
+        return {"z": latents(np.arange(count), info.latent_dim, info.latent_distribution), **labels}
 
     return feeds
 
@@ -97,7 +97,10 @@ def write_onnx_files(folder: Path, source: Source, layout: str) -> tuple[dict[st
     forms = forms_of(source.graph())
     form, chosen = choose(forms, example_feeds(info), layout)
     models = {}
-    for name, proto in ((GENERATOR_FILE, forms[form]), (SAMPLER_FILE, sampler_of(forms[form]))):
+    for name, proto in (
+        (GENERATOR_FILE, forms[form]),
+        (SAMPLER_FILE, sampler_of(forms[form], info.latent_distribution)),
+    ):
         proto = explained(proto, info, facts)
         write_onnx(proto, folder / name)
         models[name] = signature_of(proto)

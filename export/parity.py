@@ -72,7 +72,8 @@ def check_samplers(
     seed = np.array([0, -(2**40) - 5, 1, 7, -1, 2**31, 2**63 - 1, -(2**63)], np.int64)[:max_batch]
     label = np.arange(len(seed), dtype=np.int64) % max(1, len(info.class_names))
     for truncation in (1.0, 0.5):
-        expected = to_pixels(reference.generate(latents(seed, info.latent_dim) * np.float32(truncation), label))
+        z = latents(seed, info.latent_dim, info.latent_distribution) * np.float32(truncation)
+        expected = to_pixels(reference.generate(z, label))
         for name, sample in samplers.items():
             _compare_pixels(f"the sampler of {name}", expected, sample(seed, label, truncation), reference)
 
@@ -101,7 +102,7 @@ def check_parity(
     """
     figures = {name: dict.fromkeys(_FIGURES, 0.0) for name in others}
     for batch_size in sorted({min(size, max_batch or size) for size in BATCH_SIZES}):
-        z = latents(np.arange(batch_size), info.latent_dim)
+        z = latents(np.arange(batch_size), info.latent_dim, info.latent_distribution)
         label = np.arange(batch_size, dtype=np.int64) % max(1, len(info.class_names))
         expected = reference.generate(z, label)
         for name, generate in others.items():

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.contract.latents import PARITY, ROTATIONS, ROUNDS
+from serving.contract.manifest import NORMAL, UNIFORM
 
 _HIGH = 2**60
 
@@ -67,7 +68,7 @@ def _threefry(op: _Nodes, key: tuple[str, str], pairs: int) -> tuple[str, str]:
     return x0, x1
 
 
-def _latents(op: _Nodes, bits: str, latent_dim: int) -> str:
+def _latents(op: _Nodes, bits: str, latent_dim: int, distribution: str) -> str:
     """Latents, float32 [N, latent_dim], of seeds as uint64 [N, 1]."""
     pairs, last = (latent_dim + 1) // 2, op.constant([2], np.int64)
     eight = op.constant(8, np.uint32)
@@ -75,22 +76,34 @@ def _latents(op: _Nodes, bits: str, latent_dim: int) -> str:
         op("Cast", op("BitShift", x, eight, direction="RIGHT"), to=TensorProto.DOUBLE)
         for x in _threefry(op, _key(op, bits), pairs)
     )
+    if distribution == UNIFORM:
+        both = op("Concat", op("Unsqueeze", u1, last), op("Unsqueeze", u2, last), axis=2)
+        both = op("Mul", op("Add", both, op.constant(0.5, np.float64)), op.constant(2.0**-23, np.float64))
+        return _flat(op, op("Sub", both, op.constant(1.0, np.float64)), latent_dim)
     u1 = op("Mul", op("Add", u1, op.constant(0.5, np.float64)), op.constant(2.0**-24, np.float64))
     radius = op("Unsqueeze", op("Sqrt", op("Mul", op("Log", u1), op.constant(-2.0, np.float64))), last)
     # Multiplied by 2^-24 only here: powers of two change no rounding.
     turns = op("Add", op("Unsqueeze", u2, last), op.constant([0.25 * 2**24, 0.0], np.float64))
-    both = op("Mul", op("Sin", op("Mul", turns, op.constant(2 * math.pi * 2.0**-24, np.float64))), radius)
+    return _flat(
+        op, op("Mul", op("Sin", op("Mul", turns, op.constant(2 * math.pi * 2.0**-24, np.float64))), radius), latent_dim
+    )
+
+
+def _flat(op: _Nodes, both: str, latent_dim: int) -> str:
+    """Latents of their components in pairs, float64 [N, pairs, 2]."""
+    pairs = (latent_dim + 1) // 2
     z = op("Reshape", op("Cast", both, to=TensorProto.FLOAT), op.constant([-1, 2 * pairs], np.int64))
     if latent_dim % 2:
         z = op("Slice", z, *(op.constant([bound], np.int64) for bound in (0, latent_dim, 1)))
     return z
 
 
-def sampler_of(generator: onnx.ModelProto) -> onnx.ModelProto:
+def sampler_of(generator: onnx.ModelProto, distribution: str = NORMAL) -> onnx.ModelProto:
     """Puts seeds before a generator and pixels behind it.
 
     Args:
       generator: a model of `z` [N, latent_dim] and perhaps `label`, to `image` in [-1, 1].
+      distribution: what its latents are drawn from.
 
     Returns:
       A model of `seed` int64 [N] and perhaps `label`, to `pixels` uint8 [N, H, W, C]. Latents are multiplied by
@@ -103,7 +116,7 @@ def sampler_of(generator: onnx.ModelProto) -> onnx.ModelProto:
     latent_dim = graph.input[0].type.tensor_type.shape.dim[1].dim_value
     op = _Nodes()
     bits = op("Cast", op("Unsqueeze", "seed", op.constant([1], np.int64)), to=TensorProto.UINT64)
-    before = helper.make_node("Mul", [_latents(op, bits, latent_dim), "truncation"], ["z"])
+    before = helper.make_node("Mul", [_latents(op, bits, latent_dim, distribution), "truncation"], ["z"])
     before_nodes, op.nodes = [*op.nodes, before], list(op.nodes)
     count = len(op.nodes)
     # Of four axes: where a scalar meets grey pictures, whose last axis is 1, onnxruntime takes one value at a time.
@@ -128,12 +141,13 @@ def sampler_of(generator: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def tensorflow_latents(seeds: tf.Tensor, latent_dim: int) -> tf.Tensor:
+def tensorflow_latents(seeds: tf.Tensor, latent_dim: int, distribution: str = NORMAL) -> tf.Tensor:
     """Latents of seeds, as `serving.contract.latents.latents`.
 
     Args:
       seeds: int64 [N].
       latent_dim: components of each latent.
+      distribution: what those are drawn from.
 
     Returns:
       float32 [N, latent_dim].
@@ -158,6 +172,9 @@ def tensorflow_latents(seeds: tf.Tensor, latent_dim: int) -> tf.Tensor:
             x0 = x0 + keys[injection % 3]
             x1 = x1 + keys[(injection + 1) % 3] + tf.constant(injection, tf.uint32)
     u1, u2 = (tf.cast(tf.bitwise.right_shift(x, tf.constant(8, tf.uint32)), tf.float64) for x in (x0, x1))
+    if distribution == UNIFORM:
+        both = tf.reshape((tf.stack([u1, u2], axis=-1) + 0.5) * 2.0**-23 - 1.0, [-1, 2 * pairs])
+        return tf.cast(both[:, :latent_dim], tf.float32)
     radius = tf.sqrt(-2.0 * tf.math.log((u1 + 0.5) * 2.0**-24))
     angles = ((u2 * 2.0**-24)[..., None] + tf.constant([0.25, 0.0], tf.float64)) * (2 * math.pi)
     z = tf.reshape(tf.sin(angles) * radius[..., None], [-1, 2 * pairs])

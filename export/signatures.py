@@ -73,7 +73,9 @@ def sampler_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, lis
     generate, (_, *label_spec) = generator_function(model, info)
 
     def pixels_of(seed: tf.Tensor, truncation: tf.Tensor, *label: tf.Tensor) -> dict[str, tf.Tensor]:
-        image = generate(truncation * tensorflow_latents(seed, info.latent_dim), *label)["image"]
+        image = generate(truncation * tensorflow_latents(seed, info.latent_dim, info.latent_distribution), *label)[
+            "image"
+        ]
         return {"pixels": tf.cast(tf.round(tf.clip_by_value((image + 1) * 127.5, 0, 255)), tf.uint8)}
 
     plain = tf.constant(1.0)

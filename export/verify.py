@@ -108,7 +108,9 @@ def _pictures(bundle: Path, manifest: Manifest) -> Iterator[tuple[str, str]]:
     generator = Generator.load(bundle)
     yield GENERATOR_FILE, _signature(generator)
     golden = read_golden(verify_file(bundle, manifest, GOLDEN_FILE), generator.info)
-    if not np.array_equal(latents(golden["seed"], generator.latent_dim), golden["z"]):
+    if not np.array_equal(
+        latents(golden["seed"], generator.latent_dim, generator.info.latent_distribution), golden["z"]
+    ):
         raise BundleError("the latents of the golden seeds are others on this machine; report this with its CPU.")
     yield "latents of golden seeds", "identical"
     labels = _labels(golden["label"], generator)

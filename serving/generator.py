@@ -20,6 +20,7 @@ from serving.contract.manifest import (
     GENERATOR_FILE,
     INT8_FILE,
     METADATA_KEY,
+    UNIFORM,
     BundleError,
     ModelInfo,
     parse_chunk,
@@ -32,7 +33,7 @@ from serving.labels import Classes, Labels
 from serving.runtime import ort
 from serving.session import available_cpus, check_signature, first_line, open_session, read_model, session_of
 
-__all__ = ["GENERATOR_FILES", "Generator", "available_cpus", "open_session", "slerp"]
+__all__ = ["GENERATOR_FILES", "Generator", "available_cpus", "between", "open_session", "slerp"]
 
 # Larger batches are cut: convolutions gain nothing from them, and fresh large buffers cost more than the arithmetic.
 # A file may say otherwise, as fully connected ones do, which would read all their weights again for each part.
@@ -181,10 +182,10 @@ class Generator:
         seed = whole("seed", seed, *INT64)
         if seed + n - 1 > INT64[1]:
             raise ValueError(f"seed {seed} with n = {n} leaves the range of int64; choose a smaller one.")
-        scale = np.float32(factor("truncation", truncation))
+        scale, law = np.float32(factor("truncation", truncation)), self.info.latent_distribution
 
         def latents_of(start: int, stop: int) -> NDArray[np.float32]:
-            z = latents(np.int64(seed) + np.arange(start, stop, dtype=np.int64), self.latent_dim)
+            z = latents(np.int64(seed) + np.arange(start, stop, dtype=np.int64), self.latent_dim, law)
             if scale != 1:
                 z *= scale
             return z
@@ -211,8 +212,8 @@ class Generator:
     def interpolate(self, first: int, last: int, n: int, labels: Labels = None) -> NDArray[np.uint8]:
         """Walks from one seed's image to another's.
 
-        The latents lie on the great arc between the two (White 2016, arXiv 1609.04468), because the
-        straight line passes through latents shorter than almost all that the generator was trained on.
+        Normal latents lie on the great arc between the two (White 2016, arXiv 1609.04468), because the straight line
+        passes through latents shorter than almost all that the generator was trained on; uniform ones lie on that line.
 
         Args:
           first: seed of the first image.
@@ -229,11 +230,11 @@ class Generator:
         """
         n = whole("n", n, 2, INT64[1])
         seeds = [whole(name, value, *INT64) for name, value in (("first", first), ("last", last))]
-        ends = latents(seeds, self.latent_dim)
+        ends = latents(seeds, self.latent_dim, self.info.latent_distribution)
         labels = 0 if labels is None and self.info.conditional else labels
 
         def latents_of(start: int, stop: int) -> NDArray[np.float32]:
-            return slerp(ends[0], ends[1], np.linspace(0, 1, n)[start:stop])
+            return between(ends[0], ends[1], np.linspace(0, 1, n)[start:stop], self.info.latent_distribution)
 
         return self._draw(n, latents_of, labels)
 
@@ -348,6 +349,25 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def between(
+    a: NDArray[np.float32], b: NDArray[np.float32], t: NDArray[np.float64], distribution: str
+) -> NDArray[np.float32]:
+    """Walks from one latent to another one through latents that a generator knows.
+
+    Args:
+      a: float32 [d], the latent at t = 0.
+      b: float32 [d], the latent at t = 1.
+      t: float64 [n].
+      distribution: of the latents, as in `ModelInfo`.
+
+    Returns:
+      float32 [n, d].
+    """
+    if distribution == UNIFORM:
+        return ((1 - t[:, None]) * a + t[:, None] * b).astype(np.float32)
+    return slerp(a, b, t)
 
 
 def slerp(a: NDArray[np.float32], b: NDArray[np.float32], t: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -106,7 +106,8 @@ def times(source: AdoptedSource, bundle: Path) -> str:
 def _sides(source: AdoptedSource, plain: Any, ours: Generator, size: int) -> dict[str, Callable[[], object]]:
     """What makes uint8 pictures of a batch, by name; where the source takes no such batch, it makes several."""
     names, meaning = source.info.class_names, source.meaning
-    z, label = latents(np.arange(size), source.info.latent_dim), np.arange(size) % max(1, len(names))
+    z = latents(np.arange(size), source.info.latent_dim, source.info.latent_distribution)
+    label = np.arange(size) % max(1, len(names))
     by_graph = dataclasses.replace(source.network, run=lambda feeds: _run(plain, feeds))
     classes = [names[each] for each in label] if names else None
     sides: dict[str, Callable[[], object]] = {}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.foreign.network import Port
-from serving.contract.manifest import ModelInfo
+from serving.contract.manifest import NORMAL, ModelInfo
 
 LAYOUTS = ("NHWC", "NCHW", "NHW", "flat")
 
@@ -25,6 +25,7 @@ class Asked:
       output: name of the output that is the picture.
       layout: one of `LAYOUTS`.
       value_range: which values are black and white.
+      distribution: what latents are drawn from, as in `ModelInfo`.
     """
 
     latent_input: str = ""
@@ -34,6 +35,7 @@ class Asked:
     output: str = ""
     layout: str = ""
     value_range: tuple[float, float] | None = None
+    distribution: str = NORMAL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Meaning:
 
     Attributes:
       latent: the input that is the latent.
+      distribution: what its components are drawn from, as in `ModelInfo`.
       latent_shape: its sizes but the batch.
       label: how it takes classes; None if it takes none.
       constants: values of all other inputs.
@@ -71,6 +74,7 @@ class Meaning:
     """
 
     latent: Port
+    distribution: str
     latent_shape: tuple[int, ...]
     label: Label | None
     constants: Mapping[str, NDArray]
@@ -86,7 +90,8 @@ class Meaning:
     @property
     def info(self) -> ModelInfo:
         """What a program needs to know of the generator."""
-        return ModelInfo(math.prod(self.latent_shape), self.image_shape, bool(self.class_names), self.class_names)
+        names = self.class_names
+        return ModelInfo(math.prod(self.latent_shape), self.image_shape, bool(names), names, self.distribution)
 
     @property
     def raw_shape(self) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from export.adoption.meaning import LAYOUTS, Asked
 from pipeline.base.errors import MirageError
 from pipeline.base.objects import load_object
 from pipeline.foreign.network import Opening
+from serving.contract.manifest import NORMAL, UNIFORM
 
 # Of no use without --generator.
 _NAMES: tuple[str, ...] = (
@@ -25,7 +26,7 @@ _NAMES: tuple[str, ...] = (
     "input",
     "output",
 )
-_NAMES += ("value_range", "class_names", "license")
+_NAMES += ("output", "value_range", "class_names", "license")
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -41,6 +42,13 @@ def define_flags(values: flags.FlagValues) -> None:
     text("model", "module:function that makes the network, for a file that holds weights only.")
     text("signature", "which signature of a SavedModel; left out: the only one, or serving_default.")
     text("latent_input", "name of the input that is the latent, where that can't be seen.")
+    flags.DEFINE_enum(
+        "latent",
+        "normal",
+        ["normal", "uniform"],
+        "of --generator: what it was trained with: standard normal latents, or uniform ones from -1 to 1.",
+        flag_values=values,
+    )
     text("label_input", "name of the input that is the class, where that can't be seen.")
     flags.DEFINE_multi_string(
         "input",
@@ -80,6 +88,7 @@ def given(values: flags.FlagValues) -> tuple[Opening, Asked]:
         )
     asked = Asked(
         latent_input=values.latent_input,
+        distribution={"normal": NORMAL, "uniform": UNIFORM}[values.latent],
         label_input=values.label_input,
         class_names=names,
         inputs=dict(_named(each) for each in values.input),

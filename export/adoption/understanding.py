@@ -50,6 +50,7 @@ def understand(network: Foreign, graph: onnx.ModelProto, asked: Asked) -> tuple[
     names = tuple(asked.class_names) or tuple(str(each) for each in range(label.classes if label else 0))
     draft = Meaning(
         latent=latent,
+        distribution=asked.distribution,
         latent_shape=tuple(1 if size is None else size for size in latent.shape[1:]),
         label=label,
         constants=constants,
@@ -74,7 +75,7 @@ def understand(network: Foreign, graph: onnx.ModelProto, asked: Asked) -> tuple[
 
 def sample(network: Foreign, meaning: Meaning, count: int = _MEASURED) -> NDArray:
     """Computes the source's output, as it is, of the latents of the seeds 0, 1, ..."""
-    z = latents(np.arange(count), math.prod(meaning.latent_shape))
+    z = latents(np.arange(count), math.prod(meaning.latent_shape), meaning.distribution)
     label = np.arange(count, dtype=np.int64) % (meaning.label.classes if meaning.label else 1)
     return raw(network, meaning, z, label)
 

@@ -20,14 +20,19 @@ function threefry(low, high, j) {
   return [x0, x1];
 }
 
-// The latent of a seed (a BigInt), as a Float32Array.
-export function latent(seed, size) {
+// The latent of a seed (a BigInt), as a Float32Array; distribution is the model's latent_distribution.
+export function latent(seed, size, distribution) {
   const bits = BigInt.asUintN(64, seed);
   const low = Number(bits & 0xffffffffn);
   const high = Number(bits >> 32n);
   const z = new Float32Array(size);
   for (let j = 0; 2 * j < size; j++) {
     const [x0, x1] = threefry(low, high, j);
+    if (distribution === "uniform") {
+      z[2 * j] = ((x0 >>> 8) + 0.5) * 2 ** -23 - 1;
+      if (2 * j + 1 < size) z[2 * j + 1] = ((x1 >>> 8) + 0.5) * 2 ** -23 - 1;
+      continue;
+    }
     const radius = Math.sqrt(-2 * Math.log(((x0 >>> 8) + 0.5) * 2 ** -24));
     const turns = (x1 >>> 8) * 2 ** -24;
     z[2 * j] = radius * Math.sin((turns + 0.25) * 2 * Math.PI);
@@ -36,8 +41,13 @@ export function latent(seed, size) {
   return z;
 }
 
+// A walk from latent a, at t = 0, to b, at t = 1, through latents that the generator knows.
+export function between(a, b, t, distribution) {
+  return distribution === "uniform" ? a.map((value, i) => (1 - t) * value + t * b[i]) : slerp(a, b, t);
+}
+
 // Spherical linear interpolation (Shoemake 1985) from a, at t = 0, to b, at t = 1.
-export function slerp(a, b, t) {
+function slerp(a, b, t) {
   const dot = (x, y) => x.reduce((sum, value, i) => sum + value * y[i], 0);
   const cosine = dot(a, b) / Math.max(Math.sqrt(dot(a, a) * dot(b, b)), Number.MIN_VALUE);
   const angle = Math.acos(Math.min(1, Math.max(-1, cosine)));

@@ -1,5 +1,5 @@
 import * as ort from "./ort/ort.wasm.bundle.min.mjs";
-import { latent, slerp, toPixels } from "./latents.js";
+import { between, latent, toPixels } from "./latents.js";
 
 const COLUMNS = 10;
 const WALK_STEPS = 10;
@@ -76,9 +76,10 @@ async function drawSheet() {
 }
 
 async function drawWalk() {
-  const ends = [latent(seedIn("first"), model.latent_dim), latent(seedIn("last"), model.latent_dim)];
+  const law = model.latent_distribution;
+  const ends = ["first", "last"].map((end) => latent(seedIn(end), model.latent_dim, law));
   const label = Math.max(0, chosenClass());
-  const at = (t) => slerp(ends[0], ends[1], t);
+  const at = (t) => between(ends[0], ends[1], t, law);
   const places = Array.from({ length: WALK_STEPS }, (_, i) => at(i / (WALK_STEPS - 1)));
   draw($("walk"), await decode(places, places.map(() => label)), WALK_STEPS);
   draw($("step"), await decode([at(Number($("position").value))], [label]), 1);

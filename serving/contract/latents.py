@@ -9,11 +9,16 @@ An image seed is an int64. Its latent of d components is computed so:
 4. Box and Muller (1958): r = sqrt(-2 ln u1); z[2j] = r cos(2 pi u2) = r sin(2 pi (u2 + 1/4)); z[2j+1] =
    r sin(2 pi u2). All in float64, rounded to float32 at the end. An odd d drops the last number.
 
+Where latents are uniform, 3 and 4 are instead: z[2j] = 2 (floor(x0 / 2^8) + 1/2) / 2^24 - 1, and z[2j+1] the same of
+x1, so that they lie between -1 and 1.
+
 24 bits are kept so that the law can also be computed in float32 arithmetic, inside an ONNX graph.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from serving.contract.manifest import NORMAL, UNIFORM
 
 ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 PARITY = np.uint32(0x1BD11BDA)
@@ -55,20 +60,24 @@ def threefry2x32(
     return x0, x1
 
 
-def latents(seeds: ArrayLike, latent_dim: int) -> NDArray[np.float32]:
+def latents(seeds: ArrayLike, latent_dim: int, distribution: str = NORMAL) -> NDArray[np.float32]:
     """Computes the latents of image seeds.
 
     Args:
       seeds: int64 [n].
       latent_dim: components of each latent.
+      distribution: "standard_normal", or "uniform" from -1 to 1.
 
     Returns:
-      float32 [n, latent_dim], standard normal.
+      float32 [n, latent_dim].
     """
     bits = np.asarray(seeds, np.int64).astype(np.uint64)[:, None]
     pairs = np.arange((latent_dim + 1) // 2, dtype=np.uint32)[None, :]
     key = ((bits & _HALF).astype(np.uint32), (bits >> np.uint64(32)).astype(np.uint32))
     x0, x1 = threefry2x32(key, (pairs, _ZERO))
+    if distribution == UNIFORM:
+        both = (np.stack([x0, x1], axis=-1) >> np.uint32(8)) + 0.5
+        return (both * 2.0**-23 - 1).reshape(len(bits), 2 * pairs.size)[:, :latent_dim].astype(np.float32)
     radius = (x0 >> np.uint32(8)) + 0.5
     radius *= 2.0**-24
     np.log(radius, out=radius)

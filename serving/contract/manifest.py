@@ -25,8 +25,9 @@ METADATA_KEY = "mirage.model"
 # Key under which the largest batch stands that is worth running at once.
 CHUNK_KEY = "mirage.chunk"
 
-LATENT_DISTRIBUTION = "standard_normal"
-SEED_LAW = "threefry2x32-20+box-muller"
+NORMAL, UNIFORM = "standard_normal", "uniform"
+# By what a latent is drawn from: how a seed makes it, see `serving.contract.latents`.
+SEED_LAWS = {NORMAL: "threefry2x32-20+box-muller", UNIFORM: "threefry2x32-20"}
 VALUE_RANGE = (-1.0, 1.0)
 _MAX_IMAGE_VALUES = 2**28
 _MAX_CHUNK = 4096
@@ -60,12 +61,14 @@ class ModelInfo:
       image_shape: (height, width, channels), channels 1 or 3.
       conditional: whether the generator takes labels.
       class_names: one name per label, in label order; empty if unconditional.
+      latent_distribution: "standard_normal", or "uniform" from -1 to 1: what each component is drawn from.
     """
 
     latent_dim: int
     image_shape: tuple[int, int, int]
     conditional: bool
     class_names: tuple[str, ...]
+    latent_distribution: str = NORMAL
 
     def __post_init__(self) -> None:
         """Refuses values that no generator has.
@@ -85,6 +88,11 @@ class ModelInfo:
             raise BundleError(
                 f"image_shape {shown(self.image_shape)} or latent_dim {shown(self.latent_dim)} is implausibly large."
             )
+        if self.latent_distribution not in SEED_LAWS:
+            raise BundleError(
+                f"latent_distribution is {shown(self.latent_distribution)}; this version of Mirage knows only "
+                f"{', '.join(map(repr, SEED_LAWS))}."
+            )
         if type(self.conditional) is not bool or not all(type(name) is str for name in self.class_names):
             raise BundleError("conditional must be true or false, and class_names a list of strings.")
         if self.conditional != bool(self.class_names):
@@ -94,8 +102,8 @@ class ModelInfo:
         """Returns the facts as JSON types, with the laws that all Mirage generators share."""
         return {
             "latent_dim": self.latent_dim,
-            "latent_distribution": LATENT_DISTRIBUTION,
-            "seed_law": SEED_LAW,
+            "latent_distribution": self.latent_distribution,
+            "seed_law": SEED_LAWS[self.latent_distribution],
             "image_shape": list(self.image_shape),
             "value_range": list(VALUE_RANGE),
             "conditional": self.conditional,
@@ -111,11 +119,13 @@ class ModelInfo:
         """
         if not isinstance(values, Mapping):
             raise BundleError(f"the model's description must be a JSON object, not {type(values).__name__}.")
-        laws = {
-            "latent_distribution": LATENT_DISTRIBUTION,
-            "seed_law": SEED_LAW,
-            "value_range": list(VALUE_RANGE),
-        }
+        distribution = values.get("latent_distribution")
+        if not isinstance(distribution, str) or distribution not in SEED_LAWS:
+            raise BundleError(
+                f"latent_distribution is {shown(distribution)}; this version of Mirage knows only "
+                f"{', '.join(map(repr, SEED_LAWS))}."
+            )
+        laws = {"seed_law": SEED_LAWS[distribution], "value_range": list(VALUE_RANGE)}
         for name, expected in laws.items():
             if values.get(name) != expected:
                 raise BundleError(
@@ -132,6 +142,7 @@ class ModelInfo:
             image_shape=tuple(values["image_shape"]),
             conditional=values["conditional"],
             class_names=tuple(values["class_names"]),
+            latent_distribution=distribution,
         )
 
 

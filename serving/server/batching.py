@@ -320,7 +320,8 @@ def _images(pieces: Sequence[_Piece]) -> NDArray[np.float32]:
     if seeded:
         # Together, since each call costs as much as several latents.
         seeds = [piece.job.seeds[piece.start : piece.stop] for piece in seeded if piece.job.seeds is not None]
-        drawn = np.split(latents(np.concatenate(seeds), generator.latent_dim), np.cumsum([len(s) for s in seeds])[:-1])
+        z = latents(np.concatenate(seeds), generator.latent_dim, generator.info.latent_distribution)
+        drawn = np.split(z, np.cumsum([len(s) for s in seeds])[:-1])
         for piece, z in zip(seeded, drawn, strict=True):
             parts[id(piece)] = z if piece.job.truncation == 1 else z * np.float32(piece.job.truncation)
     rows = [piece.job.z[piece.start : piece.stop] if piece.job.z is not None else parts[id(piece)] for piece in pieces]

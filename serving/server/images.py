@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from serving.contract import png
 from serving.contract.latents import latents
-from serving.generator import slerp
+from serving.generator import between
 from serving.server.batching import Job
 from serving.server.catalog import MAX_TRUNCATION, Bundle
 from serving.server.protocol import ProtocolError
@@ -96,11 +96,12 @@ class ImageEndpoints:
         if labels is not None and query.text("label") is None:
             labels = np.zeros_like(labels)  # a walk through all classes at once would show nothing
         form, columns = query.form(), query.integer("columns", 0, 0, self._service.settings.max_images)
-        ends = latents([first, last], bundle.generator.latent_dim)
+        law = bundle.generator.info.latent_distribution
+        ends = latents([first, last], bundle.generator.latent_dim, law)
         t = np.linspace(0, 1, count)
         describe = _describe(bundle, labels, [{"t": float(each)} for each in t])
         facts = {"what": "interpolate", **query.values}
-        z = slerp(ends[0], ends[1], t) * np.float32(truncation)
+        z = between(ends[0], ends[1], t, law) * np.float32(truncation)
         job = Job(bundle.generator, labels, _finisher(form, columns or count, describe), z=z, pixels=True)
         return await self._answer(request, bundle, job, form, facts, None)
 

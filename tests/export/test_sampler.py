@@ -33,14 +33,15 @@ def generator(latent_dim):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
-def sessions(latent_dim):
-    model = sampler_of(generator(latent_dim))
+def sessions(latent_dim, distribution="standard_normal"):
+    model = sampler_of(generator(latent_dim), distribution)
     onnx.checker.check_model(model, full_check=True)
     model.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", latent_dim]))
     return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
 ODD, EVEN = sessions(7), sessions(100)
+UNIFORM = {7: sessions(7, "uniform"), 100: sessions(100, "uniform")}
 
 
 @settings(max_examples=100, deadline=None)
@@ -51,6 +52,16 @@ def test_latents_are_the_same_in_onnx_tensorflow_and_numpy(seeds):
         expected = latents(seeds, latent_dim)
         np.testing.assert_array_equal(session.run(["z"], {"seed": seeds})[0], expected)
         np.testing.assert_array_equal(tensorflow_latents(tf.constant(seeds), latent_dim), expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SEEDS)
+def test_uniform_latents_are_the_same_too(seeds):
+    seeds = np.array(seeds, np.int64)
+    for latent_dim, session in UNIFORM.items():
+        expected = latents(seeds, latent_dim, "uniform")
+        np.testing.assert_array_equal(session.run(["z"], {"seed": seeds})[0], expected)
+        np.testing.assert_array_equal(tensorflow_latents(tf.constant(seeds), latent_dim, "uniform"), expected)
 
 
 @pytest.mark.parametrize("truncation", [None, 0.5, 0.0])

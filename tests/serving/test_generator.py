@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -68,6 +69,14 @@ def test_interpolation_starts_and_ends_at_the_seeds(generator):
     np.testing.assert_array_equal(walk[0], generator.sample(1, seed=3, labels=1)[0])
     np.testing.assert_array_equal(walk[-1], generator.sample(1, seed=9, labels=1)[0])
     np.testing.assert_array_equal(generator.interpolate(3, 9, 2), generator.interpolate(3, 9, 2, labels=0))
+
+
+def test_with_uniform_latents_seeds_make_those_and_a_walk_is_straight(write_bundle, unconditional):
+    info = dataclasses.replace(unconditional, latent_distribution="uniform")
+    generator = Generator.load(write_bundle(info))
+    z = latents([4, 5, 6], info.latent_dim, "uniform")
+    np.testing.assert_array_equal(generator.sample(3, seed=4), generator.decode(z))
+    np.testing.assert_array_equal(generator.interpolate(4, 6, 3)[1:2], generator.decode((z[:1] + z[2:]) / 2))
 
 
 def test_slerp_walks_the_great_circle_evenly():

@@ -18,6 +18,7 @@ from pipeline.foreign.network import Opening
 from serving import Generator
 from serving.contract.latents import latents
 from serving.contract.manifest import read_manifest
+from serving.generator import open_session
 from tests import foreign_networks as made
 
 
@@ -69,6 +70,19 @@ def test_one_command_makes_a_bundle_with_the_pictures_of_the_source(tmp_path, ca
     assert f"| adopted from | `{path.name}`" in card
     assert str(tmp_path) not in card + json.dumps(document)
     assert ("saved_model" in {name.partition("/")[0] for name in document["files"]}) == (source.model is not None)
+
+
+def test_uniform_latents_are_those_of_seeds_in_every_format(tmp_path):
+    path = save_keras(made.sequential(), tmp_path / "theirs.keras")
+    assert run(f"--generator={path}", f"--out={tmp_path / 'out'}", "--latent=uniform") == 0
+    generator = Generator.load(tmp_path / "out")
+    z = latents([7, 8], 5, "uniform")
+    np.testing.assert_array_equal(generator.sample(2, seed=7), generator.decode(z))
+    sampler = open_session(tmp_path / "out" / "sampler.onnx", 1)
+    (pixels,) = sampler.run(["pixels"], {"seed": np.array([7, 8])})
+    assert np.abs(pixels.astype(int) - generator.decode(z)).max() <= 1
+    assert verify.main(["verify", str(tmp_path / "out")]) == 0
+    assert "uniform from -1 to 1" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_model_in_memory(tmp_path):

@@ -63,5 +63,21 @@ def test_latents_are_standard_normal_and_independent():
     assert stats.kstest((z**2).sum(axis=1), stats.chi2(6).cdf).pvalue > 1e-3
 
 
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(1, 9))
+def test_uniform_latents_follow_the_documented_law(seed, latent_dim):
+    key = (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF)
+    expected = [2 * ((x >> 8) + 0.5) / 2**24 - 1 for pair in range(5) for x in threefry(key, (pair, 0))]
+    z = latents([seed], latent_dim, "uniform")
+    assert z.dtype == np.float32
+    np.testing.assert_array_equal(z[0], np.array(expected[:latent_dim], np.float32))
+
+
+def test_uniform_latents_are_uniform_and_independent():
+    z = latents(np.arange(20_000), 6, "uniform")
+    for column in z.T:
+        assert stats.kstest(column, stats.uniform(-1, 2).cdf).pvalue > 1e-3
+    assert np.abs(np.corrcoef(z.T) - np.eye(6)).max() < 0.03
+
+
 def test_extreme_uniform_numbers_stay_finite():
     assert np.isfinite(latents(np.arange(200_000), 2)).all()

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -83,12 +84,25 @@ def test_one_wrong_value_is_refused_or_valid(path, value):
         ("conditional", False),
         ("conditional", 1),
         ("seed_law", "mt19937"),
+        ("seed_law", "threefry2x32-20"),
+        ("latent_distribution", "cauchy"),
+        ("latent_distribution", "uniform"),  # of which seeds make latents in another way
+        ("latent_distribution", ["uniform"]),
         ("value_range", [0, 1]),
     ],
 )
 def test_values_that_no_generator_has(name, value):
     with pytest.raises(BundleError, match=r"\.$"):
         ModelInfo.from_dict({**MODEL.to_dict(), name: value})
+
+
+def test_uniform_latents_have_a_seed_law_of_their_own():
+    info = dataclasses.replace(MODEL, latent_distribution="uniform")
+    values = info.to_dict()
+    assert (values["latent_distribution"], values["seed_law"]) == ("uniform", "threefry2x32-20")
+    assert ModelInfo.from_dict(values) == info
+    with pytest.raises(BundleError, match="latent_distribution is 'cauchy'"):
+        dataclasses.replace(MODEL, latent_distribution="cauchy")
 
 
 def test_read_manifest_names_what_is_wrong(tmp_path):

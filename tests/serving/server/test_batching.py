@@ -22,7 +22,7 @@ class Gate:
 
     def __init__(self, generator):
         self._generator = generator
-        self.chunk, self.latent_dim = 4, generator.latent_dim
+        self.chunk, self.latent_dim, self.info = 4, generator.latent_dim, generator.info
         self.open = threading.Event()
         self.entered = threading.Event()
         self.batches = []
