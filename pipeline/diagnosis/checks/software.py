@@ -24,6 +24,7 @@ TOOLS = {
     "tqdm": "tqdm",
     "filelock": "filelock",
     "matplotlib": "matplotlib",
+    "scipy": "scipy",
 }
 
 
