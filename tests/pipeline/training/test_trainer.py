@@ -295,6 +295,7 @@ def scripted_scores(monkeypatch):
     class Scripted:
         def __init__(self, options, data, seed, dataset, generator, metrics):
             assert generator.name == "generator"
+            self.judged = {"extractor": self.extractor, "num_samples": options.eval_samples, "reference": "test"}
 
         extractor = "classifier"
 
