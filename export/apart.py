@@ -3,16 +3,15 @@
 The other process, `python -m export.apart`, reads from its standard input what it shall call, and with what.
 """
 
-import os
 import pickle
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO
 
 from pipeline.base import command_line
+from pipeline.base.children import environment_without_gpus
 from pipeline.base.errors import MISTAKE, MirageError
 
 _ERROR = "error: "
@@ -46,12 +45,9 @@ def export_apart(function: Callable[..., None], *arguments: object) -> None:
 
 def _run(given: IO[bytes], errors: IO[str]) -> int:
     """Runs the other process; returns its status."""
-    root = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join([root, *filter(None, sys.path)])
     with subprocess.Popen(
         [sys.executable, "-m", "export.apart"],
-        # It finds the modules that are found here, and no GPU from the first import on.
-        env={**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1"},
+        env=environment_without_gpus(),
         stdin=given,
         stdout=subprocess.PIPE,
         stderr=errors,

@@ -1,9 +1,5 @@
 """From a Keras network to an ONNX graph, or to an error that names the layer that stands in the way."""
 
-import logging
-import threading
-from collections.abc import Iterator
-
 import keras
 import onnx
 import tensorflow as tf
@@ -12,12 +8,12 @@ import tf2onnx
 from export.layers import PYTHON, Layers, calls_python, is_random, named
 from export.signatures import generator_function
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
+from pipeline.foreign.conversion import OPSET, converting, nodes_of
 from serving.contract.manifest import ModelInfo
 
-OPSET = 18  # the highest that tf2onnx 1.17 writes
 BATCH_AXIS = "N"
 
-_LOCK = threading.Lock()  # tf2onnx keeps functions, and logging its level, for the whole process
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 _REMEDY = "leave onnx, and what needs it, out of --formats"
 
@@ -38,16 +34,11 @@ def convert(model: keras.Model, info: ModelInfo) -> onnx.ModelProto:
     """
     generate, signature = generator_function(model, info)
     function = tf.function(generate, input_signature=signature)
-    logger = logging.getLogger(tf2onnx.__name__)
-    with _LOCK:
-        level = logger.level
-        logger.setLevel(logging.CRITICAL)  # what it can't convert is found below, in what it returns
-        try:
+    try:
+        with converting():
             proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
-        except Exception as error:
-            raise _failed(error) from error
-        finally:
-            logger.setLevel(level)
+    except Exception as error:
+        raise _failed(error) from error
     _check_operators(proto, model, info)
     _name_batch_axis(proto)
     proto.graph.name = "generator"
@@ -59,7 +50,7 @@ def convert(model: keras.Model, info: ModelInfo) -> onnx.ModelProto:
 
 
 def _failed(error: Exception) -> MirageError:
-    reason = " ".join(str(error).split())[:300]
+    reason = in_a_line(error, 300)
     return MirageError(
         f"the generator can't be converted to ONNX ({type(error).__name__}: {reason}); write its layers with other "
         f"functions of keras.ops, or {_REMEDY}."
@@ -68,7 +59,7 @@ def _failed(error: Exception) -> MirageError:
 
 def _check_operators(proto: onnx.ModelProto, model: keras.Model, info: ModelInfo) -> None:
     """Refuses what tf2onnx left as it was, and what `serving.contract.onnx_file` would refuse at the edge."""
-    nodes = list(_nodes(proto.graph))
+    nodes = list(nodes_of(proto.graph))
     unknown = [node for node in nodes if node.domain not in ("", "ai.onnx") or not _is_known(node)]
     if python := [node for node in unknown if node.op_type in PYTHON]:
         raise calls_python(_layers(python, model, info))
@@ -86,15 +77,6 @@ def _check_operators(proto: onnx.ModelProto, model: keras.Model, info: ModelInfo
             f"the generator's ONNX file would need {where}, and loops and branches are refused where it is loaded; "
             f"write the layer with keras.ops.where and Python's own loops, or {_REMEDY}."
         )
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yields all nodes, those of loops and branches too."""
-    for node in graph.node:
-        yield node
-        for each in node.attribute:
-            if each.HasField("g"):
-                yield from _nodes(each.g)
 
 
 def _is_known(node: onnx.NodeProto) -> bool:

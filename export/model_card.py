@@ -106,7 +106,7 @@ def model_card(source: Source, sections: Mapping[str, Any], formats: Sequence[Fo
         latent_dim=info.latent_dim,
         law=_LAWS[info.latent_distribution],
         classes=", ".join(info.class_names).replace("|", "\\|") or "none",
-        origin="\n".join(f"| {name} | {text} |" for name, text in source.card().rows),
+        origin="\n".join(f"| {name} | {text} |" for name, text in source.card().items()),
         framework=source.reference().framework,
         scores=_score_rows(sections["scores"]),
         label=f", labels={json.dumps(info.class_names[0], ensure_ascii=False)}" if info.conditional else "",

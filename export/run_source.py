@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import pickle
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -13,7 +14,7 @@ import onnx
 
 from export.conversion import convert
 from export.signatures import keras_generator
-from export.source import Card, Gate, Reference, Source, code_revision, producer, version
+from export.source import Gate, Reference, Source, code_revision, producer, version
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec, is_folder
 from pipeline.evaluation.scoring import load_known, make_judge, placed
@@ -117,18 +118,17 @@ class RunSource(Source):
         """See `Source`."""
         return convert(self.model, self.info)
 
-    def card(self) -> Card:
+    def card(self) -> Mapping[str, str]:
         """See `Source`."""
         config, data = self.config, self.data
         weights = f"weights averaged with a half life of {config.ema_images:,} images"
-        rows = {
+        return {
             "network": f"{config.model}, {self.model.count_params():,} parameters",
             "objective": config.objective,
             "data": f"{self.name} {data.version}, {data.num_examples:,} training images",
             "training": f"{self.step:,} steps of {config.batch_size} images; "
             f"{weights if config.ema_images else 'last weights'}",
         }
-        return Card(tuple(rows.items()))
 
     def judged_by(self, dataset: Any) -> "RunSource":
         """See `Source`."""

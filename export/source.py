@@ -1,7 +1,6 @@
 """What is exported: a generator, and what is known of it. Imports no library but NumPy."""
 
 import abc
-import dataclasses
 import importlib.metadata
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -51,17 +50,6 @@ class Verdict(NamedTuple):
 Gate = Callable[[Draw, Draw], Verdict]
 
 
-@dataclasses.dataclass(frozen=True)
-class Card:
-    """What the model card says of a generator's origin.
-
-    Attributes:
-      rows: of its first table: name and text.
-    """
-
-    rows: Sequence[tuple[str, str]]
-
-
 class Source(abc.ABC):
     """A generator that can be exported, wherever it comes from.
 
@@ -105,8 +93,8 @@ class Source(abc.ABC):
         """What the manifest says of its origin."""
 
     @abc.abstractmethod
-    def card(self) -> Card:
-        """What the model card says of its origin."""
+    def card(self) -> Mapping[str, str]:
+        """What the model card says of its origin: rows of its first table, text by name."""
 
     @abc.abstractmethod
     def judged_by(self, dataset: Any) -> "Source":

@@ -14,6 +14,7 @@ from export.adoption.analysis import fixed_batch
 from export.adoption.meaning import Meaning
 from export.rewrites.graph import Graph
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
 from pipeline.foreign.conversion import named
 from pipeline.foreign.network import Foreign
 
@@ -60,7 +61,7 @@ def adapted_graph(source: onnx.ModelProto, meaning: Meaning) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # it has two, and one of shape inference
-        reason = " ".join(str(error).split())[:200]
+        reason = in_a_line(error, 200)
         raise MirageError(f"the generator can't be given Mirage's inputs and outputs ({reason}).") from error
     return proto
 

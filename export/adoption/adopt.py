@@ -18,7 +18,7 @@ from export.timing import in_turn, timed
 from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
 from pipeline.foreign.files import open_network
-from pipeline.foreign.network import Foreign, Opening
+from pipeline.foreign.network import Opening
 from serving.contract.latents import latents
 from serving.contract.manifest import GENERATOR_FILE
 from serving.contract.pixels import to_pixels
@@ -69,8 +69,6 @@ def _source(generator: Any, asked: Asked, opening: Opening, licence: str) -> Ado
         path = Path(generator)
         name = printable(path.resolve().name)
         return AdoptedSource(open_network(path, opening), name, sha256_of(path), asked, licence)
-    if isinstance(generator, Foreign):
-        return AdoptedSource(generator, generator.kind, "", asked, licence)
     import keras
 
     if not isinstance(generator, keras.Model):

@@ -1,6 +1,5 @@
 """A generator that somebody else has trained, as what is exported."""
 
-import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from export.adoption.adapted import AdaptedNetwork, adapted_graph
 from export.adoption.meaning import Asked, Meaning
 from export.adoption.understanding import raw, understand
 from export.int8_gates import by_pixels
-from export.source import Card, Gate, Reference, Source, code_revision, producer, version
+from export.source import Gate, Reference, Source, code_revision, producer, version
 from pipeline.base.errors import MirageError
 from pipeline.foreign.network import Foreign
 from serving.contract.manifest import ModelInfo
@@ -100,14 +99,13 @@ class AdoptedSource(Source):
             "packages": {name: version(name) for name in _PACKAGES},
         }
 
-    def card(self) -> Card:
+    def card(self) -> Mapping[str, str]:
         """See `Source`."""
-        rows = {
+        return {
             "adopted from": f"`{self._name}`, {self.network.kind}",
             "SHA-256 of that": self._sha256 or "unknown: it was in memory",
             "licence": self._licence or "not known: ask whoever trained it",
         }
-        return Card(tuple(rows.items()))
 
     def judged_by(self, dataset: Any) -> Source:
         """See `Source`."""
@@ -148,6 +146,5 @@ def sha256_of(path: Path) -> str:
         if path.is_dir():
             digest.update(each.relative_to(path).as_posix().encode() + b"\0")
         with each.open("rb") as file:
-            for block in iter(functools.partial(file.read, 2**20), b""):
-                digest.update(block)
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()

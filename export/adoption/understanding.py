@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from export.adoption.analysis import classes_of, range_of
 from export.adoption.meaning import LAYOUTS, Asked, Label, Meaning
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
 from pipeline.foreign.network import Foreign, Port
 from serving.contract.latents import latents
 
@@ -90,10 +91,8 @@ def raw(network: Foreign, meaning: Meaning, z: NDArray[np.float32], label: NDArr
         filled = [np.concatenate([each, np.repeat(each[-1:], size - count, axis=0)]) for each in part]
         try:
             result = network.run(meaning.feeds(*filled))[meaning.output.name]
-        except MirageError:
-            raise
         except Exception as error:  # of the source's framework
-            reason = " ".join(str(error).split())[:300]
+            reason = in_a_line(error, 300)
             raise MirageError(f"the source fails in {network.framework} ({reason}).") from error
         parts.append(np.asarray(result)[:count])
     return np.concatenate(parts)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from export.formats.base import Format, Reader, Work, label_feed
 from export.source import Source, version
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
 from pipeline.base.quiet_tensorflow import without_noise
 from serving.contract.manifest import ModelInfo
 
@@ -88,7 +89,7 @@ def _failed(error: Exception, source: Source) -> MirageError:
     layers = Layers(source.model, source.info).with_operations(operations)
     if {*operations} & {*PYTHON}:
         return calls_python(layers)
-    reason = f"which has no counterpart of {named(layers)}" if layers else " ".join(str(error).split())[:300]
+    reason = f"which has no counterpart of {named(layers)}" if layers else in_a_line(error, 300)
     return MirageError(
         f"the generator can't be converted to LiteRT, {reason}; write the layer with other functions of keras.ops, or "
         "leave litert out of --formats."

@@ -10,6 +10,11 @@ _LIBRARY = str(Path(os.__file__).parent) + "/"
 _OURS = tuple(str(Path(__file__).parents[2] / package) + "/" for package in ("pipeline", "export", "serving"))
 
 
+def in_a_line(error: object, length: int) -> str:
+    """What a library's error says, which may be long and of many lines, as the beginning of one."""
+    return " ".join(str(error).split())[:length]
+
+
 def reason(error: BaseException) -> str:
     """Says in one line what somebody's code has failed with, and in which of their lines."""
     theirs = [

@@ -2,20 +2,71 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
 from pipeline.base.libraries import tf
-from pipeline.foreign.network import Port
+from pipeline.foreign.network import Arrays, Foreign, Port
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 18  # the highest that tf2onnx 1.17 writes
 _LOCK = threading.Lock()  # tf2onnx keeps functions, and logging its level, for the whole process
+
+
+@contextlib.contextmanager
+def converting() -> Iterator[None]:
+    """Lets one thread at a time use tf2onnx, which logs nothing: what it can't convert is in what it returns."""
+    logger = logging.getLogger("tf2onnx")
+    with _LOCK:
+        level = logger.level
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yields all nodes of a graph, those of loops and branches too."""
+    for node in graph.node:
+        yield node
+        for each in node.attribute:
+            for inner in [*([each.g] if each.HasField("g") else []), *each.graphs]:
+                yield from nodes_of(inner)
+
+
+def of_tensors(
+    tensors: Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]],
+    inputs: tuple[Port, ...],
+    outputs: tuple[Port, ...],
+    **more: Any,
+) -> Foreign:
+    """Describes a network that TensorFlow computes.
+
+    Args:
+      tensors: computes it, of tensors by name, to tensors by name.
+      inputs: what it takes.
+      outputs: what it returns.
+      **more: its `kind`, `framework` and `variables`.
+    """
+
+    def run(values: Arrays) -> dict[str, NDArray]:
+        results = tensors({name: tf.constant(value) for name, value in values.items()})
+        return {name: value.numpy() for name, value in results.items()}
+
+    def graph() -> onnx.ModelProto:
+        return graph_of_function(tensors, inputs, outputs)
+
+    return Foreign(inputs=inputs, outputs=outputs, run=run, graph=graph, tensors=tensors, **more)
 
 
 def graph_of_function(
@@ -46,18 +97,18 @@ def graph_of_function(
         results = function({port.name: value for port, value in zip(inputs, values, strict=True)})
         return [tf.identity(results[port.name], f"output_{i}") for i, port in enumerate(outputs)]
 
-    logger = logging.getLogger(tf2onnx.__name__)
-    with _LOCK:
-        level = logger.level
-        logger.setLevel(logging.CRITICAL)
-        try:
+    try:
+        with converting():
             proto, _ = tf2onnx.convert.from_function(called, input_signature=signature, opset=OPSET)
-        except Exception as error:  # it has none of its own
-            reason = " ".join(str(error).split())[:300]
-            raise MirageError(f"the network can't be converted to ONNX ({type(error).__name__}: {reason}).") from error
-        finally:
-            logger.setLevel(level)
+    except Exception as error:  # it has none of its own
+        raise not_converted(error) from error
     return named(proto, [port.name for port in inputs], [port.name for port in outputs])
+
+
+def not_converted(error: Exception) -> MirageError:
+    """Makes the error of what tf2onnx can't convert."""
+    what = f"{type(error).__name__}: {in_a_line(error, 300)}"
+    return MirageError(f"the network can't be converted to ONNX ({what}).")
 
 
 def named(proto: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
 from pipeline.base.names import printable
 from pipeline.foreign.network import Foreign, Opening
 
@@ -73,7 +74,7 @@ def _open_zip(path: Path, opening: Opening) -> Foreign:
         config, metadata = (json.load(io.BytesIO(text)) for text in texts.values())
         version = str(metadata["keras_version"])
     except (zipfile.BadZipFile, ValueError, KeyError, TypeError, OSError, NotImplementedError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = in_a_line(error, 200)
         raise MirageError(f"{name} is a damaged .keras file ({reason}); save it again.") from None
     from pipeline.foreign.keras_files import open_keras
 

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
 from pipeline.base.libraries import keras, tf
 from pipeline.base.names import printable
-from pipeline.foreign.conversion import graph_of_function
+from pipeline.foreign.conversion import of_tensors
 from pipeline.foreign.legacy import not_loaded, open_legacy
-from pipeline.foreign.network import Arrays, Foreign, Opening, Port
+from pipeline.foreign.network import Foreign, Opening, Port
 from pipeline.foreign.safety import check_config, check_size, parsed_config
 
 
@@ -65,7 +64,7 @@ def open_hdf5(path: Path, opening: Opening) -> Foreign:
             config, version = file.attrs.get("model_config"), file.attrs.get("keras_version", b"")
             file.visititems(note)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise MirageError(f"{name} is a damaged HDF5 file ({' '.join(str(error).split())[:200]}).") from None
+        raise MirageError(f"{name} is a damaged HDF5 file ({in_a_line(error, 200)}).") from None
     check_size(shapes, name, path.stat().st_size)
     version = version.decode("utf-8", "replace") if isinstance(version, bytes) else str(version)
     if config is None:
@@ -129,17 +128,5 @@ def of_model(model: keras.Model, kind: str = "Keras model") -> Foreign:
         results = results if isinstance(results, list | tuple) else [results]
         return {port.name: value for port, value in zip(outputs, results, strict=True)}
 
-    def run(values: Arrays) -> dict[str, NDArray]:
-        results = tensors({name: tf.constant(value) for name, value in values.items()})
-        return {name: value.numpy() for name, value in results.items()}
-
-    return Foreign(
-        kind=kind,
-        framework=f"Keras {keras.__version__}",
-        inputs=inputs,
-        outputs=outputs,
-        run=run,
-        graph=lambda: graph_of_function(tensors, inputs, outputs),
-        tensors=tensors,
-        variables=tuple(variable.value for variable in model.variables),
-    )
+    variables = tuple(variable.value for variable in model.variables)
+    return of_tensors(tensors, inputs, outputs, kind=kind, framework=f"Keras {keras.__version__}", variables=variables)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
-import os
 import re
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.base.children import environment_without_gpus
 from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
 from pipeline.foreign.network import Foreign, Opening
@@ -64,11 +64,9 @@ def _converted(path: Path, folder: Path, opening: Opening) -> subprocess.Complet
         "trust": opening.trust,
         "names": {name: f"{each.__module__}:{each.__qualname__}" for name, each in opening.custom_objects.items()},
     }
-    root = str(Path(__file__).resolve().parents[2])
-    modules = os.pathsep.join([root, *filter(None, sys.path)])
     return subprocess.run(
         [sys.executable, "-m", "pipeline.foreign.legacy_worker"],
-        env={**os.environ, "PYTHONPATH": modules, "CUDA_VISIBLE_DEVICES": "-1"},
+        env=environment_without_gpus(),
         input=json.dumps(order),
         capture_output=True,
         text=True,

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
 from pipeline.base.names import printable
 from pipeline.base.quiet_tensorflow import without_noise
-from pipeline.foreign.conversion import OPSET, named
+from pipeline.foreign.conversion import OPSET, converting, named, not_converted
 from pipeline.foreign.network import Arrays, Foreign, Port
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def open_litert(path: Path) -> Foreign:
             interpreter = Interpreter(model_path=str(path), num_threads=1)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = in_a_line(error, 200)
         raise MirageError(f"{name} can't be opened by LiteRT ({reason}).") from None
     inputs = tuple(_port(each) for each in interpreter.get_input_details())
     outputs = tuple(_port(each) for each in interpreter.get_output_details())
@@ -71,8 +72,8 @@ def _graph(path: Path, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> o
     import tf2onnx
 
     try:
-        proto, _ = tf2onnx.convert.from_tflite(str(path), opset=OPSET)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise MirageError(f"the network can't be converted to ONNX ({type(error).__name__}: {reason}).") from error
+        with converting():
+            proto, _ = tf2onnx.convert.from_tflite(str(path), opset=OPSET)
+    except Exception as error:  # it has none of its own
+        raise not_converted(error) from error
     return named(proto, [port.name for port in inputs], [port.name for port in outputs])

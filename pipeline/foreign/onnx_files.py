@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from numpy.typing import NDArray
 
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
 from pipeline.base.names import printable
-from pipeline.foreign.conversion import OPSET
+from pipeline.foreign.conversion import OPSET, nodes_of
 from pipeline.foreign.network import Arrays, Foreign, Port
 from pipeline.foreign.safety import check_size
 
@@ -36,7 +36,7 @@ def open_onnx(path: Path, wanted: str) -> Foreign:
         if not proto.graph.node or not proto.graph.output:
             raise ValueError("it has no graph")
     except Exception as error:  # protobuf's own, the system's, or onnx's
-        reason = " ".join(str(error).split())[:150]
+        reason = in_a_line(error, 150)
         raise MirageError(f"{name} is none of {wanted}: as an ONNX file it can't be read ({reason}).") from None
     check_size([tuple(each.dims) for each in proto.graph.initializer], name, proto.ByteSize())
     _check_operators(proto, name)
@@ -66,7 +66,7 @@ def of_graph(proto: onnx.ModelProto, kind: str, name: str) -> Foreign:
     try:
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = in_a_line(error, 200)
         raise MirageError(f"{name} can't be computed by onnxruntime ({reason}).") from None
 
     def run(values: Arrays) -> dict[str, NDArray]:
@@ -100,20 +100,13 @@ def _port(value: onnx.ValueInfoProto) -> Port:
 
 
 def _check_operators(proto: onnx.ModelProto, name: str) -> None:
-    others = sorted({f"{node.domain}.{node.op_type}" for node in _nodes(proto) if node.domain not in ("", "ai.onnx")})
+    others = sorted(
+        {f"{node.domain}.{node.op_type}" for node in nodes_of(proto.graph) if node.domain not in ("", "ai.onnx")}
+    )
     if others and not proto.functions:
         raise MirageError(
             f"{name} needs {', '.join(others[:5])}, which are no operators of ONNX's own; it is not opened."
         )
-
-
-def _nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    left = list(proto.graph.node)
-    while left:
-        node = left.pop()
-        yield node
-        for each in node.attribute:
-            left += [*each.g.node, *(inner for graph in each.graphs for inner in graph.node)]
 
 
 def _move_constants(graph: onnx.GraphProto) -> None:
@@ -153,6 +146,6 @@ def _of_opset(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
     except MirageError:
         raise
     except Exception as error:  # it has several, and one of shape inference
-        reason = " ".join(str(error).split())[:200]
+        reason = in_a_line(error, 200)
         raise MirageError(f"{name} is no ONNX model that opset {OPSET} can hold ({reason}).") from None
     return proto

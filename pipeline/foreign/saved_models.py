@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
 from pipeline.base.libraries import tf
 from pipeline.base.names import printable
-from pipeline.foreign.conversion import graph_of_function
-from pipeline.foreign.network import Arrays, Foreign, Port
+from pipeline.foreign.conversion import of_tensors
+from pipeline.foreign.network import Foreign, Port
 from pipeline.foreign.safety import check_operations
 
 _DEFAULT = "serving_default"
@@ -36,7 +35,7 @@ def open_saved_model(path: Path, signature: str = "", kind: str = "SavedModel", 
         loaded = tf.saved_model.load(str(path))
         signatures = dict(loaded.signatures)
     except Exception as error:  # of many kinds, as it is protobufs, files and graphs
-        reason = " ".join(str(error).split())[:200]
+        reason = in_a_line(error, 200)
         raise MirageError(f"{name} can't be loaded as a SavedModel ({reason}); save it again.") from None
     function = signatures[_chosen(signature, list(signatures), name)]
 
@@ -44,25 +43,17 @@ def open_saved_model(path: Path, signature: str = "", kind: str = "SavedModel", 
         assert loaded is not None  # a signature alone does not keep its variables alive
         return function(**values)
 
-    def run(values: Arrays) -> dict[str, NDArray]:
-        results = tensors({key: tf.constant(value) for key, value in values.items()})
-        return {key: value.numpy() for key, value in results.items()}
-
-    inputs = tuple(port(key, spec) for key, spec in function.structured_input_signature[1].items())
-    outputs = tuple(port(key, spec) for key, spec in function.structured_outputs.items())
-    return Foreign(
+    return of_tensors(
+        tensors,
+        tuple(_port(key, spec) for key, spec in function.structured_input_signature[1].items()),
+        tuple(_port(key, spec) for key, spec in function.structured_outputs.items()),
         kind=kind,
         framework=framework or f"TensorFlow {tf.__version__}",
-        inputs=inputs,
-        outputs=outputs,
-        run=run,
-        graph=lambda: graph_of_function(tensors, inputs, outputs),
-        tensors=tensors,
         variables=tuple(function.graph.variables),
     )
 
 
-def port(name: str, spec: Any) -> Port:
+def _port(name: str, spec: Any) -> Port:
     """Describes a tensor of TensorFlow."""
     shape = () if spec.shape.rank is None else tuple(spec.shape.as_list())
     return Port(name, spec.dtype.as_numpy_dtype.__name__ if spec.dtype != tf.bool else "bool", shape)

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
 from pipeline.base.names import printable
 from pipeline.base.objects import parsed_arguments
 from pipeline.metrics.extractor import Features
@@ -90,7 +91,7 @@ class OnnxFile:
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # of onnxruntime, which has many kinds
-            raise self._unfit(f"can't be run ({' '.join(str(error).split())[:200]})") from None
+            raise self._unfit(f"can't be run ({in_a_line(error, 200)})") from None
 
     def _own(self) -> dict[str, Any]:
         """What the file says of itself."""
@@ -146,7 +147,7 @@ class OnnxFile:
         try:
             (found,) = self._session.run([self._output], {self._input: x.numpy()})
         except Exception as error:  # of onnxruntime, which has many kinds
-            raise self._unfit(f"fails ({' '.join(str(error).split())[:200]})") from None
+            raise self._unfit(f"fails ({in_a_line(error, 200)})") from None
         found = found[:, 0] if found.ndim == 3 else found
         if found.ndim == 4 and found.shape[2:] == (1, 1):
             found = found[:, :, 0, 0]

@@ -88,11 +88,7 @@ class ModelInfo:
             raise BundleError(
                 f"image_shape {shown(self.image_shape)} or latent_dim {shown(self.latent_dim)} is implausibly large."
             )
-        if self.latent_distribution not in SEED_LAWS:
-            raise BundleError(
-                f"latent_distribution is {shown(self.latent_distribution)}; this version of Mirage knows only "
-                f"{', '.join(map(repr, SEED_LAWS))}."
-            )
+        _seed_law(self.latent_distribution)
         if type(self.conditional) is not bool or not all(type(name) is str for name in self.class_names):
             raise BundleError("conditional must be true or false, and class_names a list of strings.")
         if self.conditional != bool(self.class_names):
@@ -119,13 +115,8 @@ class ModelInfo:
         """
         if not isinstance(values, Mapping):
             raise BundleError(f"the model's description must be a JSON object, not {type(values).__name__}.")
-        distribution = values.get("latent_distribution")
-        if not isinstance(distribution, str) or distribution not in SEED_LAWS:
-            raise BundleError(
-                f"latent_distribution is {shown(distribution)}; this version of Mirage knows only "
-                f"{', '.join(map(repr, SEED_LAWS))}."
-            )
-        laws = {"seed_law": SEED_LAWS[distribution], "value_range": list(VALUE_RANGE)}
+        distribution: Any = values.get("latent_distribution")
+        laws = {"seed_law": _seed_law(distribution), "value_range": list(VALUE_RANGE)}
         for name, expected in laws.items():
             if values.get(name) != expected:
                 raise BundleError(
@@ -144,6 +135,16 @@ class ModelInfo:
             class_names=tuple(values["class_names"]),
             latent_distribution=distribution,
         )
+
+
+def _seed_law(distribution: Any) -> str:
+    """How seeds make latents of a distribution; raises BundleError if it isn't known."""
+    if not isinstance(distribution, str) or distribution not in SEED_LAWS:
+        raise BundleError(
+            f"latent_distribution is {shown(distribution)}; this version of Mirage knows only "
+            f"{', '.join(map(repr, SEED_LAWS))}."
+        )
+    return SEED_LAWS[distribution]
 
 
 def parse_model_info(text: str) -> ModelInfo:
