@@ -1,9 +1,10 @@
 """Finds out what a saved network was saved as, by its content, and opens it."""
 
-import io
 import json
 import zipfile
+import zlib
 from pathlib import Path
+from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.failures import in_a_line
@@ -70,12 +71,16 @@ def _open_zip(path: Path, opening: Opening) -> Foreign:
                 raise MirageError(_PICKLED.format(name=name, what="a file of torch.save"))
             if not {"config.json", "metadata.json", "model.weights.h5"} <= members:
                 raise MirageError(f"{name} is a zip file, but none of Keras; expected {_WANTED}.")
-            texts = {member: archive.open(member).read(2**26) for member in ("config.json", "metadata.json")}
-        config, metadata = (json.load(io.BytesIO(text)) for text in texts.values())
+            config, metadata = (_json_of(archive, member) for member in ("config.json", "metadata.json"))
         version = str(metadata["keras_version"])
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, OSError, NotImplementedError, RecursionError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
         reason = in_a_line(error, 200)
         raise MirageError(f"{name} is a damaged .keras file ({reason}); save it again.") from None
     from pipeline.foreign.keras_files import open_keras
 
     return open_keras(path, opening, config, version)
+
+
+def _json_of(archive: zipfile.ZipFile, member: str) -> Any:
+    with archive.open(member) as file:
+        return json.loads(file.read(2**26))

@@ -147,6 +147,15 @@ def hostile(folder):
     with zipfile.ZipFile(folder / "broken.keras", "w") as archive:
         for name in ("config.json", "metadata.json", "model.weights.h5"):
             archive.writestr(name, "{" * 1000)
+    with zipfile.ZipFile(folder / "bits.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("config.json", "metadata.json", "model.weights.h5"):
+            archive.writestr(name, "{}" * 1000)
+    bits = bytearray((folder / "bits.keras").read_bytes())
+    bits[41:50] = b"\xff" * 9  # of the compressed config.json
+    (folder / "bits.keras").write_bytes(bits)
+    bits[6] |= 1  # encrypted
+    bits[bits.index(b"PK\x01\x02") + 8] |= 1
+    (folder / "secret.keras").write_bytes(bits)
     lambda_model(folder / "code.keras")
     lambda_model(folder / "code.h5")
     old_config(folder / "old.h5", [{"class_name": "Lambda", "config": {"name": "l", "function": ["code"]}}])
@@ -191,6 +200,8 @@ def folder(tmp_path_factory):
         ("a.pt", "is a file of torch.save"),
         ("other.keras", "none of Keras"),
         ("broken.keras", "is a damaged .keras file"),
+        ("bits.keras", "is a damaged .keras file"),
+        ("secret.keras", "is a damaged .keras file .*encrypted"),
         ("code.keras", "holds code, in the layer Lambda 'lambda"),
         ("code.h5", "holds code, in the layer Lambda 'lambda"),
         ("old.h5", "holds code, in the layer Lambda 'l'"),
