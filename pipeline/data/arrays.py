@@ -14,7 +14,7 @@ from pipeline.data.elements import Pixels, classes_of, plain_labels
 from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.options import DataOptions
 from pipeline.data.pixels import fit_array
-from pipeline.data.source import Source
+from pipeline.data.source import Source, skipping
 from pipeline.data.spec import DataSpec
 
 _PART_BYTES = 2**26
@@ -80,7 +80,7 @@ def open_arrays(images: Any, labels: Any, options: DataOptions, given: str, know
 
     as_it_is = array.dtype == np.uint8 and size == shape
     whole = array if array.ndim == 4 else array[..., None]
-    return Source(spec, examples(), identify, (whole, codes) if as_it_is else None)
+    return Source(spec, skipping(examples), identify, (whole, codes) if as_it_is else None)
 
 
 def _parts(array: np.ndarray) -> list[slice]:

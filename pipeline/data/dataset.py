@@ -11,11 +11,15 @@ from pipeline.base.errors import MirageError
 from pipeline.base.folders import local_folder
 from pipeline.data import stacked
 from pipeline.data.folder import PREFIX
+from pipeline.data.notices import say_once
 from pipeline.data.objects import origin_of
 from pipeline.data.options import DataOptions
 from pipeline.data.source import Source
 from pipeline.data.spec import DataSpec
 from pipeline.data.stacked import base_options
+
+# Pixels that take a moment to be decoded, so that they are worth a file.
+_WORTHWHILE = 2**25
 
 __all__ = [
     "Dataset",
@@ -116,10 +120,15 @@ def _read(source: Source, options: DataOptions) -> Dataset:
     large = spec.num_bytes > options.device_data_mb * 2**20
     if source.arrays is not None:
         return Dataset(spec, *source.arrays, streamed=large or isinstance(source.arrays[0], np.memmap))
-    if large:
-        from pipeline.data.decoded import decoded
+    if large or spec.num_bytes > _WORTHWHILE:
+        from pipeline.data.prepared import NoPlaceError, prepared
 
-        return Dataset(spec, *decoded(options, source), streamed=True)
+        try:
+            return Dataset(spec, *prepared(options, source), streamed=large)
+        except NoPlaceError as error:
+            if large:
+                raise
+            say_once(f"warning: {error} Until then they are decoded at each start.")
     try:
         images = np.empty((spec.num_examples, *spec.image_shape), np.uint8)
     except MemoryError:

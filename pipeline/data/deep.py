@@ -2,6 +2,7 @@
 
 import dataclasses
 import struct
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,11 +29,13 @@ class Depths:
     images: int = 0
     low: float = 1.0
     high: float = 0.0
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def add(self, low: float, high: float) -> None:
-        """Takes the least and the greatest value of an image, in shares of its range."""
-        self.images += 1
-        self.low, self.high = min(self.low, low), max(self.high, high)
+        """Takes the least and the greatest value of an image, in shares of its range; threads may."""
+        with self.lock:
+            self.images += 1
+            self.low, self.high = min(self.low, low), max(self.high, high)
 
     def warning(self) -> str:
         """Says in a sentence that they came out almost in one tone; empty if they did not."""

@@ -10,10 +10,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import tqdm
+from numpy.typing import NDArray
 
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import cache_folder
@@ -28,32 +30,15 @@ _PROGRESS_S = 3.0
 _Entry = list[int | str]  # a stamp, then the checksum
 
 
-def folder_fingerprint(root: Path, paths: Sequence[Path], data_dir: str) -> str:
-    """Identifies files by their names below a folder and their bytes, wherever the folder lies.
-
-    Args:
-      root: the folder.
-      paths: files in it.
-      data_dir: where checksums are remembered, if finding them takes more than a second.
-
-    Returns:
-      SHA-256, in hexadecimal; it doesn't depend on the order of `paths`.
+def memory_of(root: Path, data_dir: str) -> Path | None:
+    """Where it is remembered what files of a folder, or of an archive, are; None if there is no place for it.
 
     Raises:
-      MirageError: if a file can't be read.
+      MirageError: if `data_dir` can't be a folder.
     """
-    try:
-        checksums = file_checksums(root, paths, _memory_of(root, data_dir))
-    except OSError as error:
-        raise MirageError(f"file {error.filename} can't be read ({error.strerror}); mend or remove it.") from None
-    by_name = sorted((os.fsencode(_name(path, root)), checksum) for path, checksum in checksums.items())
-    return fingerprint_of(part for entry in by_name for part in entry)
-
-
-def _memory_of(root: Path, data_dir: str) -> Path | None:
     key = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]
     try:
-        return cache_folder(data_dir) / "fingerprints" / f"{key}.json"
+        return cache_folder(data_dir) / "fingerprints" / f"{key}.looks"
     except MirageError:
         if data_dir:
             raise
@@ -86,20 +71,49 @@ def file_checksums(root: Path, paths: Sequence[Path], memory: Path | None) -> di
     found, remembered = {}, dict(known)  # of other slices of the folder, too
     for path in tqdm.tqdm(paths, "checksums", unit="file", file=sys.stderr, delay=_PROGRESS_S, disable=None):
         name = _name(path, root)
-        status = path.stat()
-        stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        stamp = _stamp(path)
         entry = known.get(name)
         if entry is None or entry[:-1] != stamp:
             with path.open("rb") as file:
                 entry = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
         found[path] = str(entry[-1])
-        if max(status.st_mtime_ns, status.st_ctime_ns) < start_ns - _SETTLED_NS:
+        if settled(np.array([stamp]), start_ns)[0]:
             remembered[name] = entry
         else:
             remembered.pop(name, None)
     if memory is not None and remembered != known and time.perf_counter() - started > _WORTHWHILE_S:
         _remember(memory, remembered)
     return found
+
+
+def vouch(folder: Path, checksums: Mapping[str, str], memory: Path) -> None:
+    """Remembers checksums of files that this process has just written, as nobody else has.
+
+    Args:
+      folder: folder of all of them.
+      checksums: by name.
+      memory: see `file_checksums`.
+
+    Raises:
+      OSError: if it can't be written.
+    """
+    entries: dict[str, _Entry] = {name: [*_stamp(folder / name), checksum] for name, checksum in checksums.items()}
+    write_sealed(memory, json.dumps(entries).encode())
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def settled(stamps: NDArray[np.int64], now_ns: int) -> NDArray[np.bool_]:
+    """Whether files were written to so long ago that another write would leave another stamp.
+
+    Args:
+      stamps: int64 [N, 4]: size, times of change of the content and of the file in nanoseconds, inode.
+      now_ns: the time before they were read.
+    """
+    return stamps[:, 1:3].max(axis=1) < now_ns - _SETTLED_NS
 
 
 def _name(path: Path, root: Path) -> str:
@@ -119,9 +133,14 @@ def _remember(memory: Path, entries: dict[str, _Entry]) -> None:
         memory.parent.mkdir(parents=True, exist_ok=True)
         write_sealed(memory, json.dumps(entries).encode())
     except OSError as error:
-        print(
-            f"warning: checksums can't be kept in {memory.parent} ({error.strerror or error}), so they are computed "
-            "anew at each start; pass --data_dir= where you may write.",
-            file=sys.stderr,
-            flush=True,
-        )
+        not_remembered(memory, error)
+
+
+def not_remembered(memory: Path, error: OSError) -> None:
+    """Warns that what was found out can't be kept."""
+    print(
+        f"warning: checksums can't be kept in {memory.parent} ({error.strerror or error}), so they are computed "
+        "anew at each start; pass --data_dir= where you may write.",
+        file=sys.stderr,
+        flush=True,
+    )

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,12 @@ import numpy as np
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import local_folder
 from pipeline.base.names import printable
+from pipeline.data.collection import FolderCollection
 from pipeline.data.elements import class_order
-from pipeline.data.fingerprint import folder_fingerprint
-from pipeline.data.folder_images import Head, Images
 from pipeline.data.image_file import ENDINGS
 from pipeline.data.notices import say_once
 from pipeline.data.options import DataOptions
+from pipeline.data.pictures import Pictures
 from pipeline.data.scan import Scan, scan
 from pipeline.data.source import Origin, Source
 from pipeline.data.spec import DataSpec
@@ -50,26 +50,21 @@ def open_folder(options: DataOptions) -> Source:
         raise MirageError(
             f"--split={options.split} selects none of the {len(files)} images in {printable(root)}; widen it."
         )
-    images = Images(options, root, chosen)
-    chosen = images.paths
-    if not options.image_size:
-        _check_sizes(options, chosen, images.heads)
-    width, height = images.size
-    labels = {name: label for label, name in enumerate(class_names)}
+    pictures = Pictures(options, FolderCollection(root, chosen))
+    number = {name: label for label, name in enumerate(class_names)}
+    folders = [os.path.dirname(chosen[each]) for each in pictures.chosen]
+    labels = np.array([number.get(folder, 0) for folder in folders], np.int32)
 
-    def examples() -> Iterator[tuple[np.ndarray, int]]:
-        for path, image in images:
-            yield np.asarray(image).reshape(height, width, -1), labels[path.parent.name] if labels else 0
+    def examples(start: int) -> Iterator[tuple[np.ndarray, int]]:
+        return zip(pictures.examples(start), labels[start:], strict=True)
 
     shown_names = tuple(printable(name) for name in class_names)
-    spec = DataSpec(
-        printable(options.dataset), "", (height, width, 1 if images.mode == "L" else 3), shown_names, len(chosen)
-    )
-    return Source(spec, examples(), lambda: folder_fingerprint(root, chosen, options.data_dir))
+    spec = DataSpec(printable(options.dataset), "", pictures.image_shape, shown_names, len(pictures))
+    return Source(spec, examples, pictures.identify)
 
 
-def _list_images(options: DataOptions, root: Path) -> tuple[list[Path], tuple[str, ...]]:
-    """Returns (images, names of the folders that are classes)."""
+def _list_images(options: DataOptions, root: Path) -> tuple[list[str], tuple[str, ...]]:
+    """Returns (images relative to the root, names of the folders that are classes)."""
     name = printable(options.dataset)
     if not os.path.isdir(root):
         raise MirageError(f"--dataset={name}: there is no folder {printable(root)}; expected a folder with images.")
@@ -87,7 +82,7 @@ def _list_images(options: DataOptions, root: Path) -> tuple[list[Path], tuple[st
     # Mixed by name, so that a slice of the split holds every class; stable when files are added.
     files = sorted(found.files, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
     classes = {os.path.dirname(file) for file in files} - {""}
-    return [root / file for file in files], tuple(sorted(classes, key=class_order(classes)))
+    return files, tuple(sorted(classes, key=class_order(classes)))
 
 
 def _check_depths(name: str, root: Path, found: Scan) -> None:
@@ -117,14 +112,3 @@ def _slice_of_split(split: str, count: int) -> slice:
         return round(count * int(text[:-1]) / 100) if text.endswith("%") else int(text)
 
     return slice(position(match[1]), position(match[2]))
-
-
-def _check_sizes(options: DataOptions, files: Sequence[Path], heads: Sequence[Head]) -> None:
-    first = heads[0].size
-    for path, head in zip(files, heads, strict=True):
-        if head.size != first:
-            raise MirageError(
-                f"--dataset={printable(options.dataset)} mixes sizes: {printable(files[0].name)} is "
-                f"{first[0]}x{first[1]} and {printable(path.name)} is {head.size[0]}x{head.size[1]}; set --image_size "
-                "to bring all to one."
-            )

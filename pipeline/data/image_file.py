@@ -1,11 +1,12 @@
 """Image files: which there are, and how one is read whatever its bytes are."""
 
 import contextlib
+import io
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
 from PIL import Image, UnidentifiedImageError
@@ -30,11 +31,11 @@ class BadImageError(Exception):
     """A file that holds no image that can be read; its message says why, in a clause."""
 
 
-def read(path: Path, use: Callable[[Image.Image], _T]) -> _T:
-    """Opens an image and lets a function use it; nothing is printed.
+def read(content: bytes, use: Callable[[Image.Image], _T]) -> _T:
+    """Opens an image and lets a function use it; nothing is printed. Several threads may do so at once.
 
     Args:
-      path: the file.
+      content: of the file.
       use: what to do with the image, whose pixels are not decoded yet.
 
     Returns:
@@ -43,13 +44,13 @@ def read(path: Path, use: Callable[[Image.Image], _T]) -> _T:
     Raises:
       BadImageError: if the file can't be opened, identified or decoded.
     """
+    if not content:
+        raise BadImageError("empty file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as image, _quiet(image.format == "TIFF"):
-                return use(image)
+        with _UNWARNED, Image.open(io.BytesIO(content), formats=_FORMATS) as image, _quiet(image.format == "TIFF"):
+            return use(image)
     except Exception as error:  # decoders raise what they like: whatever it is, the image can't be read
-        raise BadImageError(_reason(path, error)) from None
+        raise BadImageError(reason_of(error)) from None
 
 
 def several_pictures(image: Image.Image) -> bool:
@@ -60,35 +61,56 @@ def several_pictures(image: Image.Image) -> bool:
         return False
 
 
+class _Unwarned:
+    """Ignores warnings while any thread is in it: their filters belong to the whole process."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._filters.__exit__(None, None, None)
+
+
+_UNWARNED = _Unwarned()
+_STDERR = threading.Lock()
+
+
 @contextlib.contextmanager
 def _quiet(needed: bool) -> Iterator[None]:
     """Keeps what libtiff prints of bad files from the terminal: it writes to standard error itself."""
     if not needed:
         yield
         return
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    with _STDERR:
+        kept = os.dup(2)
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
-def _reason(path: Path, error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Says in a clause why a file can't be read."""
     if isinstance(error, UnidentifiedImageError):
-        return "no image format that is known" if _size(path) else "empty file"
+        return "no image format that is known"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = printable(str(error), "\n").strip().splitlines()
     known = isinstance(error, OSError | ValueError | SyntaxError | Image.DecompressionBombError)
     text = lines[0][:150] if lines else ""
     return text if known and text else f"{type(error).__name__}: {text}".rstrip(": ")
-
-
-def _size(path: Path) -> int:
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return -1

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -16,25 +17,28 @@ class Source:
 
     Attributes:
       spec: its description.
-      examples: (uint8 [H, W, C], label) of each example; can be iterated once; labels are 0 if the data has
-        none.
+      examples: returns (uint8 [H, W, C], label) of each example from a number on; labels are 0 if the data has none.
       identify: computes `fingerprint`, which may mean to read all files.
       arrays: (uint8 [N, H, W, C], int32 [N]) if all examples can be had at any place at once; they are not copied then.
     """
 
     spec: DataSpec
-    examples: Iterator[tuple[np.ndarray, int]]
+    examples: Callable[[int], Iterable[tuple[np.ndarray, int]]]
     identify: Callable[[], str]
     arrays: tuple[np.ndarray, np.ndarray] | None = None
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
-        """Yields the examples.
+        """Yields the examples; raises MirageError as `since`."""
+        return self.since(0)
+
+    def since(self, start: int) -> Iterator[tuple[np.ndarray, int]]:
+        """Yields the examples from a number on.
 
         Raises:
           MirageError: if there are fewer or more than the description says.
         """
-        count, expected = 0, self.spec.num_examples
-        for count, example in enumerate(self.examples, 1):
+        count, expected = start, self.spec.num_examples
+        for count, example in enumerate(self.examples(start), start + 1):
             if count > expected:
                 break
             yield example
@@ -46,6 +50,11 @@ class Source:
     def fingerprint(self) -> str:
         """What the examples are by their content: the same wherever it lies, another whenever it changes."""
         return self.identify()
+
+
+def skipping(make: Callable[[], Iterable[tuple[np.ndarray, int]]]) -> Callable[[int], Iterable]:
+    """Makes the `examples` of a `Source` of what can only be read from its beginning."""
+    return lambda start: itertools.islice(make(), start, None)
 
 
 def _nothing_apart() -> None:

@@ -16,7 +16,7 @@ from pipeline.base.names import printable
 from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.objects import origin_of
 from pipeline.data.options import DataOptions
-from pipeline.data.source import Origin, Source
+from pipeline.data.source import Origin, Source, skipping
 from pipeline.data.spec import DataSpec
 
 PREFIX = "stacked:"
@@ -98,7 +98,7 @@ def open_stacked(options: DataOptions, open_base: Callable[[], Source]) -> Sourc
                 number = number * len(base.spec.class_names) + int(label)
             yield np.concatenate(images[triple], axis=-1), number
 
-    return Source(spec, examples(), lambda: fingerprint_of(["stacked", base.fingerprint]))
+    return Source(spec, skipping(examples), lambda: fingerprint_of(["stacked", base.fingerprint]))
 
 
 def base_of(dataset: str) -> str:

@@ -25,7 +25,7 @@ from pipeline.data.elements import Pixels, classes_of, plain_labels
 from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.options import DataOptions
 from pipeline.data.pixels import fit_array, to_grey_or_rgb
-from pipeline.data.source import Source
+from pipeline.data.source import Source, skipping
 from pipeline.data.spec import DataSpec
 
 _PROGRESS_S = 3.0
@@ -158,7 +158,7 @@ class _Reader:
                 )
 
         identity = fingerprint_of(["stream", *(self._digests[index] for index in order)])
-        return Source(spec, examples(), lambda: identity)
+        return Source(spec, skipping(examples), lambda: identity)
 
 
 class _Repeats:

@@ -23,7 +23,7 @@ from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.mnist5k import Mnist5k, table_path
 from pipeline.data.options import DataOptions
 from pipeline.data.pixels import fit_array
-from pipeline.data.source import Origin, Source
+from pipeline.data.source import Origin, Source, skipping
 from pipeline.data.spec import DataSpec
 
 _Make = Callable[[], tfds.core.DatasetBuilder]
@@ -93,7 +93,7 @@ def _open(options: DataOptions, make: _Make) -> Source:
                 example[label_key] if label_key else 0,
             )
 
-    return Source(spec, examples(), lambda: _fingerprint(options, builder))
+    return Source(spec, skipping(examples), lambda: _fingerprint(options, builder))
 
 
 def _read(options: DataOptions, builder: tfds.core.DatasetBuilder, decoders: Any = None) -> Iterator[dict[str, Any]]:

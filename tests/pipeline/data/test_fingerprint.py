@@ -1,29 +1,37 @@
 """Data are known by their content: names and bytes of files, not by where they lie or when they were written."""
 
+import io
 import os
 import shutil
 import time
 
 import pytest
+from PIL import Image
 
 from pipeline.config import Config
 from pipeline.data import fingerprint
 from pipeline.data.dataset import load
-from pipeline.data.fingerprint import file_checksums, fingerprint_of, folder_fingerprint
+from pipeline.data.fingerprint import file_checksums, fingerprint_of
 from pipeline.data.spec import DataSpec
 
 
 @pytest.fixture
 def folder(tmp_path):
-    for name, content in {"a/1.png": b"one", "a/2.png": b"two", "b/1.png": b"three"}.items():
+    for value, name in enumerate(["a/1.png", "a/2.png", "b/1.png"]):
         path = tmp_path / "pictures" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        path.write_bytes(picture(value))
     return tmp_path / "pictures"
 
 
+def picture(value):
+    content = io.BytesIO()
+    Image.new("L", (4, 4), value).save(content, "PNG")
+    return content.getvalue()
+
+
 def identify(folder, data_dir):
-    return folder_fingerprint(folder, sorted(folder.rglob("*.png"), reverse=True), str(data_dir))
+    return load(Config(dataset=f"folder:{folder}", data_dir=str(data_dir), batch_size=1)).fingerprint
 
 
 def age(folder):
@@ -41,11 +49,11 @@ def test_a_copy_that_was_touched_is_the_same(folder, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda folder: (folder / "a/1.png").write_bytes(b"won"),
+        lambda folder: (folder / "a/1.png").write_bytes(picture(9)),
         lambda folder: (folder / "a/1.png").rename(folder / "a/3.png"),
         lambda folder: (folder / "a/1.png").rename(folder / "b/2.png"),
-        lambda folder: (folder / "b/1.png").unlink(),
-        lambda folder: [(folder / "a/1.png").write_bytes(b"two"), (folder / "a/2.png").write_bytes(b"one")],
+        lambda folder: (folder / "a/2.png").unlink(),
+        lambda folder: [(folder / f"a/{name}.png").write_bytes(picture(2 - name)) for name in (1, 2)],
     ],
 )
 def test_any_other_byte_name_or_place_is_other_data(folder, tmp_path, change):
@@ -57,7 +65,7 @@ def test_any_other_byte_name_or_place_is_other_data(folder, tmp_path, change):
 def test_names_that_are_no_text_count_by_their_bytes(folder, tmp_path):
     path = os.fsencode(folder) + b"/a/\xff.png"
     with open(path, "wb") as file:
-        file.write(b"four")
+        file.write(picture(4))
     first = identify(folder, tmp_path)
     os.rename(path, os.fsencode(folder) + b"/a/\xfe.png")
     assert identify(folder, tmp_path) != first
@@ -99,7 +107,7 @@ def test_a_file_is_read_again_only_when_it_was_written_to(folder, tmp_path, coun
     # Of the same size, with its old time of change: only what nobody can set back tells.
     target = folder / "b" / "1.png"
     status = target.stat()
-    target.write_bytes(b"THREE")
+    target.write_bytes(picture(200))
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
     changed = checksums(folder, memory)
     assert counted[3:] == ["1.png"]

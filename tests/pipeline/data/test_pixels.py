@@ -12,6 +12,7 @@ from PIL import Image, TiffImagePlugin
 
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
+from pipeline.data import fingerprint, looks
 from pipeline.data.dataset import describe, load
 from pipeline.data.pixels import to_grey_or_rgb
 from tests.pipeline.data.image_fuzz import malformed_exif
@@ -292,13 +293,20 @@ def test_training_goes_on_without_bad_images_if_that_is_wanted(tmp_path, capsys,
     np.testing.assert_array_equal(load(config(root)).images, dataset.images)
 
 
-def test_with_skipping_each_image_is_decoded_once(tmp_path, monkeypatch):
-    root = with_bad_ones(tmp_path, bad=0)
+def test_with_skipping_it_is_remembered_which_images_can_be_decoded(tmp_path, monkeypatch):
+    root = with_bad_ones(tmp_path / "images", bad=3)
+    monkeypatch.setattr(looks, "_WORTHWHILE_S", 0.0)
+    monkeypatch.setattr(fingerprint, "_SETTLED_NS", 0)
     seen = []
     original = to_grey_or_rgb
-    monkeypatch.setattr("pipeline.data.folder_images.to_grey_or_rgb", lambda *given: seen.append(1) or original(*given))
-    load(config(root, skip_bad_images=True))
-    assert len(seen) == 20
+    monkeypatch.setattr("pipeline.data.pictures.to_grey_or_rgb", lambda *given: seen.append(1) or original(*given))
+    counts = []
+    for _ in range(3):
+        load(config(root, skip_bad_images=True, data_dir=str(tmp_path / "kept")))
+        counts.append(len(seen))
+        seen.clear()
+    # To find the bad ones and then for their pixels; then but for the damaged ones, of which one opens.
+    assert counts == [21 + 20, 1 + 20, 1 + 20]
 
 
 def test_nothing_but_bad_images_is_refused(tmp_path):

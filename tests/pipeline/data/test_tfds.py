@@ -221,6 +221,10 @@ def test_more_memory_than_there_is_is_refused(config, monkeypatch):
     def refuse(*arguments):
         raise MemoryError
 
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipeline.data.prepared._prepare", full)
     monkeypatch.setattr("pipeline.data.dataset.np", types.SimpleNamespace(empty=refuse, uint8=np.uint8))
     with pytest.raises(MirageError, match=r"colourset needs 4\.5 GiB of memory, .* lower --device_data_mb"):
         load(config("colourset", image_size=16383, device_data_mb=2**20))

@@ -1,8 +1,11 @@
-"""Decoded data are used only as they were written, and decoded again otherwise."""
+"""Prepared data are used only as they were written, and prepared again otherwise; an end in the middle is no loss."""
 
 import dataclasses
 import itertools
 import os
+import signal
+import subprocess
+import sys
 
 import filelock
 import numpy as np
@@ -13,6 +16,8 @@ from pipeline.base.folders import cache_folder
 from pipeline.config import Config
 from pipeline.data import fingerprint, folder
 from pipeline.data.dataset import load
+from pipeline.data.source import Source
+from tests.processes import ENVIRONMENT, ROOT
 
 
 @pytest.fixture
@@ -40,7 +45,7 @@ def test_what_was_decoded_is_used_again(config, capsys):
     same(load(config), *expected(config))
     folder = decoded_folder(config)
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert set(before) == {"images.npy", "labels.npy", "checksums.json"}
+    assert set(before) == {"images.npy", "labels.npy", "checksums.json", "about.json", "stamps.json"}
     same(load(config), *expected(config))
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert capsys.readouterr().err == ""
@@ -117,7 +122,7 @@ def test_data_of_another_number_leave_nothing(config, monkeypatch, device_data_m
 
     def changed(options):
         source = open_folder(options)
-        return dataclasses.replace(source, examples=change(source.examples))
+        return dataclasses.replace(source, examples=lambda start: change(source.examples(start)))
 
     monkeypatch.setattr(folder, "open_folder", changed)
     with pytest.raises(MirageError, match=named):
@@ -133,3 +138,82 @@ def test_a_file_system_without_locks_is_told_in_one_sentence(config, monkeypatch
     monkeypatch.setattr(filelock.FileLock, "acquire", unlocked)
     with pytest.raises(MirageError, match=r"can't be decoded into .* \(FileSystem does not .*pass --data_dir="):
         load(config)
+
+
+@pytest.fixture
+def worthwhile(monkeypatch):
+    """Any images are worth a file, and fit a device."""
+    monkeypatch.setattr("pipeline.data.dataset._WORTHWHILE", 0)
+
+
+def test_images_that_fit_a_device_are_kept_too_if_they_take_a_while(config, worthwhile, monkeypatch):
+    config = dataclasses.replace(config, device_data_mb=2048)
+    arrays = expected(config)
+    same(load(config), *arrays)
+    monkeypatch.setattr("pipeline.data.pictures.to_grey_or_rgb", None)  # so that nothing can be decoded
+    same(load(config), *arrays)
+    assert not load(config).streamed
+
+
+def test_without_a_place_they_are_decoded_into_memory_with_a_warning(config, worthwhile, tmp_path, capsys):
+    arrays = expected(config)
+    (tmp_path / "file").write_text("x")
+    config = dataclasses.replace(config, device_data_mb=2048, data_dir=str(tmp_path / "file"))
+    images = load(config).images
+    assert not isinstance(images, np.memmap)
+    np.testing.assert_array_equal(images, arrays[0])
+    error = capsys.readouterr().err
+    assert error.startswith("warning: the images of --dataset=folder:")
+    assert "decoded at each start" in error
+    with pytest.raises(MirageError, match="can't be decoded into"):
+        load(dataclasses.replace(config, device_data_mb=0))
+
+
+_KILLED = """
+import os, signal, sys
+import numpy as np
+from pipeline.config import Config
+from pipeline.data import prepared
+from pipeline.data.dataset import load
+from pipeline.data.source import Source
+from tests.processes import ENVIRONMENT, ROOT
+
+prepared._SAVE_EVERY_S = 0.0
+left = [int(sys.argv[3])]
+write = prepared.write_sealed
+
+def counted(path, content):
+    write(path, content)
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+prepared.write_sealed = counted
+load(Config(dataset="folder:" + sys.argv[1], device_data_mb=0, data_dir=sys.argv[2], batch_size=1))
+"""
+
+
+def test_a_process_that_is_killed_is_gone_on_from(config, tmp_path, monkeypatch):
+    arrays = expected(config)
+    folder = config.dataset.removeprefix("folder:")
+    for _ in range(3):
+        command = [sys.executable, "-c", _KILLED, folder, config.data_dir, "3"]
+        assert subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=False).returncode == -signal.SIGKILL
+    (partial,) = (cache_folder(config.data_dir) / "decoded").glob("*.partial")
+    starts = []
+    since = Source.since
+    monkeypatch.setattr(Source, "since", lambda self, start: starts.append(start) or since(self, start))
+    same(load(config), *arrays)
+    assert starts == [9]
+    assert not partial.exists()
+
+
+def test_a_damaged_beginning_is_not_gone_on_from(config, tmp_path):
+    arrays = expected(config)
+    command = [sys.executable, "-c", _KILLED, config.dataset.removeprefix("folder:"), config.data_dir, "5"]
+    assert subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=False).returncode == -signal.SIGKILL
+    (partial,) = (cache_folder(config.data_dir) / "decoded").glob("*.partial")
+    with (partial / "images.npy").open("r+b") as file:
+        file.seek(200)
+        file.write(b"other pixels")
+    same(load(config), *arrays)

@@ -1,0 +1,160 @@
+"""The chosen picture files of a data set: looked at, decoded by all cores, and all bad ones told together."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.base.ahead import ahead
+from pipeline.base.errors import MirageError
+from pipeline.base.names import printable
+from pipeline.data.collection import Collection
+from pipeline.data.deep import Depths
+from pipeline.data.fingerprint import memory_of
+from pipeline.data.image_file import BadImageError, read
+from pipeline.data.looks import Looks, fingerprint, look
+from pipeline.data.notices import say_once
+from pipeline.data.options import DataOptions
+from pipeline.data.pixels import fit, in_mode, to_grey_or_rgb
+
+_NAMED = 10
+
+
+class Pictures:
+    """The pictures of a collection, all of one size and mode.
+
+    The files are looked at at once. Pixels are decoded when they are asked for, and only then are damaged ones found;
+    with `--skip_bad_images` all are decoded at once to find them.
+
+    Attributes:
+      chosen: numbers of the files; with `--skip_bad_images`, of those that can be read.
+      looks: of each of these.
+      size: (width, height) of all.
+      mode: "L" if all are grey, else "RGB".
+    """
+
+    def __init__(self, options: DataOptions, files: Collection) -> None:
+        """Looks at all files.
+
+        Args:
+          options: `dataset`, `image_size`, `skip_bad_images` and `data_dir` count.
+          files: the files.
+
+        Raises:
+          MirageError: naming those that can't be read; with `skip_bad_images`, if none can be.
+        """
+        self._name, self._files, self._side = printable(options.dataset), files, options.image_size
+        looks = self._look(options)
+        self.chosen = np.setdiff1d(np.arange(len(files)), list(looks.bad))
+        self.looks = looks.chosen(self.chosen)
+        if not self._side:
+            self._check_sizes()
+        self.size = (self._side, self._side) if self._side else tuple(map(int, self.looks.sizes[0]))
+        self.mode = "L" if self.looks.grey.all() else "RGB"
+        several = int(self.looks.several.sum())
+        if several:
+            say_once(f"--dataset={self._name}: {several:,} files hold several pictures, of which the first is taken.")
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.chosen)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.size[1], self.size[0], 1 if self.mode == "L" else 3
+
+    def identify(self) -> str:
+        """The pictures' fingerprint: by their files' names and bytes."""
+        return fingerprint([self._files.names[each] for each in self.chosen], self.looks)
+
+    def examples(self, start: int) -> Iterator[np.ndarray]:
+        """Decodes.
+
+        Args:
+          start: number of the first one among the chosen.
+
+        Yields:
+          uint8 [H, W, C], in order.
+
+        Raises:
+          MirageError: at the end, if some can't be decoded.
+        """
+        bad: dict[int, str] = {}
+        depths = Depths()
+        for number, result in enumerate(ahead(lambda each: self._decode(each, depths), start, len(self)), start):
+            if isinstance(result, str):
+                bad[int(self.chosen[number])] = result
+            elif not bad:
+                yield result
+        self._refuse(bad, len(self))
+        if warning := depths.warning():
+            say_once(f"warning: --dataset={self._name}: {warning}")
+
+    def _decode(self, number: int, depths: Depths) -> np.ndarray | str:
+        """Returns the pixels, or why they can't be had."""
+        try:
+            image = read(self._files.read(int(self.chosen[number])), self._fitted(depths))
+        except BadImageError as error:
+            return str(error)
+        if image.size != self.size:
+            return f"its pixels are {image.size[0]}x{image.size[1]}, other than its head says"
+        if self.mode == "L" != image.mode:
+            return "its pixels have colours, other than its head says"
+        return np.asarray(in_mode(image, self.mode)).reshape(self.image_shape)
+
+    def _fitted(self, depths: Depths) -> Callable[[Image.Image], Image.Image]:
+        def decode(file: Image.Image) -> Image.Image:
+            image = to_grey_or_rgb(file, depths)
+            return fit(image, self._side) if self._side else image
+
+        return decode
+
+    def _look(self, options: DataOptions) -> Looks:
+        memory, decode = memory_of(self._files.root, options.data_dir), self._fitted(Depths())
+        looks = look(self._files, memory, self._name, decode if options.skip_bad_images else None)
+        bad = looks.bad
+        if options.skip_bad_images and len(bad) < len(self._files):
+            if bad:
+                say_once(
+                    f"warning: --dataset={self._name}: --skip_bad_images leaves out {len(bad):,} of "
+                    f"{len(self._files):,} images: {self._told(bad)}."
+                )
+        elif bad:  # so the others are decoded only to name all bad ones at once
+            self._refuse(bad | look(self._files, memory, self._name, decode).bad, len(self._files))
+        return looks
+
+    def _check_sizes(self) -> None:
+        sizes = self.looks.sizes
+        others = np.flatnonzero((sizes != sizes[0]).any(axis=1))
+        if not len(others):
+            return
+        (one, first), (other, size) = ((self._path(self.chosen[row]).name, sizes[row]) for row in (0, others[0]))
+        raise MirageError(
+            f"--dataset={self._name} mixes sizes: {printable(one)} is {first[0]}x{first[1]} and {printable(other)} is "
+            f"{size[0]}x{size[1]}; set --image_size to bring all to one."
+        )
+
+    def _path(self, index: int) -> Path:
+        return self._files.path(int(index))
+
+    def _told(self, bad: dict[int, str]) -> str:
+        by_name = sorted((self._files.names[index], why) for index, why in bad.items())
+        named = [f"{printable(name)} ({why})" for name, why in by_name[:_NAMED]]
+        if len(bad) > _NAMED:
+            named.append(f"and {len(bad) - _NAMED:,} more")
+        return ", ".join(named)
+
+    def _refuse(self, bad: dict[int, str], count: int) -> None:
+        if len(bad) == 1:
+            [(index, why)] = bad.items()
+            raise MirageError(
+                f"image {printable(self._path(index))} can't be read ({why}); mend or remove it, or leave it out with "
+                "--skip_bad_images."
+            )
+        if bad:
+            raise MirageError(
+                f"--dataset={self._name}: {len(bad):,} of {count:,} images can't be read: {self._told(bad)}; "
+                "mend or remove them, or leave them out with --skip_bad_images."
+            )
