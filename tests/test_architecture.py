@@ -18,6 +18,7 @@ FLAG_FILES = {
     "pipeline/doctor.py",
     "pipeline/evaluate.py",
     "pipeline/launch.py",
+    "pipeline/prepare.py",
     "export/__main__.py",
     "export/adoption/options.py",
     "serving/__main__.py",
@@ -95,6 +96,7 @@ LIGHT = (
     "pipeline.evaluation.options",
     "pipeline.launch",
     "pipeline.metrics.names",
+    "pipeline.prepare",
     "pipeline.runs.run_file",
 )
 
@@ -132,7 +134,7 @@ def test_few_take_the_whole_configuration():
 
 def test_every_file_of_the_pipeline_is_in_a_room_or_is_a_command():
     loose = {p.stem for p in (ROOT / "pipeline").glob("*.py")} - {"__init__", "__main__", "config"}
-    assert loose == {"compare", "doctor", "evaluate", "launch", "experiment", "run"}
+    assert loose == {"compare", "doctor", "evaluate", "launch", "prepare", "experiment", "run"}
     assert {p.parent.name for p in (ROOT / "pipeline").glob("*/__init__.py")} == set().union(*FLOORS)
 
 

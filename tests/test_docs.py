@@ -27,6 +27,7 @@ import pipeline.compare
 import pipeline.doctor
 import pipeline.evaluate
 import pipeline.launch
+import pipeline.prepare
 import serving.__main__
 import serving.sample
 from pipeline.base.parameters import flag_default
@@ -43,6 +44,7 @@ COMMANDS = (
     pipeline.evaluate,
     pipeline.compare,
     pipeline.doctor,
+    pipeline.prepare,
     export.__main__,
     serving.__main__,
     serving.sample,

@@ -1,6 +1,7 @@
 """Picture files that lie together, in a folder or in an archive."""
 
 import abc
+import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,12 @@ class Collection(abc.ABC):
     def path(self, index: int) -> Path:
         """A file's path as errors show it."""
         return self.root / self.names[index]
+
+    def among(self, names: Sequence[str]) -> "Collection":
+        """The same place, of some of its files."""
+        other = copy.copy(self)
+        other.names = names
+        return other
 
     @abc.abstractmethod
     def read(self, index: int) -> bytes:

@@ -1,9 +1,9 @@
-"""`--dataset=folder:/path`: images in a folder, flat or in one sub-folder per class."""
+"""`--dataset=folder:/path`: images in a folder or an archive, flat or in folders that name their classes."""
 
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +11,14 @@ import numpy as np
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import local_folder
 from pipeline.base.names import printable
-from pipeline.data.collection import FolderCollection
+from pipeline.data.archives import open_archive
+from pipeline.data.collection import Collection, FolderCollection
 from pipeline.data.elements import class_order
 from pipeline.data.image_file import ENDINGS
 from pipeline.data.notices import say_once
 from pipeline.data.options import DataOptions
 from pipeline.data.pictures import Pictures
-from pipeline.data.scan import Scan, scan
+from pipeline.data.scan import Scan, scan, scan_names
 from pipeline.data.source import Origin, Source
 from pipeline.data.spec import DataSpec
 
@@ -31,10 +32,10 @@ def folder_origin(options: DataOptions) -> Origin:
 
 
 def open_folder(options: DataOptions) -> Source:
-    """Looks through all images of the folder that `options.dataset` names.
+    """Looks through all images of the folder or archive that `options.dataset` names.
 
     Args:
-      options: `dataset`, `split`, `image_size`, `skip_bad_images` and `device_data_mb` count.
+      options: all but `manual_dir` and `dataset_args` count.
 
     Returns:
       The images, in an order that depends on the file names alone; grey if all files are, else RGB. With
@@ -44,16 +45,14 @@ def open_folder(options: DataOptions) -> Source:
       MirageError: for a folder or file that can't be used.
     """
     root = local_folder(f"--dataset={options.dataset}", options.dataset.removeprefix(PREFIX))
-    files, class_names = _list_images(options, root)
-    chosen = files[_slice_of_split(options.split, len(files))]
+    files, names = _list_images(options, root)
+    chosen = names[_slice_of_split(options.split, len(names))]
     if not chosen:
         raise MirageError(
-            f"--split={options.split} selects none of the {len(files)} images in {printable(root)}; widen it."
+            f"--split={options.split} selects none of the {len(names)} images in {printable(root)}; widen it."
         )
-    pictures = Pictures(options, FolderCollection(root, chosen))
-    number = {name: label for label, name in enumerate(class_names)}
-    folders = [os.path.dirname(chosen[each]) for each in pictures.chosen]
-    labels = np.array([number.get(folder, 0) for folder in folders], np.int32)
+    pictures = Pictures(options, files.among(chosen))
+    labels, class_names = _classes(options, names, [chosen[each] for each in pictures.chosen])
 
     def examples(start: int) -> Iterator[tuple[np.ndarray, int]]:
         return zip(pictures.examples(start), labels[start:], strict=True)
@@ -63,13 +62,22 @@ def open_folder(options: DataOptions) -> Source:
     return Source(spec, examples, pictures.identify)
 
 
-def _list_images(options: DataOptions, root: Path) -> tuple[list[str], tuple[str, ...]]:
-    """Returns (images relative to the root, names of the folders that are classes)."""
+def _list_images(options: DataOptions, root: Path) -> tuple[Collection, list[str]]:
+    """Returns (the files of a folder or an archive, names of its images in the order of the data set)."""
     name = printable(options.dataset)
-    if not os.path.isdir(root):
-        raise MirageError(f"--dataset={name}: there is no folder {printable(root)}; expected a folder with images.")
-    found = scan(root, ENDINGS)
-    _check_depths(name, root, found)
+    levels, deeper = (1, False) if options.class_depth < 0 else (options.class_depth, True)
+    files: Collection
+    if os.path.isdir(root):
+        files = FolderCollection(root, ())
+        found = scan(root, ENDINGS, levels, deeper=deeper)
+    elif os.path.isfile(root):
+        files = open_archive(root, name)
+        found = scan_names(files.names, ENDINGS, levels, deeper=deeper)
+    else:
+        raise MirageError(
+            f"--dataset={name}: there is no folder {printable(root)}; expected a folder with images, or an archive."
+        )
+    _check_depths(options, root, found)
     left_aside = found.left_aside()
     if not found.files:
         because = f" ({left_aside})" if left_aside else ""
@@ -80,19 +88,39 @@ def _list_images(options: DataOptions, root: Path) -> tuple[list[str], tuple[str
     if left_aside:
         say_once(f"--dataset={name}: left aside {left_aside}.")
     # Mixed by name, so that a slice of the split holds every class; stable when files are added.
-    files = sorted(found.files, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
-    classes = {os.path.dirname(file) for file in files} - {""}
-    return files, tuple(sorted(classes, key=class_order(classes)))
+    return files, sorted(found.files, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
 
 
-def _check_depths(name: str, root: Path, found: Scan) -> None:
+def _classes(options: DataOptions, names: Sequence[str], chosen: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns (labels of the chosen images, names of the classes of all)."""
+    levels = 1 if options.class_depth < 0 else options.class_depth
+
+    def folder(name: str) -> str:
+        return "/".join(name.split("/")[:-1][:levels])
+
+    classes = {folder(name) for name in names} - {""}
+    ordered = tuple(sorted(classes, key=class_order(classes)))
+    number = {name: label for label, name in enumerate(ordered)}
+    return np.array([number.get(folder(name), 0) for name in chosen], np.int32), ordered
+
+
+def _check_depths(options: DataOptions, root: Path, found: Scan) -> None:
+    name = printable(options.dataset)
+    if options.class_depth >= 0:
+        shallow = next((file for file in found.files if file.count("/") < options.class_depth), "")
+        if shallow:
+            raise MirageError(
+                f"--dataset={name}: {printable(shallow)} does not lie {options.class_depth} folders below "
+                f"{printable(root)}, as --class_depth={options.class_depth} says; move it, or choose another depth."
+            )
+        return
     direct, in_classes = (next((f for f in found.files if ("/" in f) == inner), "") for inner in (False, True))
     examples = [example for example in (direct, in_classes, found.too_deep) if example]
     if found.too_deep or len(examples) > 1:
         raise MirageError(
             f"--dataset={name}: images lie at several depths below {printable(root)}, or too deep, such as "
             f"{' and '.join(map(printable, examples))}; put all directly into it, or each into one sub-folder per "
-            "class."
+            "class, or say with --class_depth how many levels of folders name the class (0: none)."
         )
 
 

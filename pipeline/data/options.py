@@ -17,8 +17,9 @@ class DataOptions(Parameters):
     dataset: str = parameter(
         "mnist5k",
         "what to learn: mnist5k (5,000 digits that come with the installation), any image data set of "
-        "tensorflow-datasets by name (mnist, fashion_mnist, cifar10, ...), folder:/path with images, "
-        "flat or in one sub-folder per class, stacked:NAME, three grey images of a data set as red, green and blue, or "
+        "tensorflow-datasets by name (mnist, fashion_mnist, cifar10, ...), folder:/path with images, flat or in one "
+        "sub-folder per class, or of a .zip or .tar file of such, stacked:NAME, three grey images of a data set as "
+        "red, green and blue, or "
         "package.module:name, your own function or object that gives arrays, a tf.data set or the like.",
     )
     dataset_args: str = parameter(
@@ -50,15 +51,22 @@ class DataOptions(Parameters):
         minimum=0,
         below=2**14,
     )
+    class_depth: int = parameter(
+        -1,
+        "how many levels of folders name the class of an image; 0: none, so that folders mean nothing; -1: none or "
+        "one, whichever it is, and images that lie deeper are refused.",
+        minimum=-1,
+        below=16,
+    )
     skip_bad_images: bool = parameter(
         False,
-        "leave out the images of a folder that can't be read, instead of refusing the folder; all are decoded at each "
-        "start to find them.",
+        "leave out the images of a folder that can't be read, instead of refusing the folder; all are decoded "
+        "once to find them.",
     )
     device_data_mb: int = parameter(
         2048,
-        "a data set of at most this many MiB (as uint8) is kept on each device; a larger one is decoded to a file once "
-        "and streamed from there.",
+        "a data set of at most this many MiB (as uint8) is kept on each device; a larger one is streamed "
+        "from the file to which it was decoded.",
         minimum=0,
         may_change=True,
         may_differ=True,
@@ -76,7 +84,9 @@ class DataOptions(Parameters):
                 f"--dataset_args={self.dataset_args} does not go with --dataset={self.dataset}, only with "
                 "package.module:function; leave it out."
             )
-        if self.skip_bad_images and not self.dataset.removeprefix("stacked:").startswith("folder:"):
-            raise MirageError(
-                f"--skip_bad_images does not go with --dataset={self.dataset}, only with folders; leave it out."
-            )
+        if not self.dataset.removeprefix("stacked:").startswith("folder:"):
+            given = {"skip_bad_images": self.skip_bad_images, f"class_depth={self.class_depth}": self.class_depth != -1}
+            for flag in (name for name, is_set in given.items() if is_set):
+                raise MirageError(
+                    f"--{flag} does not go with --dataset={self.dataset}, only with folders; leave it out."
+                )

@@ -7,6 +7,7 @@ as from ArrayRecord files of the same pixels (BUILD.md, "Data").
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import sys
 import time
@@ -24,7 +25,8 @@ from pipeline.data.fingerprint import file_checksums, vouch
 from pipeline.data.options import DataOptions
 from pipeline.data.source import Source
 
-_IMAGES, _LABELS, _ABOUT = "images.npy", "labels.npy", "about.json"
+FOLDER, PARTIAL, ABOUT = "decoded", ".partial", "about.json"
+_IMAGES, _LABELS = "images.npy", "labels.npy"
 _CHECKSUMS = "checksums.json"
 _STAMPS = "stamps.json"
 _PROGRESS = "progress.json"
@@ -53,11 +55,8 @@ def prepared(options: DataOptions, source: Source) -> tuple[np.ndarray, np.ndarr
       NoPlaceError: if there is too little space, or the file can't be written.
       MirageError: if the images can't be read.
     """
-    try:
-        parent = cache_folder(options.data_dir) / "decoded"
-    except MirageError as error:
-        raise NoPlaceError(str(error)) from None
-    folder = parent / key_of(options, source)
+    folder = folder_of(options, source)
+    parent = folder.parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(parent / f".{folder.name}.lock"):
@@ -66,6 +65,8 @@ def prepared(options: DataOptions, source: Source) -> tuple[np.ndarray, np.ndarr
                 shutil.rmtree(folder)
             if not folder.exists():
                 _prepare(source, folder)
+            with contextlib.suppress(OSError):
+                os.utime(folder / ABOUT)  # when it was used last
     except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
         raise NoPlaceError(
             f"the images of --dataset={source.spec.name} can't be decoded into {parent} "
@@ -74,13 +75,17 @@ def prepared(options: DataOptions, source: Source) -> tuple[np.ndarray, np.ndarr
     return np.load(folder / _IMAGES, mmap_mode="r"), np.load(folder / _LABELS)
 
 
-def key_of(options: DataOptions, source: Source) -> str:
-    """Name of the folder of a prepared data set: by its content, wherever it lies."""
+def folder_of(options: DataOptions, source: Source) -> Path:
+    """Folder of a prepared data set: by its content, wherever that lies; raises NoPlaceError if there can be none."""
+    try:
+        parent = cache_folder(options.data_dir) / FOLDER
+    except MirageError as error:
+        raise NoPlaceError(str(error)) from None
     spec = source.spec
     # Without the name: a folder that has moved is not decoded again.
     shape = [spec.num_examples, *spec.image_shape]
     key = json.dumps([_FORMAT, shape, spec.class_names, options.split, options.image_size, source.fingerprint])
-    return hashlib.sha256(key.encode()).hexdigest()[:24]
+    return parent / hashlib.sha256(key.encode()).hexdigest()[:24]
 
 
 def _damaged(folder: Path) -> str | None:
@@ -111,7 +116,7 @@ def _check_space(source: Source, parent: Path, done: int) -> None:
 
 def _prepare(source: Source, folder: Path) -> None:
     """Writes all files; the folder appears only when complete. What an end of the process leaves is gone on with."""
-    partial = folder.with_suffix(".partial")
+    partial = folder.with_suffix(PARTIAL)
     partial.mkdir(exist_ok=True)
     try:
         images, digest, done = _begun(source, partial)
@@ -120,7 +125,7 @@ def _prepare(source: Source, folder: Path) -> None:
         labels = np.load(partial / _LABELS)
         spec = source.spec
         about = {"dataset": spec.name, "images": [len(labels), *spec.image_shape], "classes": list(spec.class_names)}
-        write_sealed(partial / _ABOUT, json.dumps(about).encode())
+        write_sealed(partial / ABOUT, json.dumps(about).encode())
         checksums = {_IMAGES: digest.hexdigest(), _LABELS: hashlib.sha256((partial / _LABELS).read_bytes()).hexdigest()}
         write_sealed(partial / _CHECKSUMS, json.dumps(checksums).encode())
         vouch(partial, checksums, partial / _STAMPS)

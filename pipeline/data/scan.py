@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import errno
 import os
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from pipeline.base.errors import MirageError
@@ -20,16 +20,27 @@ class Scan:
     """What is below a folder.
 
     Attributes:
-      files: images directly in it or in one of its folders, relative to it, in no order.
+      files: images directly in it or at most `levels` folders below it, relative to it, in no order.
       too_deep: an image below those folders, or empty: looking ends with the first one.
       ignored: number of files and folders left aside, by reason.
       empty: folders directly in it that hold no image at any depth.
+      levels: see `scan`.
+      deeper: see `scan`.
     """
 
     files: list[str] = dataclasses.field(default_factory=list)
     too_deep: str = ""
     ignored: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     empty: list[str] = dataclasses.field(default_factory=list)
+    levels: int = 1
+    deeper: bool = False
+
+    def add(self, name: str) -> None:
+        """Adds an image."""
+        if name.count("/") > self.levels and not self.deeper:
+            self.too_deep = self.too_deep or name
+        else:
+            self.files.append(name)
 
     def left_aside(self) -> str:
         """Says in a clause what was ignored and why; empty if nothing was."""
@@ -43,18 +54,41 @@ class Scan:
         return ", ".join(parts)
 
 
-def scan(root: Path, endings: Container[str]) -> Scan:
+def scan(root: Path, endings: Container[str], levels: int = 1, *, deeper: bool = False) -> Scan:
     """Looks for images, through links but not in circles.
 
     Args:
       root: the folder.
       endings: of images, in lower case, such as ".png".
+      levels: how many folders below it images may lie.
+      deeper: whether they may lie deeper still.
 
     Raises:
       MirageError: if a folder can't be looked through.
     """
-    found = Scan()
+    found = Scan(levels=levels, deeper=deeper)
     _look(os.fspath(root), "", endings, (), set(), found)
+    return found
+
+
+def scan_names(names: Iterable[str], endings: Container[str], levels: int = 1, *, deeper: bool = False) -> Scan:
+    """Looks for images among the files of an archive.
+
+    Args:
+      names: of the files, with slashes.
+      endings: see `scan`.
+      levels: see `scan`.
+      deeper: see `scan`.
+    """
+    found = Scan(levels=levels, deeper=deeper)
+    for name in names:
+        parts = name.split("/")
+        if any(part.startswith(".") or part in _HIDDEN for part in parts):
+            found.ignored["hidden"] += 1
+        elif os.path.splitext(name)[1].lower() not in endings:
+            found.ignored[_other(os.path.splitext(name)[1].lower())] += 1
+        else:
+            found.add(name)
     return found
 
 
@@ -88,7 +122,7 @@ def _look(
             f"folder {printable(folder)} can't be looked through ({error.strerror}); mend its permissions or remove it."
         ) from None
     identity = (status.st_dev, status.st_ino)
-    if prefix.count("/") > 1:
+    if prefix.count("/") > found.levels:
         seen.add(identity)
     for entry in folders:
         status = entry.stat()
@@ -112,10 +146,7 @@ def _add(entry: os.DirEntry[str], prefix: str, endings: Container[str], found: S
             return True
         ending = os.path.splitext(entry.name)[1].lower()
         if ending in endings and entry.is_file():
-            if prefix.count("/") > 1:
-                found.too_deep = found.too_deep or prefix + entry.name
-            else:
-                found.files.append(prefix + entry.name)
+            found.add(prefix + entry.name)
             return False
         broken = entry.is_symlink() and not os.path.exists(entry.path)
     except OSError as error:
@@ -127,5 +158,9 @@ def _add(entry: os.DirEntry[str], prefix: str, endings: Container[str], found: S
     elif ending in endings:
         found.ignored["neither files nor folders"] += 1
     else:
-        found.ignored[f"ending in {printable(ending)[:20]}" if len(ending) > 1 else "without an ending"] += 1
+        found.ignored[_other(ending)] += 1
     return False
+
+
+def _other(ending: str) -> str:
+    return f"ending in {printable(ending)[:20]}" if len(ending) > 1 else "without an ending"

@@ -58,7 +58,7 @@ def load_known(config: DataOptions, data: DataSpec, passed: Any = None) -> Datas
     passed = None if isinstance(passed, str) else passed
     folder = folder_of(config.dataset)
     if (
-        passed is None and folder is not None and not os.path.isdir(folder)
+        passed is None and folder is not None and not os.path.exists(folder)
     ):  # which a folder that can't be entered is not
         raise MirageError(
             f"the run's pictures are not at --dataset={config.dataset}: there is no folder {folder}; where they have "

@@ -140,3 +140,23 @@ def test_unusable_folders_are_refused_in_one_sentence(tmp_path, make, named):
 def test_unusable_splits_are_refused(image_folder, split):
     with pytest.raises(MirageError, match="--split="):
         load(config(image_folder(), split=split))
+
+
+def test_folders_within_folders_name_classes_to_a_depth(tmp_path):
+    for index, name in enumerate(["cat/black/a/1.png", "cat/white/2.png", "dog/black/3.png", "dog/black/b/c/4.png"]):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), index).save(path)
+    expected = {
+        0: ((), {0: 0, 1: 0, 2: 0, 3: 0}),
+        1: (("cat", "dog"), {0: 0, 1: 0, 2: 1, 3: 1}),
+        2: (("cat/black", "cat/white", "dog/black"), {0: 0, 1: 1, 2: 2, 3: 2}),
+    }
+    for depth, (names, labels) in expected.items():
+        dataset = load(config(tmp_path, class_depth=depth))
+        assert dataset.spec.class_names == names
+        assert dict(zip(dataset.images[:, 0, 0, 0].tolist(), dataset.labels.tolist(), strict=True)) == labels
+    with pytest.raises(MirageError, match=r"(2|3)\.png does not lie 3 folders below"):
+        load(config(tmp_path, class_depth=3))
+    with pytest.raises(MirageError, match=r"too deep, .*--class_depth"):
+        load(config(tmp_path))

@@ -1,0 +1,95 @@
+"""`python -m pipeline.prepare`: what it prepares is what training finds; what is kept is listed and removed."""
+
+import numpy as np
+import pytest
+from absl import flags
+
+import pipeline.prepare
+from pipeline.base.errors import MISTAKE
+from pipeline.config import Config
+from pipeline.data import prepared
+from pipeline.data.dataset import load
+from pipeline.data.kept import kept as sets_of
+
+
+def call(*arguments):
+    values = flags.FlagValues()
+    pipeline.prepare.define_flags(values)
+    return pipeline.prepare.main(values, values(["prepare", *arguments]))
+
+
+@pytest.fixture
+def kept(tmp_path):
+    return tmp_path / "kept"
+
+
+def names(kept):
+    return sorted(each.name for each in (kept / "decoded").iterdir() if each.is_dir())
+
+
+def prepare(kept, root, *more):
+    assert call(f"--dataset=folder:{root}", f"--data_dir={kept}", *more) == 0
+
+
+def test_training_finds_what_was_prepared(image_folder, kept, capsys, monkeypatch):
+    root = image_folder()
+    prepare(kept, root)
+    said = capsys.readouterr().out
+    assert said.startswith("12 images of 16x16x1, 2 classes\nPrepared in ")
+    assert said.rstrip().endswith(names(kept)[0])
+    expected = load(Config(dataset=f"folder:{root}", batch_size=1)).images
+    monkeypatch.setattr(prepared, "_prepare", None)  # so that nothing can be prepared
+    found = load(Config(dataset=f"folder:{root}", data_dir=str(kept), device_data_mb=0, batch_size=1))
+    np.testing.assert_array_equal(found.images, expected)
+
+
+def test_what_is_kept_is_listed_and_removed(image_folder, kept, capsys):
+    root = image_folder()
+    prepare(kept, root)
+    prepare(kept, root, "--image_size=8")
+    capsys.readouterr()
+    assert call("--list", f"--data_dir={kept}") == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed[:-1]] in (names(kept), names(kept)[::-1])
+    assert sorted(line.rpartition(" images of ")[2] for line in listed[:-1]) == [
+        "16x16x1, 2 classes",
+        "8x8x1, 2 classes",
+    ]
+    assert listed[-1].startswith("together")
+    first, second = names(kept)
+    assert call(f"--remove={first[:6]}", f"--data_dir={kept}") == 0
+    assert names(kept) == [second]
+    assert first in capsys.readouterr().out
+    assert call("--remove=all", f"--data_dir={kept}") == 0
+    assert names(kept) == []
+
+
+def test_the_longest_unused_is_removed_first(image_folder, kept, monkeypatch):
+    root = image_folder()
+    sizes = {}
+    for size in (8, 12, 16):
+        prepare(kept, root, f"--image_size={size}")
+        sizes |= {name: size for name in names(kept) if name not in sizes}
+    prepare(kept, root, "--image_size=8")  # used again
+    room = sum(each.num_bytes for each in sets_of(str(kept))[:2]) - 1
+    assert call(f"--at_most_gb={room / 1e9}", f"--data_dir={kept}") == 0
+    assert [sizes[name] for name in names(kept)] == [8]
+    assert call("--at_most_gb=1", f"--data_dir={kept}") == 0
+    assert len(names(kept)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--remove=xyz"], "--remove=xyz is no prepared data set"),
+        (["--list", "--at_most_gb=1"], "two things to do"),
+        (["--list", "--dataset=mnist"], "leave that out"),
+        (["photos"], "is not a flag"),
+        (["--dataset=folder:/nowhere"], "there is no folder /nowhere"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(kept, capsys, arguments, said):
+    assert call(*arguments, f"--data_dir={kept}") == MISTAKE
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
