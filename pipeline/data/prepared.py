@@ -66,7 +66,8 @@ def prepared(options: DataOptions, source: Source) -> tuple[np.ndarray, np.ndarr
             if not folder.exists():
                 _prepare(source, folder)
             with contextlib.suppress(OSError):
-                os.utime(folder / ABOUT)  # when it was used last
+                now = time.time_ns()  # finer than the file system's own clock
+                os.utime(folder / ABOUT, ns=(now, now))  # when it was used last
     except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
         raise NoPlaceError(
             f"the images of --dataset={source.spec.name} can't be decoded into {parent} "
