@@ -38,6 +38,10 @@ class Zip(Collection):
         super().__init__(root, names)
         self._archive, self._members = archive, members
 
+    def content(self, name: str) -> bytes | None:
+        """See `Collection`."""
+        return self.among([name]).read(0) if name in self._members else None
+
     def read(self, index: int) -> bytes:
         """See `Collection`."""
         member = self._members[self.names[index]]
@@ -71,6 +75,10 @@ class Tar(Collection):
         """
         super().__init__(root, names)
         self._members = members
+
+    def content(self, name: str) -> bytes | None:
+        """See `Collection`."""
+        return self.among([name]).read(0) if name in self._members else None
 
     def read(self, index: int) -> bytes:
         """See `Collection`."""

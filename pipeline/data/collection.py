@@ -39,6 +39,10 @@ class Collection(abc.ABC):
         return other
 
     @abc.abstractmethod
+    def content(self, name: str) -> bytes | None:
+        """Reads a file by its name, which need be none of `names`; None if there is none."""
+
+    @abc.abstractmethod
     def read(self, index: int) -> bytes:
         """Reads a file.
 
@@ -57,6 +61,11 @@ class Collection(abc.ABC):
 
 class FolderCollection(Collection):
     """Files in a folder."""
+
+    def content(self, name: str) -> bytes | None:
+        """See `Collection`."""
+        path = self.root / name
+        return path.read_bytes() if path.is_file() else None
 
     def read(self, index: int) -> bytes:
         """See `Collection`."""

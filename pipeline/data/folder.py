@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,9 @@ from pipeline.base.folders import local_folder
 from pipeline.base.names import printable
 from pipeline.data.archives import open_archive
 from pipeline.data.collection import Collection, FolderCollection
-from pipeline.data.elements import class_order
+from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.image_file import ENDINGS
+from pipeline.data.labelling import Labelling, labelling
 from pipeline.data.notices import say_once
 from pipeline.data.options import DataOptions
 from pipeline.data.pictures import Pictures
@@ -45,39 +46,50 @@ def open_folder(options: DataOptions) -> Source:
       MirageError: for a folder or file that can't be used.
     """
     root = local_folder(f"--dataset={options.dataset}", options.dataset.removeprefix(PREFIX))
-    files, names = _list_images(options, root)
-    chosen = names[_slice_of_split(options.split, len(names))]
-    if not chosen:
+    files = _opened(options, root)
+    by = labelling(options, files)
+    names = _images(options, root, files, by)
+    part = _slice_of_split(options.split, len(names))
+    if not names[part]:
         raise MirageError(
             f"--split={options.split} selects none of the {len(names)} images in {printable(root)}; widen it."
         )
-    pictures = Pictures(options, files.among(chosen))
-    labels, class_names = _classes(options, names, [chosen[each] for each in pictures.chosen])
+    pictures = Pictures(options, files.among(names[part]))
+    labels, class_names = by.classes(names)
+    labels = labels[part][pictures.chosen]
+
+    def identify() -> str:
+        alone = pictures.identify()  # which says what folders the files are in
+        return fingerprint_of(["labels", alone, labels.astype("<i4").tobytes(), *class_names]) if by.given else alone
 
     def examples(start: int) -> Iterator[tuple[np.ndarray, int]]:
         return zip(pictures.examples(start), labels[start:], strict=True)
 
     shown_names = tuple(printable(name) for name in class_names)
     spec = DataSpec(printable(options.dataset), "", pictures.image_shape, shown_names, len(pictures))
-    return Source(spec, examples, pictures.identify)
+    return Source(spec, examples, identify)
 
 
-def _list_images(options: DataOptions, root: Path) -> tuple[Collection, list[str]]:
-    """Returns (the files of a folder or an archive, names of its images in the order of the data set)."""
+def _opened(options: DataOptions, root: Path) -> Collection:
+    """Opens a folder, whose files are not listed yet, or an archive."""
     name = printable(options.dataset)
-    levels, deeper = (1, False) if options.class_depth < 0 else (options.class_depth, True)
-    files: Collection
     if os.path.isdir(root):
-        files = FolderCollection(root, ())
-        found = scan(root, ENDINGS, levels, deeper=deeper)
-    elif os.path.isfile(root):
-        files = open_archive(root, name)
-        found = scan_names(files.names, ENDINGS, levels, deeper=deeper)
+        return FolderCollection(root, ())
+    if os.path.isfile(root):
+        return open_archive(root, name)
+    raise MirageError(
+        f"--dataset={name}: there is no folder {printable(root)}; expected a folder with images, or an archive."
+    )
+
+
+def _images(options: DataOptions, root: Path, files: Collection, by: Labelling) -> list[str]:
+    """Returns the names of the images, in the order of the data set."""
+    name = printable(options.dataset)
+    if isinstance(files, FolderCollection):
+        found = scan(root, ENDINGS, by.levels, deeper=not by.strict)
     else:
-        raise MirageError(
-            f"--dataset={name}: there is no folder {printable(root)}; expected a folder with images, or an archive."
-        )
-    _check_depths(options, root, found)
+        found = scan_names(files.names, ENDINGS, by.levels, deeper=not by.strict)
+    _check_depths(name, root, found, by)
     left_aside = found.left_aside()
     if not found.files:
         because = f" ({left_aside})" if left_aside else ""
@@ -88,30 +100,16 @@ def _list_images(options: DataOptions, root: Path) -> tuple[Collection, list[str
     if left_aside:
         say_once(f"--dataset={name}: left aside {left_aside}.")
     # Mixed by name, so that a slice of the split holds every class; stable when files are added.
-    return files, sorted(found.files, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
+    return sorted(found.files, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
 
 
-def _classes(options: DataOptions, names: Sequence[str], chosen: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Returns (labels of the chosen images, names of the classes of all)."""
-    levels = 1 if options.class_depth < 0 else options.class_depth
-
-    def folder(name: str) -> str:
-        return "/".join(name.split("/")[:-1][:levels])
-
-    classes = {folder(name) for name in names} - {""}
-    ordered = tuple(sorted(classes, key=class_order(classes)))
-    number = {name: label for label, name in enumerate(ordered)}
-    return np.array([number.get(folder(name), 0) for name in chosen], np.int32), ordered
-
-
-def _check_depths(options: DataOptions, root: Path, found: Scan) -> None:
-    name = printable(options.dataset)
-    if options.class_depth >= 0:
-        shallow = next((file for file in found.files if file.count("/") < options.class_depth), "")
+def _check_depths(name: str, root: Path, found: Scan, by: Labelling) -> None:
+    if not by.strict:
+        shallow = next((file for file in found.files if file.count("/") < by.levels), "")
         if shallow:
             raise MirageError(
-                f"--dataset={name}: {printable(shallow)} does not lie {options.class_depth} folders below "
-                f"{printable(root)}, as --class_depth={options.class_depth} says; move it, or choose another depth."
+                f"--dataset={name}: {printable(shallow)} does not lie {by.levels} folders below {printable(root)}, as "
+                f"--class_depth={by.levels} says; move it, or choose another depth."
             )
         return
     direct, in_classes = (next((f for f in found.files if ("/" in f) == inner), "") for inner in (False, True))

@@ -58,6 +58,14 @@ class DataOptions(Parameters):
         minimum=-1,
         below=16,
     )
+    labels: str = parameter(
+        "",
+        "FILE:COLUMN, where the class of each image of a folder stands: a table (.csv, .tsv, .json, .jsonl, .parquet) "
+        "with a column of paths, in the folder or elsewhere; dataset.json, as StyleGAN's tools write it, is found by "
+        "itself.",
+        may_change=True,
+        may_differ=True,
+    )
     skip_bad_images: bool = parameter(
         False,
         "leave out the images of a folder that can't be read, instead of refusing the folder; all are decoded "
@@ -84,8 +92,16 @@ class DataOptions(Parameters):
                 f"--dataset_args={self.dataset_args} does not go with --dataset={self.dataset}, only with "
                 "package.module:function; leave it out."
             )
+        if self.labels and self.class_depth > 0:
+            raise MirageError(
+                f"--labels={self.labels} and --class_depth={self.class_depth} both name the classes; leave one out."
+            )
         if not self.dataset.removeprefix("stacked:").startswith("folder:"):
-            given = {"skip_bad_images": self.skip_bad_images, f"class_depth={self.class_depth}": self.class_depth != -1}
+            given = {
+                "skip_bad_images": self.skip_bad_images,
+                f"class_depth={self.class_depth}": self.class_depth != -1,
+                f"labels={self.labels}": bool(self.labels),
+            }
             for flag in (name for name, is_set in given.items() if is_set):
                 raise MirageError(
                     f"--{flag} does not go with --dataset={self.dataset}, only with folders; leave it out."

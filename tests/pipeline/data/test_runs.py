@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pipeline.config import Config
-from pipeline.data import folder
+from pipeline.data import labelling
 from pipeline.data.dataset import load, load_test, numbering
 from pipeline.data.spec import DataSpec
 from pipeline.evaluation.scoring import make_judge
@@ -44,7 +44,7 @@ def test_a_run_whose_classes_are_in_the_order_of_their_text_is_continued_so(digi
     )
     before, mixed = (str(tmp_path / name) for name in ("before", "mixed"))
     with monkeypatch.context() as patch:
-        patch.setattr(folder, "class_order", lambda names: lambda name: (0, name))
+        patch.setattr(labelling, "class_order", lambda names: lambda name: (0, name))
         for run_dir, steps in ((before, 4), (mixed, 2)):
             train(dataclasses.replace(config, run_dir=run_dir, steps=steps))
     assert load(config).spec.class_names == ("1", "2", "9", "10")
