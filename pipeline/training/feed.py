@@ -115,11 +115,46 @@ class Feed(Protocol):
         """Returns a feed of the same images whose next step is the first one again."""
 
 
+class Order:
+    """In which order examples are drawn, with all classes equally often if that is wanted."""
+
+    def __init__(self, labels: np.ndarray, seed: int, *, balance: bool = False) -> None:
+        """Of a data set.
+
+        Args:
+          labels: int32 [N].
+          seed: the run's seed.
+          balance: whether all classes are drawn equally often.
+        """
+        self._chosen = _balanced(labels) if balance else None
+        self._count = len(labels) if self._chosen is None else len(self._chosen)
+        self._seed = seed
+
+    def __call__(self, positions: tf.Tensor) -> tf.Tensor:
+        """Maps positions in the endless stream of training images to indices of examples, int64 [n]."""
+        indices = randomness.data_order(positions, self._count, self._seed)
+        return indices if self._chosen is None else tf.gather(self._chosen, indices)
+
+
+def _balanced(labels: np.ndarray) -> np.ndarray:
+    """Indices of examples, int64, as many of each class as the largest has: the others' again, in turn."""
+    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    most = max(map(len, classes))
+    return np.concatenate([np.resize(members, most) for members in classes])
+
+
 class ResidentFeed:
     """Keeps the whole data set as uint8 on each device."""
 
     def __init__(
-        self, strategy: tf.distribute.Strategy, layout: Layout, images: np.ndarray, labels: np.ndarray, seed: int
+        self,
+        strategy: tf.distribute.Strategy,
+        layout: Layout,
+        images: np.ndarray,
+        labels: np.ndarray,
+        seed: int,
+        *,
+        balance: bool = False,
     ) -> None:
         """Copies the data set to each device.
 
@@ -129,11 +164,11 @@ class ResidentFeed:
           images: uint8 [N, H, W, C].
           labels: int32 [N].
           seed: the run's seed.
+          balance: whether all classes are drawn equally often.
         """
         self.layout = layout
         self._strategy = strategy
-        self._seed = seed
-        self._num_examples = len(images)
+        self._order = Order(labels, seed, balance=balance)
         self._images = _on_each_device(strategy, images)
         # TensorFlow keeps int32 on the host, also for a GPU, which would be sent all labels in each step.
         self._labels = _on_each_device(strategy, labels.astype(np.int64))
@@ -149,7 +184,7 @@ class ResidentFeed:
     def _gather(self, step: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         with tf.device("CPU:0"):  # where the shuffle's only kernel is
-            indices = randomness.data_order(self.layout.positions(step, replica), self._num_examples, self._seed)
+            indices = self._order(self.layout.positions(step, replica))
         return tf.gather(images, indices), tf.cast(tf.gather(labels, indices), tf.int32)
 
 
@@ -179,7 +214,7 @@ class StreamedFeed:
         layout: Layout,
         images: np.ndarray,
         labels: np.ndarray,
-        seed: int,
+        order: Order,
         first_step: int,
     ) -> None:
         """Starts reading.
@@ -189,11 +224,11 @@ class StreamedFeed:
           layout: which images each replica is given.
           images: uint8 [N, H, W, C], such as a `np.memmap`.
           labels: int32 [N].
-          seed: the run's seed.
+          order: in which they are drawn.
           first_step: step with which `next` begins.
         """
         self.layout = layout
-        self._given = strategy, layout, images, labels, seed, first_step
+        self._given = strategy, layout, images, labels, order, first_step
 
         def read(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             return images[indices], labels[indices]
@@ -205,7 +240,7 @@ class StreamedFeed:
             def element(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
                 # tf.data deals its elements out to the local replicas in turn.
                 positions = layout.positions(number // replicas, first_replica + number % replicas)
-                indices = randomness.data_order(positions, len(images), seed)
+                indices = order(positions)
                 pixels, marks = tf.numpy_function(read, [indices], (tf.uint8, tf.int32), stateful=False)
                 return tf.ensure_shape(pixels, [*positions.shape, *images.shape[1:]]), tf.ensure_shape(
                     marks, positions.shape
@@ -243,6 +278,8 @@ def check_data(training: TrainingOptions, networks: NetworkOptions, split: str, 
             f"--batch_size={training.batch_size} is larger than the {data.num_examples} images of "
             f"--dataset={data.name} --split={split}; choose a smaller one."
         )
+    if training.balance and not data.class_names:
+        raise MirageError(f"--balance needs classes, and --dataset={data.name} has none; leave it out.")
     if networks.conditional and not data.class_names:
         raise MirageError(
             f"--conditional needs labels, and --dataset={data.name} has none; use --noconditional, or data with "
@@ -259,12 +296,13 @@ def make_feed(
       strategy: where to.
       layout: which images each replica is given.
       dataset: the images; those that are not in memory are streamed.
-      options: their seed decides the order.
+      options: their seed, and whether classes are balanced, decide the order.
       first_step: step with which training begins.
 
     Returns:
       The feed.
     """
     if dataset.streamed:
-        return StreamedFeed(strategy, layout, dataset.images, dataset.labels, options.seed, first_step)
-    return ResidentFeed(strategy, layout, dataset.images, dataset.labels, options.seed)
+        order = Order(dataset.labels, options.seed, balance=options.balance)
+        return StreamedFeed(strategy, layout, dataset.images, dataset.labels, order, first_step)
+    return ResidentFeed(strategy, layout, dataset.images, dataset.labels, options.seed, balance=options.balance)

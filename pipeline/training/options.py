@@ -10,6 +10,9 @@ class TrainingOptions(Parameters):
     """How it is optimised. Field names are flag names."""
 
     flip: bool = parameter(False, "mirror training images left to right at random.")
+    balance: bool = parameter(
+        False, "draw all classes equally often, the pictures of rarer ones again and again; off: as they are."
+    )
     batch_size: int = parameter(
         64, "global batch size: images per update, over all replicas.", minimum=1, automatic=True
     )
