@@ -39,7 +39,8 @@ class Dataset:
 
     Attributes:
       spec: its description.
-      images: uint8 [N, H, W, C]; a `np.memmap` if they were decoded into a file.
+      images: uint8 [N, H, W, C]; a `np.memmap` if they were decoded into a file, `EncodedImages` if they are decoded
+        whenever they are drawn.
       labels: int32 [N]; zeros if the data has no labels.
       streamed: whether they stay where they are, rather than on each device: they are more than `--device_data_mb`, or
         mapped from a file.
@@ -51,6 +52,11 @@ class Dataset:
     labels: np.ndarray
     streamed: bool = False
     origin: Any = None
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The images without what a mapped file's type does at each slice."""
+        return np.asarray(self.images) if isinstance(self.images, np.ndarray) else self.images
 
     @property
     def fingerprint(self) -> str:

@@ -65,9 +65,12 @@ def open_folder(options: DataOptions) -> Source:
     def examples(start: int) -> Iterator[tuple[np.ndarray, int]]:
         return zip(pictures.examples(start), labels[start:], strict=True)
 
+    def contents(start: int) -> Iterator[tuple[bytes, int]]:
+        return zip(pictures.contents(start), labels[start:], strict=True)
+
     shown_names = tuple(printable(name) for name in class_names)
     spec = DataSpec(printable(options.dataset), "", pictures.image_shape, shown_names, len(pictures))
-    return Source(spec, examples, identify)
+    return Source(spec, examples, identify, contents=contents)
 
 
 def _opened(options: DataOptions, root: Path) -> Collection:

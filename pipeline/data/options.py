@@ -71,6 +71,15 @@ class DataOptions(Parameters):
         "leave out the images of a folder that can't be read, instead of refusing the folder; all are decoded "
         "once to find them.",
     )
+    prepared_as: str = parameter(
+        "auto",
+        "what is kept of a data set whose decoding takes a while: pixels, or pictures (a third of the bytes, without "
+        "loss), which are decoded by all cores whenever they are drawn; auto: pixels, unless they take more than half "
+        "of the free disk.",
+        choices=("auto", "pixels", "pictures"),
+        may_change=True,
+        may_differ=True,
+    )
     device_data_mb: int = parameter(
         2048,
         "a data set of at most this many MiB (as uint8) is kept on each device; a larger one is streamed "

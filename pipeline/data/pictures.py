@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,7 @@ from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
 from pipeline.data.collection import Collection
 from pipeline.data.deep import Depths
+from pipeline.data.encoded import encode
 from pipeline.data.fingerprint import memory_of
 from pipeline.data.image_file import BadImageError, read
 from pipeline.data.looks import Looks, fingerprint, look
@@ -19,6 +21,7 @@ from pipeline.data.options import DataOptions
 from pipeline.data.pixels import fit, in_mode, to_grey_or_rgb
 
 _NAMED = 10
+_T = TypeVar("_T")
 
 
 class Pictures:
@@ -69,6 +72,10 @@ class Pictures:
         """The pictures' fingerprint: by their files' names and bytes."""
         return fingerprint([self._files.names[each] for each in self.chosen], self.looks)
 
+    def contents(self, start: int) -> Iterator[bytes]:
+        """Like `examples`, but picture files of which the same pixels can be decoded."""
+        return self._each(start, self._content)
+
     def examples(self, start: int) -> Iterator[np.ndarray]:
         """Decodes.
 
@@ -81,9 +88,12 @@ class Pictures:
         Raises:
           MirageError: at the end, if some can't be decoded.
         """
+        return self._each(start, self._decode)
+
+    def _each(self, start: int, make: Callable[[int, Depths], _T | str]) -> Iterator[_T]:
         bad: dict[int, str] = {}
         depths = Depths()
-        for number, result in enumerate(ahead(lambda each: self._decode(each, depths), start, len(self)), start):
+        for number, result in enumerate(ahead(lambda each: make(each, depths), start, len(self)), start):
             if isinstance(result, str):
                 bad[int(self.chosen[number])] = result
             elif not bad:
@@ -103,6 +113,18 @@ class Pictures:
         if self.mode == "L" != image.mode:
             return "its pixels have colours, other than its head says"
         return np.asarray(in_mode(image, self.mode)).reshape(self.image_shape)
+
+    def _content(self, number: int, depths: Depths) -> bytes | str:
+        """Returns the file itself, if its picture is of the right size, else a small one; or why it can't be had."""
+        pixels = self._decode(number, depths)
+        if isinstance(pixels, str):
+            return pixels
+        if tuple(self.looks.sizes[number]) != self.size:
+            return encode(pixels)
+        try:
+            return self._files.read(int(self.chosen[number]))
+        except BadImageError as error:
+            return str(error)
 
     def _fitted(self, depths: Depths) -> Callable[[Image.Image], Image.Image]:
         def decode(file: Image.Image) -> Image.Image:

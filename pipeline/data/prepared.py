@@ -1,7 +1,7 @@
 """Data sets of which decoding takes a while: decoded once into a file, which is then mapped into memory.
 
 A raw file of pixels, rather than records: NumPy maps it, and a batch drawn at random from it is had ten times as fast
-as from ArrayRecord files of the same pixels (BUILD.md, "Data").
+as from ArrayRecord files of the same pixels (BUILD.md, "Prepare data"). Where those don't fit, compressed pictures.
 """
 
 import contextlib
@@ -24,9 +24,10 @@ from pipeline.base.kept_files import DamagedFileError, unsealed, write_sealed
 from pipeline.data.fingerprint import file_checksums, vouch
 from pipeline.data.options import DataOptions
 from pipeline.data.source import Source
+from pipeline.data.spec import DataSpec
+from pipeline.data.stores import STORES, Store, opened
 
 FOLDER, PARTIAL, ABOUT = "decoded", ".partial", "about.json"
-_IMAGES, _LABELS = "images.npy", "labels.npy"
 _CHECKSUMS = "checksums.json"
 _STAMPS = "stamps.json"
 _PROGRESS = "progress.json"
@@ -38,18 +39,18 @@ class NoPlaceError(MirageError):
     """There is no place for the prepared images: it can't be written to, or is too small."""
 
 
-def prepared(options: DataOptions, source: Source) -> tuple[np.ndarray, np.ndarray]:
+def prepared(options: DataOptions, source: Source) -> tuple[Any, np.ndarray]:
     """Decodes a data set into a file, unless that has been done; goes on where an earlier call was ended.
 
     Files of an earlier call are used only if their checksums are those that were written with them; they are
     decoded again otherwise.
 
     Args:
-      options: `data_dir`, `split` and `image_size` count.
+      options: `data_dir`, `prepared_as`, `split` and `image_size` count.
       source: the data set.
 
     Returns:
-      (images as a memory map, uint8 [N, H, W, C]; labels int32 [N]).
+      (images, a memory map or `EncodedImages`, uint8 [N, H, W, C]; labels int32 [N]).
 
     Raises:
       NoPlaceError: if there is too little space, or the file can't be written.
@@ -64,7 +65,7 @@ def prepared(options: DataOptions, source: Source) -> tuple[np.ndarray, np.ndarr
                 print(f"warning: {folder / damaged} is damaged; it is decoded again.", file=sys.stderr, flush=True)
                 shutil.rmtree(folder)
             if not folder.exists():
-                _prepare(source, folder)
+                _prepare(source, folder, _form(options, source, parent))
             with contextlib.suppress(OSError):
                 now = time.time_ns()  # finer than the file system's own clock
                 os.utime(folder / ABOUT, ns=(now, now))  # when it was used last
@@ -73,7 +74,7 @@ def prepared(options: DataOptions, source: Source) -> tuple[np.ndarray, np.ndarr
             f"the images of --dataset={source.spec.name} can't be decoded into {parent} "
             f"({getattr(error, 'strerror', None) or error}); pass --data_dir= where you may write and there is space."
         ) from None
-    return np.load(folder / _IMAGES, mmap_mode="r"), np.load(folder / _LABELS)
+    return opened(folder, source.spec.image_shape)
 
 
 def folder_of(options: DataOptions, source: Source) -> Path:
@@ -105,29 +106,37 @@ def _damaged(folder: Path) -> str | None:
     return next((name for name in expected if actual[folder / name] != expected[name]), None)
 
 
-def _check_space(source: Source, parent: Path, done: int) -> None:
+def _check_space(source: Source, parent: Path, form: str, done: int) -> None:
     count = source.spec.num_examples
     needed, free = source.spec.num_bytes * (count - done) // count, shutil.disk_usage(parent).free
-    if needed > free:
+    if form == "pixels" and needed > free:
         raise NoPlaceError(
             f"--dataset={source.spec.name} needs {needed / 2**30:,.1f} GiB for its decoded images, and {parent} has "
-            f"{free / 2**30:,.1f} GiB free; pass --data_dir= where there is more, or choose a smaller --image_size."
+            f"{free / 2**30:,.1f} GiB free; pass --data_dir= where there is more, choose a smaller --image_size, or "
+            "keep them compressed with --prepared_as=pictures."
         )
 
 
-def _prepare(source: Source, folder: Path) -> None:
+def _form(options: DataOptions, source: Source, parent: Path) -> str:
+    """Which form images get: pictures where pixels would take more than half of what is free."""
+    if options.prepared_as != "auto":
+        return options.prepared_as
+    return "pixels" if source.spec.num_bytes <= shutil.disk_usage(parent).free // 2 else "pictures"
+
+
+def _prepare(source: Source, folder: Path, form: str) -> None:
     """Writes all files; the folder appears only when complete. What an end of the process leaves is gone on with."""
     partial = folder.with_suffix(PARTIAL)
     partial.mkdir(exist_ok=True)
     try:
-        images, digest, done = _begun(source, partial)
-        _check_space(source, folder.parent, done)
-        _fill(source, partial, images, digest, done)
-        labels = np.load(partial / _LABELS)
+        store = _begun(source.spec, partial, form)
+        _check_space(source, folder.parent, form, store.done)
+        _fill(store, source, form, partial / _PROGRESS)
+        checksums = store.end()
         spec = source.spec
-        about = {"dataset": spec.name, "images": [len(labels), *spec.image_shape], "classes": list(spec.class_names)}
+        shape = [spec.num_examples, *spec.image_shape]
+        about = {"dataset": spec.name, "images": shape, "classes": list(spec.class_names), "form": form}
         write_sealed(partial / ABOUT, json.dumps(about).encode())
-        checksums = {_IMAGES: digest.hexdigest(), _LABELS: hashlib.sha256((partial / _LABELS).read_bytes()).hexdigest()}
         write_sealed(partial / _CHECKSUMS, json.dumps(checksums).encode())
         vouch(partial, checksums, partial / _STAMPS)
         (partial / _PROGRESS).unlink(missing_ok=True)
@@ -137,47 +146,25 @@ def _prepare(source: Source, folder: Path) -> None:
         raise
 
 
-def _digest(labels: np.ndarray) -> str:
-    return hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()
-
-
-def _begun(source: Source, partial: Path) -> tuple[np.memmap, Any, int]:
-    """Returns (the file of images, SHA-256 of what it holds so far, number of images that are done)."""
-    path, labels = partial / _IMAGES, partial / _LABELS
-    shape = (source.spec.num_examples, *source.spec.image_shape)
+def _begun(spec: DataSpec, partial: Path, form: str) -> Store:
+    """Goes on with what an earlier process has begun, if that is as it was noted; else begins."""
     with contextlib.suppress(OSError, ValueError, KeyError, DamagedFileError):
         progress = json.loads(unsealed((partial / _PROGRESS).read_bytes()))
-        images = np.lib.format.open_memmap(path, mode="r+")
-        done, digest = int(progress["done"]), hashlib.sha256()
-        with path.open("rb") as file:
-            left = images.offset + done * images[0].nbytes
-            while left > 0 and (block := file.read(min(left, 2**22))):
-                digest.update(block)
-                left -= len(block)
-        same = [digest.hexdigest(), _digest(np.load(labels)[:done])] == [progress["images"], progress["labels"]]
-        if images.shape == shape and same:
-            return images, digest, done
-    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    np.save(labels, np.zeros(shape[0], np.int32))
-    with path.open("rb") as file:
-        return images, hashlib.sha256(file.read(images.offset)), 0
+        if progress["form"] == form:
+            return STORES[form](partial, spec, progress)
+    for left in partial.iterdir():
+        left.unlink()
+    return STORES[form](partial, spec, {})
 
 
-def _fill(source: Source, partial: Path, images: np.memmap, digest: Any, done: int) -> None:
-    """Decodes the images that are left, and keeps note of how far it is."""
-    labels = np.load(partial / _LABELS, mmap_mode="r+")
-    bar = {"unit": "image", "file": sys.stderr, "disable": None, "initial": done, "total": len(images)}
+def _fill(store: Store, source: Source, form: str, progress: Path) -> None:
+    """Writes the images that are left, and keeps note of how far it is."""
+    name, count = source.spec.name, source.spec.num_examples
+    bar: dict[str, Any] = {"unit": "image", "file": sys.stderr, "disable": None, "initial": store.done, "total": count}
     saved = time.monotonic()
-    with tqdm.tqdm(source.since(done), f"preparing {source.spec.name}", **bar) as progress:
-        for index, (image, label) in enumerate(progress, done):
-            images[index], labels[index] = image, label
-            digest.update(images[index].data)
+    with tqdm.tqdm(store.items(source), f"preparing {name}", **bar) as items:
+        for item, label in items:
+            store.add(item, label)
             if time.monotonic() - saved > _SAVE_EVERY_S:
-                images.flush()
-                labels.flush()
-                done = index + 1
-                note = {"done": done, "images": digest.hexdigest(), "labels": _digest(labels[:done])}
-                write_sealed(partial / _PROGRESS, json.dumps(note).encode())
+                write_sealed(progress, json.dumps({"form": form, **store.note()}).encode())
                 saved = time.monotonic()
-    images.flush()
-    labels.flush()

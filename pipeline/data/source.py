@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from pipeline.base.errors import MirageError
+from pipeline.data.encoded import encode
 from pipeline.data.spec import DataSpec
 
 
@@ -19,6 +20,7 @@ class Source:
       spec: its description.
       examples: returns (uint8 [H, W, C], label) of each example from a number on; labels are 0 if the data has none.
       identify: computes `fingerprint`, which may mean to read all files.
+      contents: like `examples`, but picture files of which the same pixels can be decoded; None where there are none.
       arrays: (uint8 [N, H, W, C], int32 [N]) if all examples can be had at any place at once; they are not copied then.
     """
 
@@ -26,6 +28,7 @@ class Source:
     examples: Callable[[int], Iterable[tuple[np.ndarray, int]]]
     identify: Callable[[], str]
     arrays: tuple[np.ndarray, np.ndarray] | None = None
+    contents: Callable[[int], Iterable[tuple[bytes, int]]] | None = None
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
         """Yields the examples; raises MirageError as `since`."""
@@ -45,6 +48,12 @@ class Source:
         if count != expected:
             found = f"ends after {count:,} of" if count < expected else "has more than"
             raise MirageError(f"--dataset={self.spec.name} {found} its {expected:,} images; prepare it again.")
+
+    def contents_since(self, start: int) -> Iterable[tuple[bytes, int]]:
+        """Yields (a picture file, label) of the examples from a number on; raises MirageError as `since`."""
+        if self.contents is not None:
+            return self.contents(start)
+        return ((encode(image), label) for image, label in self.since(start))
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tqdm
 
@@ -161,10 +160,10 @@ def _statistics(reference: str, train: Images, extractor: Extractor | None) -> t
 
 def _sets(config: DataOptions, dataset: Dataset) -> tuple[Images, Images, bool]:
     """Returns (training images, images held out, whether those are a test split)."""
-    train = Images(config.split, np.asarray(dataset.images), dataset.labels)
+    train = Images(config.split, dataset.pixels, dataset.labels)
     test_set = load_test(config, dataset.spec.class_names, dataset.origin)
     if test_set is not None:
-        return train, Images("test", np.asarray(test_set.images), test_set.labels), True
+        return train, Images("test", test_set.pixels, test_set.labels), True
     count = len(train.pixels)
     if count < _FEWEST:
         raise MirageError(

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pipeline.base.folders import cache_folder
 from pipeline.config import Config
 from pipeline.data import fingerprint, folder
 from pipeline.data.dataset import load
+from pipeline.data.encoded import EncodedImages
 from pipeline.data.source import Source
 from tests.processes import ENVIRONMENT, ROOT
 
@@ -175,6 +177,7 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.data import prepared
 from pipeline.data.dataset import load
+from pipeline.data.encoded import EncodedImages
 from pipeline.data.source import Source
 from tests.processes import ENVIRONMENT, ROOT
 
@@ -217,3 +220,63 @@ def test_a_damaged_beginning_is_not_gone_on_from(config, tmp_path):
         file.seek(200)
         file.write(b"other pixels")
     same(load(config), *arrays)
+
+
+@pytest.fixture
+def pictures(config):
+    return dataclasses.replace(config, prepared_as="pictures")
+
+
+@pytest.mark.parametrize("changes", [{}, {"image_size": 12}], ids=["as they are", "resized"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_compressed_pictures_are_the_same_pixels(image_folder, tmp_path, mode, changes):
+    root = image_folder(mode=mode)
+    options = {"dataset": f"folder:{root}", "batch_size": 1, **changes}
+    plain = load(Config(**options)).images
+    config = Config(**options, device_data_mb=0, data_dir=str(tmp_path / "kept"), prepared_as="pictures")
+    images = load(config).images
+    assert isinstance(images, EncodedImages)
+    assert images.shape == plain.shape
+    np.testing.assert_array_equal(np.asarray(images), plain)
+    order = np.array([[3, 1], [0, 11]])
+    np.testing.assert_array_equal(images[order], plain[order])
+    np.testing.assert_array_equal(images[5], plain[5])
+    part = images[2:9:2]
+    assert len(part) == len(plain[2:9:2])
+    np.testing.assert_array_equal(part[np.array([1, -1])], plain[2:9:2][np.array([1, -1])])
+    np.testing.assert_array_equal(images[plain[:, 0, 0, 0] > 99], plain[plain[:, 0, 0, 0] > 99])
+
+
+def test_pictures_of_the_right_size_are_kept_as_they_are(pictures):
+    load(pictures)
+    content = (decoded_folder(pictures) / "pictures.bin").read_bytes()
+    assert content.count(b"\x89PNG\r\n") == 12
+
+
+def test_what_does_not_fit_is_kept_compressed(config, monkeypatch):
+    usage = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(path)._replace(free=4000))  # 3,072 bytes of pixels
+    assert isinstance(load(config).images, EncodedImages)
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    assert isinstance(load(config).images, EncodedImages)  # as it was prepared
+
+
+def test_compressed_pictures_are_gone_on_with(pictures):
+    command = [sys.executable, "-c", _KILLED.replace("device_data_mb=0", "device_data_mb=0, prepared_as='pictures'")]
+    command += [pictures.dataset.removeprefix("folder:"), pictures.data_dir, "4"]
+    assert subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=False).returncode == -signal.SIGKILL
+    (partial,) = (cache_folder(pictures.data_dir) / "decoded").glob("*.partial")
+    with (partial / "pictures.bin").open("ab") as file:
+        file.write(b"half a picture")
+    np.testing.assert_array_equal(np.asarray(load(pictures).images), expected(pictures)[0])
+
+
+def test_a_damaged_picture_is_named(pictures, monkeypatch):
+    load(pictures)
+    path = decoded_folder(pictures) / "pictures.bin"
+    content = bytearray(path.read_bytes())
+    content[100:140] = bytes(40)
+    monkeypatch.setattr("pipeline.data.prepared._damaged", lambda folder: None)  # as of a disk that fails later
+    path.write_bytes(content)
+    with pytest.raises(MirageError, match=r"picture \d+ of the prepared data can't be decoded .*--remove"):
+        np.asarray(load(pictures).images)

@@ -51,14 +51,13 @@ def test_balance_draws_all_classes_equally_often_and_each_picture_of_one():
     assert np.bincount(drawn(False, 11)).tolist() == [1] * 11
 
 
-@pytest.mark.parametrize("device_data_mb", [2048, 0])
-def test_balanced_images_are_the_same_resident_and_streamed(image_folder, tmp_path, device_data_mb):
+@pytest.mark.parametrize("kept", ["resident", "pixels", "pictures"])
+def test_balanced_images_are_the_same_wherever_they_are_kept(image_folder, tmp_path, kept):
     root = image_folder(per_class=6)
     for name in ("0", "1", "2", "3"):
         (root / "dog" / f"{name}.png").unlink()
-    config = Config(
-        dataset=f"folder:{root}", batch_size=4, device_data_mb=device_data_mb, balance=True, data_dir=str(tmp_path)
-    )
+    where = {} if kept == "resident" else {"device_data_mb": 0, "prepared_as": kept}
+    config = Config(dataset=f"folder:{root}", batch_size=4, balance=True, data_dir=str(tmp_path), **where)
     strategy = make_strategy("mirrored", 2)
     layout = Layout(compose(Config(batch_size=4).to_dict()).updates(), 4, 1, 2)
     dataset = load(config)

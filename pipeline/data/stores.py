@@ -1,0 +1,184 @@
+"""The two forms of prepared images: raw pixels in one file that NumPy maps, or picture files behind one another."""
+
+import abc
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.data.encoded import EncodedImages
+from pipeline.data.source import Source
+from pipeline.data.spec import DataSpec
+
+LABELS = "labels.npy"
+_IMAGES, _PICTURES, _OFFSETS = "images.npy", "pictures.bin", "offsets.npy"
+_BLOCK = 2**22
+
+
+class Store(abc.ABC):
+    """Writes images into a folder, one after the other; what is written so far can be told and found again.
+
+    Attributes:
+      files: names of the files whose bytes count.
+      done: number of images that are written.
+    """
+
+    files: tuple[str, ...]
+
+    def __init__(self, folder: Path, spec: DataSpec, progress: Mapping[str, Any]) -> None:
+        """Goes on where an earlier store has noted `progress`, or begins.
+
+        Args:
+          folder: where to.
+          spec: the data set.
+          progress: what `note` returned; empty to begin.
+
+        Raises:
+          ValueError, KeyError, OSError: if what is there is not what was noted.
+        """
+        self._folder, self.spec = folder, spec
+        self.done = int(progress["done"]) if progress else 0
+        if not progress:
+            np.save(folder / LABELS, np.zeros(spec.num_examples, np.int32))
+        self._labels = np.load(folder / LABELS, mmap_mode="r+")
+        if progress and self._labels_digest() != progress["labels"]:
+            raise ValueError("other labels than were noted")
+
+    @abc.abstractmethod
+    def items(self, source: Source) -> Iterable[tuple[Any, int]]:
+        """What is to be added, from the first one that is not done."""
+
+    @abc.abstractmethod
+    def _add(self, item: Any) -> None: ...
+
+    @abc.abstractmethod
+    def _flush(self) -> dict[str, Any]: ...
+
+    def add(self, item: Any, label: int) -> None:
+        """Writes the next image."""
+        self._labels[self.done] = label
+        self._add(item)
+        self.done += 1
+
+    def note(self) -> dict[str, Any]:
+        """Brings all to the disk, and says what is there."""
+        self._labels.flush()
+        return {"done": self.done, "labels": self._labels_digest(), **self._flush()}
+
+    def end(self) -> dict[str, str]:
+        """Completes all files; returns their SHA-256 in hexadecimal, by name."""
+        self.note()
+        return {name: _digest_of(self._folder / name) for name in self.files}
+
+    def _labels_digest(self) -> str:
+        return hashlib.sha256(self._labels[: self.done].astype("<i4").tobytes()).hexdigest()
+
+
+class PixelStore(Store):
+    """Raw pixels, uint8 [N, H, W, C]."""
+
+    files = (_IMAGES, LABELS)
+
+    def __init__(self, folder: Path, spec: DataSpec, progress: Mapping[str, Any]) -> None:
+        """See `Store`."""
+        super().__init__(folder, spec, progress)
+        path, shape = folder / _IMAGES, (spec.num_examples, *spec.image_shape)
+        if not progress:
+            np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        self._images = np.lib.format.open_memmap(path, mode="r+")
+        self._digest = hashlib.sha256(_head(path, self._images.offset))
+        for start in range(0, self.done, 1024):
+            self._digest.update(np.ascontiguousarray(self._images[start : min(start + 1024, self.done)]).data)
+        if progress and (self._images.shape != shape or self._digest.hexdigest() != progress["images"]):
+            raise ValueError("other pixels than were noted")
+
+    def items(self, source: Source) -> Iterable[tuple[Any, int]]:
+        """See `Store`."""
+        return source.since(self.done)
+
+    def _add(self, item: np.ndarray) -> None:
+        self._images[self.done] = item
+        self._digest.update(self._images[self.done].data)
+
+    def _flush(self) -> dict[str, Any]:
+        self._images.flush()
+        return {"images": self._digest.hexdigest()}
+
+    def end(self) -> dict[str, str]:
+        """See `Store`."""
+        self.note()
+        return {_IMAGES: self._digest.hexdigest(), LABELS: _digest_of(self._folder / LABELS)}
+
+
+class PictureStore(Store):
+    """Picture files, of the shape that all have, behind one another."""
+
+    files = (_PICTURES, _OFFSETS, LABELS)
+
+    def __init__(self, folder: Path, spec: DataSpec, progress: Mapping[str, Any]) -> None:
+        """See `Store`."""
+        super().__init__(folder, spec, progress)
+        path = folder / _PICTURES
+        if not progress:
+            path.write_bytes(b"")
+            np.save(folder / _OFFSETS, np.zeros(spec.num_examples + 1, np.int64))
+        self._offsets = np.load(folder / _OFFSETS, mmap_mode="r+")
+        size = int(self._offsets[self.done])
+        if progress and (size != progress["size"] or _digest_of(path, size) != progress["pictures"]):
+            raise ValueError("other pictures than were noted")
+        self._file = path.open("r+b")
+        self._file.truncate(size)
+        self._file.seek(size)
+        self._digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                self._digest.update(block)
+
+    def items(self, source: Source) -> Iterable[tuple[Any, int]]:
+        """See `Store`."""
+        return source.contents_since(self.done)
+
+    def _add(self, item: bytes) -> None:
+        self._file.write(item)
+        self._digest.update(item)
+        self._offsets[self.done + 1] = self._offsets[self.done] + len(item)
+
+    def _flush(self) -> dict[str, Any]:
+        self._file.flush()
+        self._offsets.flush()
+        return {"pictures": self._digest.hexdigest(), "size": int(self._offsets[self.done])}
+
+    def end(self) -> dict[str, str]:
+        """See `Store`."""
+        checksums = super().end()
+        self._file.close()
+        return checksums
+
+
+STORES: dict[str, type[Store]] = {"pixels": PixelStore, "pictures": PictureStore}
+
+
+def opened(folder: Path, image_shape: tuple[int, int, int]) -> tuple[Any, np.ndarray]:
+    """Opens what a store has written: (images, which look like uint8 [N, H, W, C]; labels int32 [N])."""
+    labels = np.load(folder / LABELS)
+    if (folder / _IMAGES).exists():
+        return np.load(folder / _IMAGES, mmap_mode="r"), labels
+    content = np.memmap(folder / _PICTURES, np.uint8, "r")
+    offsets = np.load(folder / _OFFSETS, mmap_mode="r")
+    return EncodedImages(content, offsets, image_shape, range(len(labels))), labels
+
+
+def _head(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
+
+
+def _digest_of(path: Path, size: int | None = None) -> str:
+    digest, left = hashlib.sha256(), path.stat().st_size if size is None else size
+    with path.open("rb") as file:
+        while left > 0 and (block := file.read(min(left, _BLOCK))):
+            digest.update(block)
+            left -= len(block)
+    return digest.hexdigest()
