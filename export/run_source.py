@@ -6,7 +6,7 @@ import hashlib
 import json
 import pickle
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,13 +16,13 @@ from export.conversion import convert
 from export.signatures import keras_generator
 from export.source import Gate, Reference, Source, code_revision, producer, version
 from pipeline.config import Config
-from pipeline.data.spec import DataSpec, is_folder
+from pipeline.data.spec import DataSpec, without_path
 from pipeline.evaluation.scoring import load_known, make_judge, placed
 from pipeline.runs.checkpoint import load_sampler
 from pipeline.runs.run_log import EVALUATIONS_FILE, read_records
 from serving.contract.manifest import ModelInfo
 
-_PRIVATE = ("data_dir", "dataset_args", "inception_weights", "manual_dir", "run_dir")
+_PRIVATE = ("data_dir", "dataset_args", "inception_weights", "labels", "manual_dir", "run_dir")
 _PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 
@@ -71,10 +71,7 @@ class RunSource(Source):
     @property
     def name(self) -> str:
         """The data set's name without the path that a folder has on the training machine."""
-        if not is_folder(self.data.name):
-            return self.data.name
-        prefix, separator, path = self.data.name.partition("folder:")
-        return prefix + separator + PurePath(path).name
+        return without_path(self.data.name)
 
     @functools.cached_property
     def public_config(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
   python -m pipeline.prepare --dataset=folder:photos --image_size=64
   python -m pipeline.prepare --dataset=folder:photos.zip --image_size=128 --data_dir=/fast/disk
+  python -m pipeline.prepare --dataset=folder:photos --image_size=64 --out=prepared/photos
   python -m pipeline.prepare --list
   python -m pipeline.prepare --remove=5d1f --data_dir=/fast/disk
   python -m pipeline.prepare --at_most_gb=20
@@ -24,6 +25,11 @@ from pipeline.data.options import DataOptions
 def define_flags(values: flags.FlagValues) -> None:
     """Adds the command's flags to `values`."""
     command_line.define_parameters(values, DataOptions)
+    help_text = (
+        "folder for it, which --dataset=prepared:FOLDER names, here or on another machine; empty: a place below "
+        "--data_dir, where training with the same flags finds it."
+    )
+    flags.DEFINE_string("out", "", help_text, flag_values=values)
     flags.DEFINE_bool("list", False, "say what is kept below --data_dir, and stop.", flag_values=values)
     help_text = "what to remove, by names of --list or how they begin, joined by commas; all removes all."
     flags.DEFINE_list("remove", [], help_text, flag_values=values)
@@ -31,7 +37,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_float("at_most_gb", 0.0, help_text, lower_bound=0.0, flag_values=values)
 
 
-def _prepare(options: DataOptions) -> None:
+def _prepare(options: DataOptions, out: str) -> None:
+    from pipeline.base.folders import local_folder
     from pipeline.data.objects import origin_of
     from pipeline.data.prepared import folder_of, prepared
 
@@ -41,13 +48,14 @@ def _prepare(options: DataOptions) -> None:
     shape = "x".join(map(str, spec.image_shape))
     classes = f", {len(spec.class_names)} classes" if spec.class_names else ""
     print(f"{spec.num_examples:,} images of {shape}{classes}", flush=True)
-    if source.arrays is not None:
+    if source.arrays is not None and not out:
         print("They are arrays, which are used where they are: there is nothing to prepare.")
         return
-    prepared(options, source)
+    folder = local_folder(f"--out={out}", out) if out else folder_of(options, source)
+    prepared(options, source, folder)
     seconds = time.perf_counter() - started
     rate = f"{spec.num_examples / seconds:,.0f} images/s"
-    print(f"Prepared in {seconds:.1f} s ({rate}): {spec.num_bytes / 1e6:,.1f} MB in {folder_of(options, source)}")
+    print(f"Prepared in {seconds:.1f} s ({rate}): {spec.num_bytes / 1e6:,.1f} MB in {folder}")
 
 
 def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
@@ -62,7 +70,7 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
         if asked and values["dataset"].present:
             raise MirageError(f"--{asked[0]} is for what is kept, whatever its --dataset; leave that out.")
         if not asked:
-            _prepare(options)
+            _prepare(options, values.out)
             return 0
         from pipeline.data.kept import bound, kept, remove, table
 

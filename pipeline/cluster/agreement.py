@@ -37,7 +37,7 @@ def program_facts(config: Parameters, devices: str) -> dict[str, str]:
         if not field.metadata["may_differ"]
     }
     # The folder may lie elsewhere; what is in it is compared when it has been read.
-    flags["--dataset"] = re.sub(r"folder:.*", "folder:", flags["--dataset"], flags=re.DOTALL)
+    flags["--dataset"] = re.sub(r"(array|folder|prepared):.*", r"\1:", flags["--dataset"], flags=re.DOTALL)
     return {
         "the number of devices": devices,
         **flags,

@@ -10,8 +10,10 @@ _TFDS = "pipeline.data.tfds_images:tfds_origin"
 
 # By name or prefix: an import path of the function, or the function.
 SOURCES: dict[str, Any] = {
+    "array:": "pipeline.data.array_files:array_origin",
     "folder:": "pipeline.data.folder:folder_origin",
     "mnist5k": _TFDS,
+    "prepared:": "pipeline.data.prepared:prepared_origin",
     "python:": "pipeline.data.objects:refuse_python",
     "stacked:": "pipeline.data.stacked:stacked_origin",
     # Where tensorflow-datasets has data sets that others look after; they look like import paths.

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from pipeline.data.pictures import Pictures
 from pipeline.data.scan import Scan, scan, scan_names
 from pipeline.data.source import Origin, Source
 from pipeline.data.spec import DataSpec
+from pipeline.data.splits import slice_of
 
 PREFIX = "folder:"
 _USUAL_ENDINGS = ".jpg, .png, .webp, .gif, .bmp, .tif"
@@ -49,7 +49,7 @@ def open_folder(options: DataOptions) -> Source:
     files = _opened(options, root)
     by = labelling(options, files)
     names = _images(options, root, files, by)
-    part = _slice_of_split(options.split, len(names))
+    part = slice_of(options.split, len(names))
     if not names[part]:
         raise MirageError(
             f"--split={options.split} selects none of the {len(names)} images in {printable(root)}; widen it."
@@ -123,21 +123,3 @@ def _check_depths(name: str, root: Path, found: Scan, by: Labelling) -> None:
             f"{' and '.join(map(printable, examples))}; put all directly into it, or each into one sub-folder per "
             "class, or say with --class_depth how many levels of folders name the class (0: none)."
         )
-
-
-def _slice_of_split(split: str, count: int) -> slice:
-    match = re.fullmatch(r"train(?:\[(-?\d{1,18}%?)?:(-?\d{1,18}%?)?\])?", split, re.ASCII)
-    if not match:
-        raise MirageError(
-            f"--split={printable(split)} is unknown to an image folder; expected train or a slice of it, such as "
-            "train[:80%]."
-        )
-
-    def position(text: str | None) -> int | None:
-        if text is None:
-            return None
-        if text.endswith("%") and abs(int(text[:-1])) > 100:
-            raise MirageError(f"--split={split} goes beyond 100%; expected a slice such as train[:80%].")
-        return round(count * int(text[:-1]) / 100) if text.endswith("%") else int(text)
-
-    return slice(position(match[1]), position(match[2]))

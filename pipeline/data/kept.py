@@ -12,6 +12,7 @@ from pipeline.base.errors import MirageError
 from pipeline.base.folders import cache_folder
 from pipeline.base.kept_files import DamagedFileError, unsealed
 from pipeline.data.prepared import ABOUT, FOLDER, PARTIAL
+from pipeline.data.spec import DataSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +59,11 @@ def _described(path: Path) -> Kept:
     try:
         about = json.loads(unsealed((path / ABOUT).read_bytes()))
         used = (path / ABOUT).stat().st_mtime
-        count, *shape = about["images"]
-        classes = f", {len(about['classes'])} classes" if about["classes"] else ""
-        told = f"{about['dataset']}: {count:,} images of {'x'.join(map(str, shape))}{classes}"
-    except (OSError, DamagedFileError, KeyError, ValueError):
+        spec = DataSpec.from_dict(about["spec"])
+        classes = f", {len(spec.class_names)} classes" if spec.class_names else ""
+        shape = "x".join(map(str, spec.image_shape))
+        told = f"{spec.name}: {spec.num_examples:,} images of {shape}{classes}"
+    except (OSError, DamagedFileError, KeyError, TypeError, ValueError):
         told = "of a version that kept no description"
     return Kept(path.name, path, num_bytes, used, told)
 

@@ -6,7 +6,7 @@ Needs only the standard library.
 from typing import Any
 
 from pipeline.data import OTHERS, SOURCES
-from pipeline.data.spec import is_folder
+from pipeline.data.spec import is_place
 
 
 def source_key(dataset: str) -> str:
@@ -41,6 +41,6 @@ def may_be_the_same(one: str, other: str) -> bool:
 
     So it is of two folders, stacked or not, and of what Python gives, which is passed or imported.
     """
-    if is_folder(one) and is_folder(other):
-        return one.partition("folder:")[0] == other.partition("folder:")[0]
+    if is_place(one) and is_place(other):
+        return one.startswith("stacked:") == other.startswith("stacked:")
     return all(is_import_path(each) or each.startswith("python:") for each in (one, other))

@@ -18,9 +18,10 @@ class DataOptions(Parameters):
         "mnist5k",
         "what to learn: mnist5k (5,000 digits that come with the installation), any image data set of "
         "tensorflow-datasets by name (mnist, fashion_mnist, cifar10, ...), folder:/path with images, flat or in one "
-        "sub-folder per class, or of a .zip or .tar file of such, stacked:NAME, three grey images of a data set as "
-        "red, green and blue, or "
-        "package.module:name, your own function or object that gives arrays, a tf.data set or the like.",
+        "sub-folder per class, or of a .zip or .tar file of such, array:/path of a .npy or "
+        ".npz file, prepared:/path of what python -m pipeline.prepare --out made, stacked:NAME, three grey images of a "
+        "data set as red, green and blue, or package.module:name, your own function or object that gives arrays, a "
+        "tf.data set or the like.",
     )
     dataset_args: str = parameter(
         "",
@@ -91,7 +92,7 @@ class DataOptions(Parameters):
 
     def check(self, values: Mapping[str, Any]) -> None:
         """See `Parameters`."""
-        if self.dataset.removeprefix("stacked:") in ("", "folder:"):
+        if self.dataset.removeprefix("stacked:") in ("", "array:", "folder:", "prepared:"):
             raise MirageError(
                 f"--dataset={self.dataset} names no data; give mnist5k, a tensorflow-datasets name or folder:/path."
             )

@@ -5,12 +5,14 @@ as from ArrayRecord files of the same pixels (BUILD.md, "Prepare data"). Where t
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,18 @@ import numpy as np
 import tqdm
 
 from pipeline.base.errors import MirageError
-from pipeline.base.folders import cache_folder
+from pipeline.base.failures import in_a_line
+from pipeline.base.folders import cache_folder, local_folder
 from pipeline.base.kept_files import DamagedFileError, unsealed, write_sealed
-from pipeline.data.fingerprint import file_checksums, vouch
+from pipeline.base.names import printable
+from pipeline.data.fingerprint import file_checksums, fingerprint_of, vouch
 from pipeline.data.options import DataOptions
-from pipeline.data.source import Source
-from pipeline.data.spec import DataSpec
+from pipeline.data.source import Origin, Source, skipping
+from pipeline.data.spec import DataSpec, without_path
+from pipeline.data.splits import slice_of
 from pipeline.data.stores import STORES, Store, opened
 
+PREFIX = "prepared:"
 FOLDER, PARTIAL, ABOUT = "decoded", ".partial", "about.json"
 _CHECKSUMS = "checksums.json"
 _STAMPS = "stamps.json"
@@ -39,7 +45,46 @@ class NoPlaceError(MirageError):
     """There is no place for the prepared images: it can't be written to, or is too small."""
 
 
-def prepared(options: DataOptions, source: Source) -> tuple[Any, np.ndarray]:
+def prepared_origin(options: DataOptions) -> Origin:
+    """Where `--dataset=prepared:/path` comes from: a folder that `python -m pipeline.prepare --out` made."""
+    return Origin(lambda: _open(options))
+
+
+def _open(options: DataOptions) -> Source:
+    given = f"--dataset={printable(options.dataset)}"
+    folder = local_folder(f"--dataset={options.dataset}", options.dataset.removeprefix(PREFIX))
+    try:
+        about = json.loads(unsealed((folder / ABOUT).read_bytes()))
+        spec = DataSpec.from_dict(about["spec"])
+        damaged = _damaged(folder)
+        if damaged:
+            raise MirageError(f"{given}: {damaged} is damaged; prepare it again, or copy it anew.")
+        images, labels = opened(folder, spec.image_shape)
+    except (OSError, DamagedFileError, KeyError, TypeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or in_a_line(error, 150)
+        raise MirageError(
+            f"{given} is no prepared data set ({reason}); expected a folder that python -m pipeline.prepare --out made."
+        ) from None
+    if options.image_size and (options.image_size,) * 2 != spec.image_shape[:2]:
+        raise MirageError(
+            f"--image_size={options.image_size} does not go with {given}, which was prepared at "
+            f"{spec.image_shape[1]}x{spec.image_shape[0]}; leave it out, or prepare another."
+        )
+    part = slice_of(options.split, len(labels))
+    labels, identity = labels[part], spec.fingerprint
+    images = np.asarray(images)[part] if isinstance(images, np.ndarray) else images[part]
+    if len(labels) != spec.num_examples:
+        identity = fingerprint_of([identity, options.split])
+    spec = dataclasses.replace(spec, name=printable(options.dataset), num_examples=len(labels))
+
+    def examples() -> Iterator[tuple[np.ndarray, int]]:
+        for index, label in enumerate(labels):
+            yield images[index], int(label)
+
+    return Source(spec, skipping(examples), lambda: identity, (images, labels))
+
+
+def prepared(options: DataOptions, source: Source, out: Path | None = None) -> tuple[Any, np.ndarray]:
     """Decodes a data set into a file, unless that has been done; goes on where an earlier call was ended.
 
     Files of an earlier call are used only if their checksums are those that were written with them; they are
@@ -48,6 +93,7 @@ def prepared(options: DataOptions, source: Source) -> tuple[Any, np.ndarray]:
     Args:
       options: `data_dir`, `prepared_as`, `split` and `image_size` count.
       source: the data set.
+      out: folder for it; None for one below `data_dir`, by its content.
 
     Returns:
       (images, a memory map or `EncodedImages`, uint8 [N, H, W, C]; labels int32 [N]).
@@ -56,11 +102,13 @@ def prepared(options: DataOptions, source: Source) -> tuple[Any, np.ndarray]:
       NoPlaceError: if there is too little space, or the file can't be written.
       MirageError: if the images can't be read.
     """
-    folder = folder_of(options, source)
+    folder = out or folder_of(options, source)
     parent = folder.parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(parent / f".{folder.name}.lock"):
+            if out is not None and folder.exists() and not (folder / ABOUT).exists() and [*folder.iterdir()]:
+                raise MirageError(f"--out={folder} holds other files; choose a new folder.")
             if folder.exists() and (damaged := _damaged(folder)):
                 print(f"warning: {folder / damaged} is damaged; it is decoded again.", file=sys.stderr, flush=True)
                 shutil.rmtree(folder)
@@ -133,9 +181,8 @@ def _prepare(source: Source, folder: Path, form: str) -> None:
         _check_space(source, folder.parent, form, store.done)
         _fill(store, source, form, partial / _PROGRESS)
         checksums = store.end()
-        spec = source.spec
-        shape = [spec.num_examples, *spec.image_shape]
-        about = {"dataset": spec.name, "images": shape, "classes": list(spec.class_names), "form": form}
+        spec = dataclasses.replace(source.spec, name=without_path(source.spec.name), fingerprint=source.fingerprint)
+        about = {"spec": spec.to_dict(), "form": form}
         write_sealed(partial / ABOUT, json.dumps(about).encode())
         write_sealed(partial / _CHECKSUMS, json.dumps(checksums).encode())
         vouch(partial, checksums, partial / _STAMPS)

@@ -3,12 +3,23 @@
 import dataclasses
 import math
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
+_STACKED, _PLACES = "stacked:", ("array:", "folder:", "prepared:")
 
-def is_folder(dataset: str) -> bool:
-    """Whether a value of `--dataset` names a folder, wherever that is; stacked ones, too."""
-    return dataset.startswith(("folder:", "stacked:folder:"))
+
+def is_place(dataset: str) -> bool:
+    """Whether a value of `--dataset` names a folder or a file, wherever that is; stacked ones, too."""
+    return dataset.removeprefix(_STACKED).startswith(_PLACES)
+
+
+def without_path(dataset: str) -> str:
+    """A value of `--dataset` with the name alone where it names a folder or a file."""
+    if not is_place(dataset):
+        return dataset
+    kind, _, path = dataset.removeprefix(_STACKED).partition(":")
+    return f"{_STACKED if dataset.startswith(_STACKED) else ''}{kind}:{PurePath(path).name}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.parameters import Parameters
-from pipeline.data.spec import DataSpec, is_folder
+from pipeline.data.spec import DataSpec, is_place
 from pipeline.evaluation.sampling import Sampler
 from serving.contract import manifest
 from serving.generator import Generator
@@ -82,7 +82,7 @@ class Provenance:
     def other_data(self, data: DataSpec) -> str:
         """Says in what a run's data are others than these; empty if they are the same as far as that is known."""
         assert self.data is not None
-        name = data.name if is_folder(data.name) and is_folder(self.data.name) else self.data.name
+        name = data.name if is_place(data.name) and is_place(self.data.name) else self.data.name
         return data.difference_from(dataclasses.replace(self.data, name=name))
 
     def other_flags(self, config: Parameters) -> list[str]:

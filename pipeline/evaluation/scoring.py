@@ -15,7 +15,7 @@ from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
 from pipeline.data.dataset import Dataset, base_options, folder_of, load, load_test, numbering, open_data
 from pipeline.data.options import DataOptions
-from pipeline.data.spec import DataSpec, is_folder
+from pipeline.data.spec import DataSpec, is_place
 from pipeline.evaluation.judge import Judge
 from pipeline.evaluation.options import EvaluationOptions
 from pipeline.evaluation.references import described, read_moments
@@ -66,7 +66,7 @@ def load_known(config: DataOptions, data: DataSpec, passed: Any = None) -> Datas
     dataset = open_data(passed, config)
     dataset = dataset.renumbered(numbering(dataset.spec, data.class_names))
     known = data
-    if not data.fingerprint and folder is not None and is_folder(data.name):
+    if not data.fingerprint and folder is not None and is_place(data.name):
         # Of a version that knew data by their description alone: that a folder has moved can't be proved.
         known = dataclasses.replace(data, name=dataset.spec.name)
     difference = dataset.spec.difference_from(known)

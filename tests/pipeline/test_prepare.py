@@ -1,11 +1,13 @@
 """`python -m pipeline.prepare`: what it prepares is what training finds; what is kept is listed and removed."""
 
+import shutil
+
 import numpy as np
 import pytest
 from absl import flags
 
 import pipeline.prepare
-from pipeline.base.errors import MISTAKE
+from pipeline.base.errors import MISTAKE, MirageError
 from pipeline.config import Config
 from pipeline.data import prepared
 from pipeline.data.dataset import load
@@ -93,3 +95,35 @@ def test_what_cannot_be_done_is_said_in_a_sentence(kept, capsys, arguments, said
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", ["pixels", "pictures"])
+def test_a_prepared_folder_is_a_data_set_wherever_it_is_taken(image_folder, tmp_path, form):
+    root = image_folder()
+    original = load(Config(dataset=f"folder:{root}", batch_size=1))
+    prepare(tmp_path / "kept", root, f"--out={tmp_path / 'out'}", f"--prepared_as={form}")
+    shutil.copytree(tmp_path / "out", tmp_path / "copy")
+    dataset = load(Config(dataset=f"prepared:{tmp_path / 'copy'}", batch_size=1))
+    np.testing.assert_array_equal(np.asarray(dataset.images), original.images)
+    np.testing.assert_array_equal(dataset.labels, original.labels)
+    assert dataset.spec.difference_from(original.spec) == ""
+    assert not dataset.streamed
+    part = load(Config(dataset=f"prepared:{tmp_path / 'copy'}", split="train[3:]", batch_size=1))
+    np.testing.assert_array_equal(np.asarray(part.images), original.images[3:])
+    assert part.fingerprint != original.fingerprint
+    assert str(root) not in (tmp_path / "out" / "about.json").read_text()
+
+
+def test_a_damaged_or_other_folder_is_no_prepared_data_set(image_folder, tmp_path, capsys):
+    prepare(tmp_path / "kept", image_folder(), f"--out={tmp_path / 'out'}")
+    (tmp_path / "out" / "stamps.json").unlink()
+    with (tmp_path / "out" / "images.npy").open("r+b") as file:
+        file.seek(300)
+        file.write(b"other")
+    with pytest.raises(MirageError, match=r"images\.npy is damaged"):
+        load(Config(dataset=f"prepared:{tmp_path / 'out'}", batch_size=1))
+    with pytest.raises(MirageError, match="is no prepared data set"):
+        load(Config(dataset=f"prepared:{tmp_path / 'images'}", batch_size=1))
+    assert call(f"--dataset=folder:{tmp_path / 'images'}", f"--out={tmp_path / 'images'}") == MISTAKE
+    assert "holds other files" in capsys.readouterr().err
+    assert (tmp_path / "images" / "cat" / "0.png").exists()

@@ -1,0 +1,65 @@
+"""`--dataset=array:/path`: images in a file of NumPy, .npy or .npz."""
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
+from pipeline.base.folders import local_folder
+from pipeline.base.names import printable
+from pipeline.data.arrays import open_arrays
+from pipeline.data.options import DataOptions
+from pipeline.data.source import Origin, Source
+from pipeline.data.splits import slice_of
+
+PREFIX = "array:"
+# What people call them, those of a test split last.
+_IMAGES = ("images", "x", "x_train", "train_images", "data", "X", "arr_0")
+_LABELS = ("labels", "y", "y_train", "train_labels", "label", "Y", "arr_1")
+_TEST_IMAGES, _TEST_LABELS = ("x_test", "test_images"), ("y_test", "test_labels")
+
+
+def array_origin(options: DataOptions) -> Origin:
+    """Where `--dataset=array:/path` comes from; arrays named x_test and y_test are kept apart for testing."""
+
+    def test() -> Origin | None:
+        apart = _arrays(options, _TEST_IMAGES, _TEST_LABELS)
+        return apart and Origin(lambda: _source(options, *apart, slice(None)))
+
+    def open_train() -> Source:
+        arrays = _arrays(options, _IMAGES, _LABELS)
+        if arrays is None:
+            raise MirageError(f"{_given(options)} holds none of {', '.join(_IMAGES)}; expected images, and labels.")
+        return _source(options, *arrays, slice_of(options.split, len(arrays[0])))
+
+    return Origin(open_train, test=test)
+
+
+def _given(options: DataOptions) -> str:
+    return f"--dataset={printable(options.dataset)}"
+
+
+def _arrays(options: DataOptions, images: tuple[str, ...], labels: tuple[str, ...]) -> tuple[Any, Any] | None:
+    """Returns (images, labels or None) by their names; None if there are no such images."""
+    path = local_folder(f"--dataset={options.dataset}", options.dataset.removeprefix(PREFIX))
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            beside = path.with_name(f"{path.stem}_labels.npy")
+            return (loaded, np.load(beside) if beside.exists() else None) if images is _IMAGES else None
+        with loaded:
+            image, label = (next((name for name in names if name in loaded), None) for names in (images, labels))
+            return None if image is None else (loaded[image], None if label is None else loaded[label])
+    except Exception as error:  # of archives that are damaged it raises what it likes
+        reason = getattr(error, "strerror", None) or in_a_line(error, 150)
+        raise MirageError(
+            f"{_given(options)} can't be read ({reason}); expected a .npy file of images, or an .npz file with images "
+            "and labels."
+        ) from None
+
+
+def _source(options: DataOptions, images: Any, labels: Any, part: slice) -> Source:
+    if labels is not None and len(labels) != len(images):
+        raise MirageError(f"{_given(options)} has {len(labels):,} labels for {len(images):,} images; save it again.")
+    return open_arrays(images[part], None if labels is None else labels[part], options, _given(options))
