@@ -178,9 +178,10 @@ def _prepare(source: Source, folder: Path, form: str) -> None:
     partial.mkdir(exist_ok=True)
     try:
         store = _begun(source.spec, partial, form)
-        _check_space(source, folder.parent, form, store.done)
-        _fill(store, source, form, partial / _PROGRESS)
-        checksums = store.end()
+        with contextlib.closing(store):
+            _check_space(source, folder.parent, form, store.done)
+            _fill(store, source, form, partial / _PROGRESS)
+            checksums = store.end()
         spec = dataclasses.replace(source.spec, name=without_path(source.spec.name), fingerprint=source.fingerprint)
         about = {"spec": spec.to_dict(), "form": form}
         write_sealed(partial / ABOUT, json.dumps(about).encode())

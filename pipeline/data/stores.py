@@ -2,9 +2,11 @@
 
 import abc
 import hashlib
+import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -26,6 +28,7 @@ class Store(abc.ABC):
     """
 
     files: tuple[str, ...]
+    _file: BinaryIO
 
     def __init__(self, folder: Path, spec: DataSpec, progress: Mapping[str, Any]) -> None:
         """Goes on where an earlier store has noted `progress`, or begins.
@@ -45,6 +48,10 @@ class Store(abc.ABC):
         self._labels = np.load(folder / LABELS, mmap_mode="r+")
         if progress and self._labels_digest() != progress["labels"]:
             raise ValueError("other labels than were noted")
+
+    def close(self) -> None:
+        """Writes no more."""
+        self._file.close()
 
     @abc.abstractmethod
     def items(self, source: Source) -> Iterable[tuple[Any, int]]:
@@ -70,14 +77,14 @@ class Store(abc.ABC):
     def end(self) -> dict[str, str]:
         """Completes all files; returns their SHA-256 in hexadecimal, by name."""
         self.note()
-        return {name: _digest_of(self._folder / name) for name in self.files}
+        return {name: _digest(self._folder / name).hexdigest() for name in self.files}
 
     def _labels_digest(self) -> str:
         return hashlib.sha256(self._labels[: self.done].astype("<i4").tobytes()).hexdigest()
 
 
 class PixelStore(Store):
-    """Raw pixels, uint8 [N, H, W, C]."""
+    """Raw pixels, uint8 [N, H, W, C]; written as a file, since what is mapped counts as memory of the process."""
 
     files = (_IMAGES, LABELS)
 
@@ -87,29 +94,32 @@ class PixelStore(Store):
         path, shape = folder / _IMAGES, (spec.num_examples, *spec.image_shape)
         if not progress:
             np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        self._images = np.lib.format.open_memmap(path, mode="r+")
-        self._digest = hashlib.sha256(_head(path, self._images.offset))
-        for start in range(0, self.done, 1024):
-            self._digest.update(np.ascontiguousarray(self._images[start : min(start + 1024, self.done)]).data)
-        if progress and (self._images.shape != shape or self._digest.hexdigest() != progress["images"]):
+        images = np.lib.format.open_memmap(path, mode="r")
+        size = images.offset + self.done * math.prod(spec.image_shape)
+        self._digest = _digest(path, size)
+        if progress and (images.shape != shape or self._digest.hexdigest() != progress["images"]):
             raise ValueError("other pixels than were noted")
+        self._file = path.open("r+b")
+        self._file.seek(size)
 
     def items(self, source: Source) -> Iterable[tuple[Any, int]]:
         """See `Store`."""
         return source.since(self.done)
 
     def _add(self, item: np.ndarray) -> None:
-        self._images[self.done] = item
-        self._digest.update(self._images[self.done].data)
+        pixels = np.ascontiguousarray(item).data
+        self._file.write(pixels)
+        self._digest.update(pixels)
 
     def _flush(self) -> dict[str, Any]:
-        self._images.flush()
+        self._file.flush()
+        os.fsync(self._file.fileno())
         return {"images": self._digest.hexdigest()}
 
     def end(self) -> dict[str, str]:
         """See `Store`."""
         self.note()
-        return {_IMAGES: self._digest.hexdigest(), LABELS: _digest_of(self._folder / LABELS)}
+        return {_IMAGES: self._digest.hexdigest(), LABELS: _digest(self._folder / LABELS).hexdigest()}
 
 
 class PictureStore(Store):
@@ -126,15 +136,12 @@ class PictureStore(Store):
             np.save(folder / _OFFSETS, np.zeros(spec.num_examples + 1, np.int64))
         self._offsets = np.load(folder / _OFFSETS, mmap_mode="r+")
         size = int(self._offsets[self.done])
-        if progress and (size != progress["size"] or _digest_of(path, size) != progress["pictures"]):
+        self._digest = _digest(path, size)
+        if progress and (size != progress["size"] or self._digest.hexdigest() != progress["pictures"]):
             raise ValueError("other pictures than were noted")
         self._file = path.open("r+b")
         self._file.truncate(size)
         self._file.seek(size)
-        self._digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                self._digest.update(block)
 
     def items(self, source: Source) -> Iterable[tuple[Any, int]]:
         """See `Store`."""
@@ -147,14 +154,9 @@ class PictureStore(Store):
 
     def _flush(self) -> dict[str, Any]:
         self._file.flush()
+        os.fsync(self._file.fileno())
         self._offsets.flush()
         return {"pictures": self._digest.hexdigest(), "size": int(self._offsets[self.done])}
-
-    def end(self) -> dict[str, str]:
-        """See `Store`."""
-        checksums = super().end()
-        self._file.close()
-        return checksums
 
 
 STORES: dict[str, type[Store]] = {"pixels": PixelStore, "pictures": PictureStore}
@@ -170,15 +172,11 @@ def opened(folder: Path, image_shape: tuple[int, int, int]) -> tuple[Any, np.nda
     return EncodedImages(content, offsets, image_shape, range(len(labels))), labels
 
 
-def _head(path: Path, size: int) -> bytes:
-    with path.open("rb") as file:
-        return file.read(size)
-
-
-def _digest_of(path: Path, size: int | None = None) -> str:
+def _digest(path: Path, size: int | None = None) -> Any:
+    """SHA-256 of a file, or of its beginning."""
     digest, left = hashlib.sha256(), path.stat().st_size if size is None else size
     with path.open("rb") as file:
         while left > 0 and (block := file.read(min(left, _BLOCK))):
             digest.update(block)
             left -= len(block)
-    return digest.hexdigest()
+    return digest
