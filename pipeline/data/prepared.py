@@ -21,6 +21,7 @@ import tqdm
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import cache_folder
 from pipeline.base.kept_files import DamagedFileError, unsealed, write_sealed
+from pipeline.base.sizes import read_size
 from pipeline.data.fingerprint import file_checksums, vouch
 from pipeline.data.options import DataOptions
 from pipeline.data.source import Source
@@ -45,7 +46,7 @@ def prepared(options: DataOptions, source: Source) -> tuple[np.ndarray, np.ndarr
     decoded again otherwise.
 
     Args:
-      options: `data_dir`, `split` and `image_size` count.
+      options: `data_dir`, `split`, `image_size`, `fit` and `random_crop` count.
       source: the data set.
 
     Returns:
@@ -85,8 +86,17 @@ def folder_of(options: DataOptions, source: Source) -> Path:
     spec = source.spec
     # Without the name: a folder that has moved is not decoded again.
     shape = [spec.num_examples, *spec.image_shape]
-    key = json.dumps([_FORMAT, shape, spec.class_names, options.split, options.image_size, source.fingerprint])
+    key = json.dumps([_FORMAT, shape, spec.class_names, options.split, _fitting(options), source.fingerprint])
     return parent / hashlib.sha256(key.encode()).hexdigest()[:24]
+
+
+def _fitting(options: DataOptions) -> int | str:
+    """How images got their size, as far as the same files become other images by it."""
+    size = options.prepared_size
+    if size is None:
+        return 0
+    text = read_size(size)  # a number for squares, as it always was
+    return text if options.fit in ("crop", "none") else f"{text} {options.fit}"
 
 
 def _damaged(folder: Path) -> str | None:

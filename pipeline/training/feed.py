@@ -258,7 +258,7 @@ def make_feed(
     Args:
       strategy: where to.
       layout: which images each replica is given.
-      dataset: the images; those that are not in memory are streamed.
+      dataset: the images, of which `drawn` is given; those that are not in memory are streamed.
       options: their seed decides the order.
       first_step: step with which training begins.
 
@@ -266,5 +266,5 @@ def make_feed(
       The feed.
     """
     if dataset.streamed:
-        return StreamedFeed(strategy, layout, dataset.images, dataset.labels, options.seed, first_step)
-    return ResidentFeed(strategy, layout, dataset.images, dataset.labels, options.seed)
+        return StreamedFeed(strategy, layout, dataset.drawn, dataset.labels, options.seed, first_step)
+    return ResidentFeed(strategy, layout, dataset.drawn, dataset.labels, options.seed)
