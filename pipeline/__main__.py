@@ -44,6 +44,8 @@ def define_flags(values: flags.FlagValues) -> None:
             command_line.define_automatic(values, field)
         elif choices:
             flags.DEFINE_enum(field.name, field.default, choices, help_text, flag_values=values)
+        elif field.metadata["reads"]:
+            flags.DEFINE_string(field.name, str(field.default), help_text, flag_values=values)
         else:
             define = {
                 str: flags.DEFINE_string,

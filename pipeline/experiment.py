@@ -190,6 +190,8 @@ def _checked(flag: str, name: str, value: Any) -> Any:
         raise MirageError(f"{name}={value!r:.100}: Experiment knows no {name}; {meant}")
     if is_auto(_FIELDS[flag], value):
         return value
+    if reads := _FIELDS[flag].metadata["reads"]:
+        return reads(value)
     expected = type(_FIELDS[flag].default)
     if expected is str and isinstance(value, os.PathLike):
         value = os.fspath(value)

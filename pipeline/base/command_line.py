@@ -103,15 +103,17 @@ def define_automatic(values: flags.FlagValues, field: dataclasses.Field) -> None
 
 
 def define_parameters(values: flags.FlagValues, part: type[Parameters]) -> None:
-    """Adds a flag for each text, switch or integer of a part of the parameters to `values`."""
+    """Adds a flag for each parameter of a part to `values`."""
     for field in dataclasses.fields(part):
         help_text, choices, minimum, below = (field.metadata[key] for key in ("help", "choices", "minimum", "below"))
         if choices:
             flags.DEFINE_enum(field.name, field.default, choices, help_text, flag_values=values)
-        elif isinstance(field.default, str):
-            flags.DEFINE_string(field.name, field.default, help_text, flag_values=values)
+        elif isinstance(field.default, str) or field.metadata["reads"]:
+            flags.DEFINE_string(field.name, str(field.default), help_text, flag_values=values)
         elif isinstance(field.default, bool):
             flags.DEFINE_bool(field.name, field.default, help_text, flag_values=values)
+        elif isinstance(field.default, float):  # its range is checked by `given_parameters`
+            flags.DEFINE_float(field.name, field.default, help_text, flag_values=values)
         else:
             flags.DEFINE_integer(
                 field.name,

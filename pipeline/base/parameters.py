@@ -5,7 +5,7 @@ their sum. Needs only the standard library, so that flags can be checked before 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from pipeline.base.errors import MirageError
@@ -25,6 +25,7 @@ def parameter(
     may_differ: bool = False,
     strict: bool = False,
     automatic: bool = False,
+    reads: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Declares a field of a `Parameters` together with everything its absl flag needs.
 
@@ -42,6 +43,8 @@ def parameter(
         rather than ignored.
       automatic: whether the flag may be `auto` and is so unless it is set; the default given here is what is taken
         where nothing better is known, and what a run had whose configuration doesn't name it.
+      reads: makes the one form of a value out of all forms in which it may be given, as a flag's text above all;
+        raises MirageError for what is none. The default's type says nothing then.
     """
     metadata = {
         "help": help,
@@ -52,6 +55,7 @@ def parameter(
         "may_differ": may_differ,
         "strict": strict,
         "automatic": automatic,
+        "reads": reads,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -91,6 +95,12 @@ def check_range(field: dataclasses.Field, value: Any) -> None:
 @dataclasses.dataclass(frozen=True)
 class Parameters:
     """A part of a configuration: a frozen dataclass whose fields are declared by `parameter`."""
+
+    def __post_init__(self) -> None:
+        """Brings values into their one form; raises MirageError for what is none."""
+        for field in dataclasses.fields(self):
+            if reads := field.metadata["reads"]:
+                object.__setattr__(self, field.name, reads(getattr(self, field.name)))
 
     def check_ranges(self) -> None:
         """Refuses values that no flag may have; raises MirageError."""
@@ -133,7 +143,7 @@ class Parameters:
             if name not in fields:
                 raise MirageError(f"the configuration has an unknown field {name!r}; this Mirage knows no such flag.")
             expected = type(fields[name].default)
-            if is_auto(fields[name], value):
+            if is_auto(fields[name], value) or fields[name].metadata["reads"]:
                 continue
             if type(value) is not expected and not (expected is float and type(value) is int):
                 raise MirageError(

@@ -13,7 +13,7 @@ from pipeline.base.names import printable
 from pipeline.data.elements import Pixels, classes_of, plain_labels
 from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.options import DataOptions
-from pipeline.data.pixels import fit_array
+from pipeline.data.pixels import fit_array, wrong_size
 from pipeline.data.source import Source, skipping
 from pipeline.data.spec import DataSpec
 
@@ -32,7 +32,7 @@ def open_arrays(images: Any, labels: Any, options: DataOptions, given: str, know
     Args:
       images: [N, H, W, C] or [N, H, W], of uint8 or other whole numbers from 0 to 255.
       labels: N numbers or names, or None.
-      options: `dataset`, which is its name, and `image_size` count.
+      options: `dataset`, which is its name, `image_size`, `fit` and `random_crop` count.
       given: what was given, as an error shall name it.
       known: names of the classes, if the data say them.
 
@@ -62,14 +62,16 @@ def open_arrays(images: Any, labels: Any, options: DataOptions, given: str, know
         if array.dtype == np.uint8:
             break
     pixels.end()
-    side = options.image_size
-    size = (side, side, shape[2]) if side else shape
+    height, width, channels = shape
+    size = (*(options.prepared_size or (height, width)), channels)
+    if size != shape and options.fit == "none":
+        raise wrong_size(options, given, "each image", (height, width))
     spec = DataSpec(printable(options.dataset), "", size, names, count)
 
     def examples() -> Iterator[tuple[np.ndarray, int]]:
         for part in _parts(array):
             for image, label in zip(pixels(array[part]), codes[part], strict=True):
-                yield fit_array(image, side) if side else image, int(label)
+                yield fit_array(image, options, given), int(label)
 
     def identify() -> str:
         digest = hashlib.sha256()

@@ -42,6 +42,8 @@ class Dataset:
       images: uint8 [N, H, W, C]; a `np.memmap` if they were decoded into a file, `EncodedImages` if they are decoded
         whenever they are drawn.
       labels: int32 [N]; zeros if the data has no labels.
+      uncropped: uint8 [N, H + h, W + w, C], where `images` are the centres of larger ones, of which training takes
+        parts at random; else None.
       streamed: whether they stay where they are, rather than on each device: they are more than `--device_data_mb`, or
         mapped from a file.
       origin: the object that was passed in place of a name, which may have a test split as well; else None.
@@ -52,6 +54,20 @@ class Dataset:
     labels: np.ndarray
     streamed: bool = False
     origin: Any = None
+    uncropped: np.ndarray | None = None
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """What training draws from: `uncropped`, or `images`."""
+        return self.images if self.uncropped is None else self.uncropped
+
+    @property
+    def margin(self) -> tuple[int, int]:
+        """Rows and columns that `drawn` has beyond those of `images`."""
+        height, width = (
+            whole - part for whole, part in zip(self.drawn.shape[1:3], self.images.shape[1:3], strict=True)
+        )
+        return height, width
 
     @property
     def pixels(self) -> np.ndarray:
@@ -111,7 +127,7 @@ def open_data(data: Any, options: DataOptions, check: Callable[[DataSpec], objec
       MirageError: if the data can't be had or read.
     """
     source = origin_of(data, options).open()
-    check(source.spec)
+    check(_as_seen(source.spec, options))
     origin = None if isinstance(data, str) else data
     return dataclasses.replace(_read(source, options), origin=origin)
 
@@ -121,7 +137,24 @@ def load(options: DataOptions) -> Dataset:
     return open_data(None, options)
 
 
+def _as_seen(spec: DataSpec, options: DataOptions) -> DataSpec:
+    """The description of images without the margin with which they are prepared."""
+    size = options.picture_size or spec.image_shape[:2]
+    return dataclasses.replace(spec, image_shape=(*size, spec.image_shape[2]))
+
+
 def _read(source: Source, options: DataOptions) -> Dataset:
+    dataset = _read_whole(source, options)
+    spec, whole = _as_seen(dataset.spec, options), dataset.images
+    if spec.image_shape == dataset.spec.image_shape:
+        return dataset
+    height, width, _ = spec.image_shape
+    top, left = (whole.shape[1] - height) // 2, (whole.shape[2] - width) // 2
+    centres = whole[:, top : top + height, left : left + width]
+    return dataclasses.replace(dataset, spec=spec, images=centres, uncropped=whole)
+
+
+def _read_whole(source: Source, options: DataOptions) -> Dataset:
     spec = dataclasses.replace(source.spec, fingerprint=source.fingerprint)
     large = spec.num_bytes > options.device_data_mb * 2**20
     if source.arrays is not None:
@@ -201,7 +234,7 @@ def describe(options: DataOptions, data: Any = None) -> DataSpec:
       MirageError: if there is no such data set, or it holds no usable images.
     """
     origin = origin_of(data, options)
-    return origin.describe() if origin.describe is not None else origin.open().spec
+    return _as_seen(origin.describe() if origin.describe is not None else origin.open().spec, options)
 
 
 def folder_of(dataset: str) -> Path | None:

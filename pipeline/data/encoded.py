@@ -55,7 +55,12 @@ class EncodedImages:
     dtype, ndim = np.dtype(np.uint8), 4
 
     def __init__(
-        self, content: np.ndarray, offsets: NDArray[np.int64], image_shape: tuple[int, int, int], chosen: range
+        self,
+        content: np.ndarray,
+        offsets: NDArray[np.int64],
+        image_shape: tuple[int, int, int],
+        chosen: range,
+        window: tuple[slice, slice] = (slice(None), slice(None)),
     ) -> None:
         """Of pictures that lie behind one another.
 
@@ -64,8 +69,12 @@ class EncodedImages:
           offsets: int64 [N + 1] of each picture, and of the end.
           image_shape: (H, W, C).
           chosen: which of them.
+          window: which rows and columns of each.
         """
-        self._content, self._offsets, self._image_shape, self._chosen = content, offsets, image_shape, chosen
+        self._content, self._offsets, self._whole_shape, self._chosen = content, offsets, image_shape, chosen
+        self._window = window
+        height, width = (len(range(side)[part]) for side, part in zip(image_shape[:2], window, strict=True))
+        self._image_shape = height, width, image_shape[2]
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -77,9 +86,14 @@ class EncodedImages:
         return len(self._chosen)
 
     def __getitem__(self, key: Any) -> Any:
-        """Of a slice, those pictures, not decoded yet; of a number or an array of numbers, the pixels."""
+        """Of slices, those pictures or parts of them, not decoded yet; of numbers or an array of them, the pixels."""
+        if isinstance(key, tuple):
+            (first, rows, columns), whole = key, self._window == (slice(None), slice(None))
+            if not whole or not isinstance(first, slice):
+                return np.asarray(self[first])[..., rows, columns, :]
+            return EncodedImages(self._content, self._offsets, self._whole_shape, self._chosen[first], (rows, columns))
         if isinstance(key, slice):
-            return EncodedImages(self._content, self._offsets, self._image_shape, self._chosen[key])
+            return EncodedImages(self._content, self._offsets, self._whole_shape, self._chosen[key], self._window)
         numbers = np.asarray(key)
         if numbers.ndim == 0:
             return self._decode(self._chosen[int(numbers)])
@@ -99,7 +113,7 @@ class EncodedImages:
     def _decode(self, number: int) -> np.ndarray:
         content = self._content[self._offsets[number] : self._offsets[number + 1]].tobytes()
         try:
-            return decode(content, self._image_shape)
+            return decode(content, self._whole_shape)[self._window]
         except BadImageError as error:
             raise MirageError(
                 f"picture {number} of the prepared data can't be decoded ({error}), so the file is damaged; remove it "

@@ -1,13 +1,17 @@
 """Which pictures to learn, and where they are kept. Needs only the standard library."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.objects import parsed_arguments
 from pipeline.base.parameters import Parameters, parameter
+from pipeline.base.sizes import Size, read_size, size_of
 from pipeline.data.names import is_ours
+
+FITS = ("crop", "pad", "stretch", "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +49,25 @@ class DataOptions(Parameters):
     split: str = parameter(
         "train", "which examples to use, in tensorflow-datasets' notation: train, test, train[:50%]."
     )
-    image_size: int = parameter(
+    image_size: int | str = parameter(
         0,
-        "side in pixels to which images are resized (antialiased) and centre-cropped; 0 keeps the "
-        "data set's own size, which must then be the same for all images.",
-        minimum=0,
-        below=2**14,
+        "size in pixels that images get, as --fit says: a side, such as 64, or HEIGHTxWIDTH, such as 96x64; 0 keeps "
+        "the data set's own size, which must then be the same for all images.",
+        reads=read_size,
+    )
+    fit: str = parameter(
+        "crop",
+        "how images get the size of --image_size, resized with antialiasing: crop fills it and cuts off what exceeds "
+        "it on both sides, pad shows the whole image on a ground of the median colour of its outermost pixels, stretch "
+        "brings each side to its length, and none refuses images that haven't this size.",
+        choices=FITS,
+    )
+    random_crop: float = parameter(
+        1.0,
+        "prepare images whose sides are longer than those of --image_size by this factor, such as 1.25, and draw "
+        "another part of that size each time that an image is trained on; previews and figures are of the centre.",
+        minimum=1.0,
+        below=8.0,
     )
     class_depth: int = parameter(
         -1,
@@ -90,12 +107,28 @@ class DataOptions(Parameters):
         may_differ=True,
     )
 
+    @property
+    def picture_size(self) -> Size | None:
+        """(height, width) of images as networks see them; None if they keep their own."""
+        return size_of(self.image_size)
+
+    @property
+    def prepared_size(self) -> Size | None:
+        """(height, width) of images as they are prepared, of which `random_crop` takes parts; None for their own."""
+        return self.picture_size and self.with_margin(self.picture_size)
+
+    def with_margin(self, size: Size) -> Size:
+        """Sides that are longer by `random_crop`, rounded to whole pixels."""
+        height, width = (math.floor(side * self.random_crop + 0.5) for side in size)
+        return height, width
+
     def check(self, values: Mapping[str, Any]) -> None:
         """See `Parameters`."""
         if self.dataset.removeprefix("stacked:") in ("", "array:", "folder:", "prepared:"):
             raise MirageError(
                 f"--dataset={self.dataset} names no data; give mnist5k, a tensorflow-datasets name or folder:/path."
             )
+        self._check_fit()
         parsed_arguments(self.dataset_args, "dataset_args")
         if self.dataset_args and is_ours(self.dataset.removeprefix("stacked:")):
             raise MirageError(
@@ -116,3 +149,18 @@ class DataOptions(Parameters):
                 raise MirageError(
                     f"--{flag} does not go with --dataset={self.dataset}, only with folders; leave it out."
                 )
+
+    def _check_fit(self) -> None:
+        size = self.picture_size
+        if size is None:
+            given = {
+                f"fit={self.fit}": self.fit not in ("crop", "none"),
+                f"random_crop={self.random_crop}": self.random_crop > 1,
+            }
+            for flag in (name for name, is_set in given.items() if is_set):
+                raise MirageError(f"--{flag} needs a size to bring images to; set --image_size.")
+        elif self.random_crop > 1 and self.prepared_size == size:
+            raise MirageError(
+                f"--random_crop={self.random_crop} adds no pixel to --image_size={self.image_size}; expected a larger "
+                "factor, such as 1.25, or 1 for no cropping at random."
+            )

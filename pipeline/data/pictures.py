@@ -18,7 +18,7 @@ from pipeline.data.image_file import BadImageError, read
 from pipeline.data.looks import Looks, fingerprint, look
 from pipeline.data.notices import say_once
 from pipeline.data.options import DataOptions
-from pipeline.data.pixels import fit, in_mode, to_grey_or_rgb
+from pipeline.data.pixels import fit, in_mode, to_grey_or_rgb, wrong_size
 
 _NAMED = 10
 _T = TypeVar("_T")
@@ -33,7 +33,7 @@ class Pictures:
     Attributes:
       chosen: numbers of the files; with `--skip_bad_images`, of those that can be read.
       looks: of each of these.
-      size: (width, height) of all.
+      size: (height, width) of all.
       mode: "L" if all are grey, else "RGB".
     """
 
@@ -41,19 +41,21 @@ class Pictures:
         """Looks at all files.
 
         Args:
-          options: `dataset`, `image_size`, `skip_bad_images` and `data_dir` count.
+          options: `dataset`, `image_size`, `fit`, `random_crop`, `skip_bad_images` and `data_dir` count.
           files: the files.
 
         Raises:
           MirageError: naming those that can't be read; with `skip_bad_images`, if none can be.
         """
-        self._name, self._files, self._side = printable(options.dataset), files, options.image_size
+        self._name, self._files, self._options = printable(options.dataset), files, options
         looks = self._look(options)
         self.chosen = np.setdiff1d(np.arange(len(files)), list(looks.bad))
         self.looks = looks.chosen(self.chosen)
-        if not self._side:
+        size = options.prepared_size
+        if size is None or options.fit == "none":
             self._check_sizes()
-        self.size = (self._side, self._side) if self._side else tuple(map(int, self.looks.sizes[0]))
+        width, height = map(int, self.looks.sizes[0])
+        self.size = (height, width) if size is None else size
         self.mode = "L" if self.looks.grey.all() else "RGB"
         several = int(self.looks.several.sum())
         if several:
@@ -66,7 +68,7 @@ class Pictures:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels)."""
-        return self.size[1], self.size[0], 1 if self.mode == "L" else 3
+        return *self.size, 1 if self.mode == "L" else 3
 
     def identify(self) -> str:
         """The pictures' fingerprint: by their files' names and bytes."""
@@ -108,8 +110,8 @@ class Pictures:
             image = read(self._files.read(int(self.chosen[number])), self._fitted(depths))
         except BadImageError as error:
             return str(error)
-        if image.size != self.size:
-            return f"its pixels are {image.size[0]}x{image.size[1]}, other than its head says"
+        if image.size != self.size[::-1]:
+            return f"its pixels are {image.height}x{image.width}, other than its head says"
         if self.mode == "L" != image.mode:
             return "its pixels have colours, other than its head says"
         return np.asarray(in_mode(image, self.mode)).reshape(self.image_shape)
@@ -127,9 +129,11 @@ class Pictures:
             return str(error)
 
     def _fitted(self, depths: Depths) -> Callable[[Image.Image], Image.Image]:
+        size, how = self._options.prepared_size, self._options.fit
+
         def decode(file: Image.Image) -> Image.Image:
             image = to_grey_or_rgb(file, depths)
-            return fit(image, self._side) if self._side else image
+            return image if size is None else fit(image, size, how)
 
         return decode
 
@@ -148,10 +152,15 @@ class Pictures:
         return looks
 
     def _check_sizes(self) -> None:
-        sizes = self.looks.sizes
-        others = np.flatnonzero((sizes != sizes[0]).any(axis=1))
+        sizes = self.looks.sizes[:, ::-1]
+        expected = sizes[0] if self._options.prepared_size is None else self._options.prepared_size
+        others = np.flatnonzero((sizes != expected).any(axis=1))
         if not len(others):
             return
+        if self._options.prepared_size is not None:
+            height, width = map(int, sizes[others[0]])
+            one = printable(self._files.names[int(self.chosen[others[0]])])
+            raise wrong_size(self._options, f"--dataset={self._name}", one, (height, width))
         (one, first), (other, size) = ((self._path(self.chosen[row]).name, sizes[row]) for row in (0, others[0]))
         raise MirageError(
             f"--dataset={self._name} mixes sizes: {printable(one)} is {first[0]}x{first[1]} and {printable(other)} is "

@@ -1,11 +1,14 @@
-"""Images of any size and mode, made into the uint8 squares that networks take."""
+"""Images of any size and mode, made into the uint8 arrays of one size that networks take."""
 
 import re
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from pipeline.base.errors import MirageError
+from pipeline.base.sizes import Size
 from pipeline.data.deep import Depths, is_deep, to_eight_bits
+from pipeline.data.options import DataOptions
 
 _GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"}
 _ORIENTATION = 0x0112
@@ -98,16 +101,68 @@ def in_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def fit(image: Image.Image, size: int) -> Image.Image:
-    """Resizes so that the shorter side has `size` pixels, antialiased, and crops the centre."""
-    if image.size == (size, size):
+def fit(image: Image.Image, size: Size, how: str) -> Image.Image:
+    """Brings an image to a size, antialiased.
+
+    Args:
+      image: of mode L or RGB.
+      size: (height, width).
+      how: one of `pipeline.data.options.FITS`: crop fills the size and cuts the centre out; pad puts the whole image
+        into the middle, on a ground of the median colour of its outermost pixels; stretch changes its aspect; none
+        changes nothing, whatever the image's size.
+    """
+    height, width = size
+    if how == "none" or image.size == (width, height):
         return image
-    return ImageOps.fit(image, (size, size), method=Image.Resampling.LANCZOS)
+    if how == "crop":
+        return ImageOps.fit(image, (width, height), method=Image.Resampling.LANCZOS)
+    if how == "stretch":
+        return image.resize((width, height), Image.Resampling.LANCZOS)
+    return _padded(image, size)
 
 
-def fit_array(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Does what `fit` does to uint8 [H, W, C], C 1 or 3."""
-    if pixels.shape[:2] == (size, size):
+def _padded(image: Image.Image, size: Size) -> Image.Image:
+    """`ImageOps.pad`, which fails of slivers, on a ground of the image's own."""
+    height, width = size
+    right, bottom = image.size
+    sides = [(0, 0, right, 1), (0, bottom - 1, right, bottom), (0, 0, 1, bottom), (right - 1, 0, right, bottom)]
+    edge = np.concatenate([np.asarray(image.crop(side)).reshape(-1, len(image.getbands())) for side in sides])
+    # The median of a plain ground is its colour whatever stands before it, which a mean is not.
+    colour = np.sort(edge, axis=0)[len(edge) // 2].tolist()
+    whole = Image.new(image.mode, (width, height), colour[0] if len(colour) == 1 else tuple(colour))
+    scale = min(width / right, height / bottom)
+    image = image.resize((max(1, round(right * scale)), max(1, round(bottom * scale))), Image.Resampling.LANCZOS)
+    whole.paste(image, (round((width - image.width) * 0.5), round((height - image.height) * 0.5)))
+    return whole
+
+
+def fit_array(pixels: np.ndarray, options: DataOptions, given: str) -> np.ndarray:
+    """Brings an array to the size in which images are prepared, as `fit` does.
+
+    Args:
+      pixels: uint8 [H, W, C].
+      options: `image_size`, `fit` and `random_crop` count.
+      given: what was given, as an error shall name it.
+
+    Raises:
+      MirageError: if `--fit=none` forbids it.
+    """
+    size = options.prepared_size
+    if size is None or pixels.shape[:2] == size:
         return pixels
+    if options.fit == "none":
+        raise wrong_size(options, given, "an image", (pixels.shape[0], pixels.shape[1]))
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    return np.asarray(fit(image, size)).reshape(size, size, -1)
+    return np.asarray(fit(image, size, options.fit)).reshape(*size, -1)
+
+
+def wrong_size(options: DataOptions, given: str, what: str, size: Size) -> MirageError:
+    """What to raise if an image hasn't the size that `--fit=none` asks for."""
+    expected = "x".join(map(str, options.prepared_size or size))
+    why = f"--image_size={options.image_size}"
+    if options.random_crop > 1:
+        why = f"{why} longer by --random_crop={options.random_crop}"
+    return MirageError(
+        f"{given}: {what} has {size[0]}x{size[1]} pixels, and with --fit=none all must have {expected}, which is {why}"
+        "; choose another --image_size, or --fit=crop, pad or stretch."
+    )

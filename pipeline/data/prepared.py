@@ -25,6 +25,7 @@ from pipeline.base.failures import in_a_line
 from pipeline.base.folders import cache_folder, local_folder
 from pipeline.base.kept_files import DamagedFileError, unsealed, write_sealed
 from pipeline.base.names import printable
+from pipeline.base.sizes import read_size
 from pipeline.data.fingerprint import file_checksums, fingerprint_of, vouch
 from pipeline.data.options import DataOptions
 from pipeline.data.source import Origin, Source, skipping
@@ -65,10 +66,10 @@ def _open(options: DataOptions) -> Source:
         raise MirageError(
             f"{given} is no prepared data set ({reason}); expected a folder that python -m pipeline.prepare --out made."
         ) from None
-    if options.image_size and (options.image_size,) * 2 != spec.image_shape[:2]:
+    if options.prepared_size not in (None, spec.image_shape[:2]):
         raise MirageError(
-            f"--image_size={options.image_size} does not go with {given}, which was prepared at "
-            f"{spec.image_shape[1]}x{spec.image_shape[0]}; leave it out, or prepare another."
+            f"{given} was prepared at {spec.image_shape[0]}x{spec.image_shape[1]} pixels, and --image_size and "
+            f"--random_crop ask for {'x'.join(map(str, options.prepared_size))}; leave them out, or prepare another."
         )
     part = slice_of(options.split, len(labels))
     labels, identity = labels[part], spec.fingerprint
@@ -91,7 +92,7 @@ def prepared(options: DataOptions, source: Source, out: Path | None = None) -> t
     decoded again otherwise.
 
     Args:
-      options: `data_dir`, `prepared_as`, `split` and `image_size` count.
+      options: `data_dir`, `prepared_as`, `split`, `image_size`, `fit` and `random_crop` count.
       source: the data set.
       out: folder for it; None for one below `data_dir`, by its content.
 
@@ -134,8 +135,17 @@ def folder_of(options: DataOptions, source: Source) -> Path:
     spec = source.spec
     # Without the name: a folder that has moved is not decoded again.
     shape = [spec.num_examples, *spec.image_shape]
-    key = json.dumps([_FORMAT, shape, spec.class_names, options.split, options.image_size, source.fingerprint])
+    key = json.dumps([_FORMAT, shape, spec.class_names, options.split, _fitting(options), source.fingerprint])
     return parent / hashlib.sha256(key.encode()).hexdigest()[:24]
+
+
+def _fitting(options: DataOptions) -> int | str:
+    """How images got their size, as far as the same files become other images by it."""
+    size = options.prepared_size
+    if size is None:
+        return 0
+    text = read_size(size)  # a number for squares, as it always was
+    return text if options.fit in ("crop", "none") else f"{text} {options.fit}"
 
 
 def _damaged(folder: Path) -> str | None:

@@ -41,7 +41,7 @@ def open_stream(
 
     Args:
       elements: images, (image, label) or {"image": image, "label": label}, one by one or in batches.
-      options: `dataset`, which is its name, `data_dir`, `image_size` and `device_data_mb` count.
+      options: `dataset`, which is its name, `data_dir`, `image_size`, `fit`, `random_crop` and `device_data_mb` count.
       given: what was given, as an error shall name it.
       known: names of the classes, if the data say them.
       ends: whether it is known that it does.
@@ -118,8 +118,9 @@ class _Reader:
         return f" after {len(self._digests):,} others" if self._digests else ""
 
     def _keep(self, pixels: np.ndarray, label: str) -> None:
-        side = self._options.image_size
-        shape = (side, side, pixels.shape[2]) if side else pixels.shape
+        content = np.ascontiguousarray(pixels)
+        fitted = np.ascontiguousarray(fit_array(content, self._options, self._given))
+        shape = fitted.shape
         if self._shape and shape != self._shape:
             now, first = ("x".join(map(str, each)) for each in (shape, self._shape))
             remedy = "set image_size to bring all to one" if shape[2] == self._shape[2] else "make all grey or all RGB"
@@ -128,12 +129,11 @@ class _Reader:
                 f"{now}; {remedy}."
             )
         self._shape = shape
-        content = np.ascontiguousarray(pixels)
         digest = hashlib.sha256(f"{pixels.shape} {label}\0".encode())
         digest.update(content.data)
         self._digests.append(digest.digest())
         self._repeats.see(self._digests[-1])
-        self._spool.append(np.ascontiguousarray(fit_array(content, side)) if side else content)
+        self._spool.append(fitted)
 
     def source(self, known: Sequence[str]) -> Source:
         """What was read."""

@@ -22,7 +22,7 @@ from pipeline.base.names import printable
 from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.mnist5k import Mnist5k, table_path
 from pipeline.data.options import DataOptions
-from pipeline.data.pixels import fit_array
+from pipeline.data.pixels import fit_array, wrong_size
 from pipeline.data.source import Origin, Source, skipping
 from pipeline.data.spec import DataSpec
 
@@ -38,7 +38,8 @@ def builder_origin(options: DataOptions, make: Callable[[], tfds.core.DatasetBui
     """Where a builder's data come from.
 
     Args:
-      options: `dataset`, which is its name in errors, `manual_dir`, `split` and `image_size` count.
+      options: `dataset`, which is its name in errors, `manual_dir`, `split`, `image_size`, `fit` and `random_crop`
+        count.
       make: returns the builder, as it is now.
     """
 
@@ -54,7 +55,7 @@ def _describe_only(options: DataOptions, make: _Make) -> DataSpec:
     """Describes a data set without preparing it.
 
     Args:
-      options: `split` and `image_size` count.
+      options: `split`, `image_size`, `fit` and `random_crop` count.
       make: returns the builder.
 
     Returns:
@@ -71,7 +72,7 @@ def _open(options: DataOptions, make: _Make) -> Source:
     """Prepares a data set if necessary, and opens it.
 
     Args:
-      options: `manual_dir`, `split` and `image_size` count.
+      options: `manual_dir`, `split`, `image_size`, `fit` and `random_crop` count.
       make: returns the builder.
 
     Returns:
@@ -88,10 +89,7 @@ def _open(options: DataOptions, make: _Make) -> Source:
     def examples() -> Iterator[tuple[np.ndarray, int]]:
         for example in _read(options, builder):
             image = example[image_key]
-            yield (
-                fit_array(image, options.image_size) if options.image_size else image,
-                example[label_key] if label_key else 0,
-            )
+            yield fit_array(image, options, f"--dataset={options.dataset}"), example[label_key] if label_key else 0
 
     return Source(spec, skipping(examples), lambda: _fingerprint(options, builder))
 
@@ -165,8 +163,10 @@ def _describe(options: DataOptions, builder: tfds.core.DatasetBuilder, num_examp
             f"--dataset={options.dataset} has images of {channels} channels of {np.dtype(feature.np_dtype).name}; "
             "expected 1 or 3 channels of uint8."
         )
-    if options.image_size:
-        height = width = options.image_size
+    if options.prepared_size is not None:
+        if options.fit == "none" and None not in (height, width) and (height, width) != options.prepared_size:
+            raise wrong_size(options, f"--dataset={options.dataset}", "each image", (height, width))
+        height, width = options.prepared_size
     elif height is None or width is None:
         raise MirageError(f"--dataset={options.dataset} has images of various sizes; set --image_size.")
     names = tuple(builder.info.features[label_key].names) if label_key else ()

@@ -103,7 +103,7 @@ def _of_random_numbers(layer: layers.Layer) -> str | None:
     remedy = _DRAW
     if type(layer).__module__.startswith("keras."):
         if "preprocessing" in type(layer).__module__:
-            remedy = "leave it out and augment by --flip or --augment, which the step knows"
+            remedy = "leave it out and augment by --flip, --random_crop or --augment, which the step knows"
         elif hasattr(layer, "dropout"):
             remedy = "set its dropout to 0, and put a Dropout layer before or behind it"
     return f"draws random numbers that differ after a restart and repeat on every replica; {remedy}"

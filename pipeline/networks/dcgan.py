@@ -1,6 +1,6 @@
 """A convolutional pair after DCGAN (Radford et al. 2015, arXiv 1511.06434), for 16 to 128 pixels.
 
-The generator projects the latent to a small picture of 4 to 7 pixels, doubles it with transposed
+The generator projects the latent to a small picture, 4 to 7 pixels on its shorter side, doubles it with transposed
 convolutions and crops what exceeds the image size. The discriminator halves the image with strided
 convolutions. Depth follows from the image size; widths double inwards from 32, up to 512. As in the
 paper the generator normalises by batch and ends in tanh; the discriminator has no normalisation,
@@ -16,7 +16,17 @@ from typing import Any
 
 from pipeline.base.libraries import keras
 from pipeline.networks.conditioning import image_planes, latent_inputs, model_of
-from pipeline.networks.pyramid import WIDTH, base, check_positive, check_size, crop, doublings, side_of, width
+from pipeline.networks.pyramid import (
+    WIDTH,
+    base,
+    check_positive,
+    check_size,
+    crop,
+    doublings,
+    halved,
+    size_of_images,
+    width,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,16 +59,16 @@ class DCGAN:
           See `pipeline.networks.build.build_networks`.
 
         Raises:
-          MirageError: if images aren't square or of another size.
+          MirageError: if images have another size.
         """
         from pipeline.networks.batch_norm import BatchNormalization
 
-        size, channels = side_of(image_shape, "dcgan"), image_shape[2]
-        levels = doublings(size)
+        size, channels = size_of_images(image_shape, "dcgan"), image_shape[2]
+        levels, innermost = doublings(size), (*base(size), width(doublings(size), self.width))
         inputs, x = latent_inputs(latent_dim, num_classes)
-        x = keras.layers.Dense(base(size) ** 2 * width(levels, self.width), use_bias=False)(x)
+        x = keras.layers.Dense(math.prod(innermost), use_bias=False)(x)
         x = keras.layers.ReLU()(BatchNormalization(momentum=0.9)(x))
-        x = keras.layers.Reshape([base(size), base(size), width(levels, self.width)])(x)
+        x = keras.layers.Reshape(innermost)(x)
         for level in reversed(range(levels)):
             planes = width(level, self.width)
             x = keras.layers.Conv2DTranspose(planes, 4, strides=2, padding="same", use_bias=False)(x)
@@ -67,7 +77,7 @@ class DCGAN:
         return model_of(inputs, image, "generator")
 
     def build_features(self, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
-        """Strided convolutions with LeakyReLU(0.2) down to at most 4 pixels.
+        """Strided convolutions with LeakyReLU(0.2) down to at most 4 pixels on the shorter side.
 
         Args:
           image_shape: (height, width, channels) of the input.
@@ -77,15 +87,15 @@ class DCGAN:
           See `pipeline.networks`.
 
         Raises:
-          MirageError: if images aren't square or of another size.
+          MirageError: if images have another size.
         """
-        size = side_of(image_shape, "dcgan")
+        size = size_of_images(image_shape, "dcgan")
         inputs, x = image_planes(image_shape, num_classes)
         level = 0
-        while size > 4:
+        while min(size) > 4:
             # An even kernel on an odd size would look at one side more than at the other.
-            kernel = 4 if size % 2 == 0 else 3
+            kernel = [4 if side % 2 == 0 else 3 for side in size]
             x = keras.layers.Conv2D(width(level, self.width), kernel, strides=2, padding="same")(x)
             x = keras.layers.LeakyReLU(negative_slope=0.2)(x)
-            size, level = math.ceil(size / 2), level + 1
+            size, level = halved(size), level + 1
         return model_of(inputs, keras.layers.Flatten()(x), "features")

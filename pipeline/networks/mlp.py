@@ -12,7 +12,7 @@ import math
 
 from pipeline.base.libraries import keras
 from pipeline.networks.conditioning import image_inputs, latent_inputs, model_of
-from pipeline.networks.pyramid import check_positive, square_side
+from pipeline.networks.pyramid import check_positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +39,9 @@ class MLP:
 
         Returns:
           See `pipeline.networks.build.build_networks`.
-
-        Raises:
-          MirageError: if images aren't square.
         """
         from pipeline.networks.batch_norm import BatchNormalization
 
-        square_side(image_shape, "mlp")
         inputs, x = latent_inputs(latent_dim, num_classes)
         for units in (self.width, 2 * self.width, 4 * self.width):
             x = keras.layers.Dense(units)(x)
@@ -64,11 +60,7 @@ class MLP:
 
         Returns:
           See `pipeline.networks`.
-
-        Raises:
-          MirageError: if images aren't square.
         """
-        square_side(image_shape, "mlp")
         inputs, label = image_inputs(image_shape, num_classes)
         x = keras.layers.Flatten()(inputs[0])
         if label is not None:

@@ -20,9 +20,10 @@ class NetworkOptions(Parameters):
 
     model: str = parameter(
         "dcgan",
-        "network pair: dcgan (convolutional, 16 to 128 pixels), resnet (residual, the same sizes, arXiv 2501.05441), "
-        "mlp (fully connected, any size), or the import path of your own, such as my_package.my_networks:MyNetworks; "
-        "sgan's discriminator is one of its own (fully connected, with noise) unless yours builds one.",
+        "network pair: dcgan (convolutional, 16 to 128 pixels on each side), resnet (residual, the same sizes, arXiv "
+        "2501.05441), mlp (fully connected, any size), or the import path of your own, such as "
+        "my_package.my_networks:MyNetworks; sgan's discriminator is one of its own (fully connected, with noise) "
+        "unless yours builds one.",
     )
     model_args: str = parameter(
         "",

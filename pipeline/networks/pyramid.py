@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.libraries import keras
+from pipeline.base.sizes import Size, read_size, size_of
 
 IMAGE_SIZES = (16, 128)
 WIDTH = 32
@@ -17,38 +18,36 @@ _MAX_WIDTH = 512
 def check_size(values: Mapping[str, Any]) -> None:
     """Refuses an `--image_size` that convolutional networks can't have; raises MirageError."""
     smallest, largest = IMAGE_SIZES
-    size = values["image_size"]
-    if size and not smallest <= size <= largest:
+    size = size_of(values["image_size"])
+    if size is not None and size != (nearest := nearest_size(size)):
         raise MirageError(
-            f"--image_size={size} is outside {smallest} to {largest}, which --model={values['model']} supports; choose "
-            "a size within, or --model=mlp."
+            f"--image_size={values['image_size']} is outside {smallest} to {largest}, which --model={values['model']} "
+            f"supports for each side; choose {read_size(nearest)}, or --model=mlp."
         )
 
 
-def side_of(image_shape: tuple[int, int, int], model: str) -> int:
-    """Returns the side of images that convolutional networks can have.
+def size_of_images(image_shape: tuple[int, int, int], model: str) -> Size:
+    """Returns (height, width) of images that convolutional networks can have.
 
     Raises:
       MirageError: for others.
     """
     smallest, largest = IMAGE_SIZES
-    size = square_side(image_shape, model)
-    if not smallest <= size <= largest:
-        raise MirageError(
-            f"--model={model} supports {smallest} to {largest} pixels, and the images have {size}; set --image_size "
-            "within that range, or use --model=mlp."
-        )
-    return size
-
-
-def square_side(image_shape: tuple[int, int, int], model: str) -> int:
-    """Returns the side of square images; raises MirageError for others."""
     height, width, _ = image_shape
-    if height != width:
+    if (height, width) != (nearest := nearest_size((height, width))):
         raise MirageError(
-            f"the images have {height}x{width} pixels, and --model={model} needs square ones; set --image_size."
+            f"--model={model} supports {smallest} to {largest} pixels on each side, and the images have "
+            f"{height}x{width}; set --image_size={read_size(nearest)}, or use --model=mlp."
         )
-    return height
+    return height, width
+
+
+def nearest_size(size: Size) -> Size:
+    """The size itself if networks can have it, else the nearest one, of the same aspect if any is."""
+    smallest, largest = IMAGE_SIZES
+    scale = min(largest / max(size), max(smallest / min(size), 1.0))
+    height, width = (min(max(round(side * scale), smallest), largest) for side in size)
+    return height, width
 
 
 def check_positive(architecture: Any, *names: str) -> None:
@@ -59,14 +58,20 @@ def check_positive(architecture: Any, *names: str) -> None:
             raise ValueError(f"{name}={value!r}; expected a whole number of at least 1")
 
 
-def doublings(size: int) -> int:
-    """Number of doublings that lead from a base of 4 to 7 pixels to at least `size`."""
-    return int(math.log2(size / 4))
+def doublings(size: Size) -> int:
+    """Number of doublings that lead to at least `size` from a base of 4 to 7 pixels on the shorter side."""
+    return int(math.log2(min(size) / 4))
 
 
-def base(size: int) -> int:
-    """Side of the smallest picture, of which `doublings` make at least `size` pixels."""
-    return math.ceil(size / 2 ** doublings(size))
+def base(size: Size) -> Size:
+    """Height and width of the smallest picture, of which `doublings` make at least `size` pixels."""
+    height, width = (math.ceil(side / 2 ** doublings(size)) for side in size)
+    return height, width
+
+
+def halved(size: Size) -> Size:
+    """Height and width after a stride of 2."""
+    return math.ceil(size[0] / 2), math.ceil(size[1] / 2)
 
 
 def width(level: int, outermost: int = WIDTH) -> int:
@@ -74,10 +79,9 @@ def width(level: int, outermost: int = WIDTH) -> int:
     return min(outermost * 2**level, max(_MAX_WIDTH, outermost))
 
 
-def crop(x: keras.KerasTensor, size: int) -> keras.KerasTensor:
-    """Cuts what exceeds `size` pixels off all sides, [N, H, W, C] to [N, size, size, C]."""
-    excess = x.shape[1] - size
-    if not excess:
+def crop(x: keras.KerasTensor, size: Size) -> keras.KerasTensor:
+    """Cuts what exceeds `size` off all sides, [N, H, W, C] to [N, *size, C]."""
+    excess = [whole - part for whole, part in zip(x.shape[1:3], size, strict=True)]
+    if not any(excess):
         return x
-    start = excess // 2
-    return keras.layers.Cropping2D([(start, excess - start), (start, excess - start)])(x)
+    return keras.layers.Cropping2D([(each // 2, each - each // 2) for each in excess])(x)

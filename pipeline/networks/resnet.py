@@ -9,13 +9,24 @@ narrows to half its width instead of widening it in groups, and the generator en
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.libraries import keras
 from pipeline.networks.conditioning import image_planes, latent_inputs, model_of
-from pipeline.networks.pyramid import WIDTH, base, check_positive, check_size, crop, doublings, side_of, width
+from pipeline.networks.pyramid import (
+    WIDTH,
+    base,
+    check_positive,
+    check_size,
+    crop,
+    doublings,
+    halved,
+    size_of_images,
+    width,
+)
 
 _SLOPE = 0.2
 # Variance that a layer must gain to make up for the LeakyReLU after it (He et al. 2015, arXiv 1502.01852).
@@ -63,13 +74,13 @@ class ResNet:
           See `pipeline.networks.build.build_networks`.
 
         Raises:
-          MirageError: if images aren't square or of another size.
+          MirageError: if images have another size.
         """
-        size, channels = side_of(image_shape, "resnet"), image_shape[2]
-        levels = doublings(size)
+        size, channels = size_of_images(image_shape, "resnet"), image_shape[2]
+        levels, innermost = doublings(size), (*base(size), self._width(doublings(size)))
         inputs, x = latent_inputs(latent_dim, num_classes)
-        x = keras.layers.Dense(base(size) ** 2 * self._width(levels), kernel_initializer=_initializer(1.0))(x)
-        x = keras.layers.Reshape([base(size), base(size), self._width(levels)])(x)
+        x = keras.layers.Dense(math.prod(innermost), kernel_initializer=_initializer(1.0))(x)
+        x = keras.layers.Reshape(innermost)(x)
         total = self.blocks * (levels + 1)
         x = self._stage(x, total)
         for level in reversed(range(levels)):
@@ -79,7 +90,7 @@ class ResNet:
         return model_of(inputs, image, "generator")
 
     def build_features(self, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
-        """Residual blocks between averaging halvings down to at most 4 pixels.
+        """Residual blocks between averaging halvings down to at most 4 pixels on the shorter side.
 
         Args:
           image_shape: (height, width, channels) of the input.
@@ -89,13 +100,13 @@ class ResNet:
           See `pipeline.networks`.
 
         Raises:
-          MirageError: if images aren't square or of another size.
+          MirageError: if images have another size.
         """
-        size = side_of(image_shape, "resnet")
+        size = size_of_images(image_shape, "resnet")
         inputs, x = image_planes(image_shape, num_classes)
         halvings = 0
-        while size > 4:
-            size, halvings = (size + 1) // 2, halvings + 1
+        while min(size) > 4:
+            size, halvings = halved(size), halvings + 1
         total = self.blocks * (halvings + 1)
         x = keras.layers.Conv2D(self._width(0), 3, padding="same", kernel_initializer=_initializer(1.0))(x)
         x = self._stage(x, total)

@@ -295,7 +295,7 @@ def make_feed(
     Args:
       strategy: where to.
       layout: which images each replica is given.
-      dataset: the images; those that are not in memory are streamed.
+      dataset: the images, of which `drawn` is given; those that are not in memory are streamed.
       options: their seed, and whether classes are balanced, decide the order.
       first_step: step with which training begins.
 
@@ -304,5 +304,5 @@ def make_feed(
     """
     if dataset.streamed:
         order = Order(dataset.labels, options.seed, balance=options.balance)
-        return StreamedFeed(strategy, layout, dataset.images, dataset.labels, order, first_step)
-    return ResidentFeed(strategy, layout, dataset.images, dataset.labels, options.seed, balance=options.balance)
+        return StreamedFeed(strategy, layout, dataset.drawn, dataset.labels, order, first_step)
+    return ResidentFeed(strategy, layout, dataset.drawn, dataset.labels, options.seed, balance=options.balance)

@@ -106,15 +106,20 @@ def estimate(config: Config, data: DataSpec, replicas: int) -> tuple[dict[str, i
     traced = config if replicas == 1 else dataclasses.replace(config, accumulate=min(config.accumulate, _MOST_PARTS))
     check_divisible(config.batch_size, updates, replicas)
     layout = Layout(updates, config.batch_size, traced.accumulate, replicas)
-    step = TrainStep(traced, strategy, trainee, updates, _NoImages(layout, data.image_shape))
+    height, width, channels = data.image_shape
+    given = *config.with_margin((height, width)), channels
+    feed, margin = _NoImages(layout, given), (given[0] - height, given[1] - width)
+    step = TrainStep(traced, strategy, trainee, updates, feed, margin=margin)
     graph = step.trace(tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.float32))
     # An image lies there as bytes and as floats.
-    inputs = 5 * math.prod(data.image_shape) * _NoImages(layout, data.image_shape).count // traced.accumulate
+    inputs = (math.prod(given) + 4 * math.prod(data.image_shape)) * feed.count // traced.accumulate
     working = peak_bytes(graph) + (config.accumulate - traced.accumulate) * inputs
     gradients = max(_bytes(optimizer.variables) for optimizer in trainee.optimizers.values())
     weights = _bytes(variable.value for network in trainee.networks.values() for variable in network.variables)
-    resident = data.num_bytes <= config.device_data_mb * _MIB
-    images = data.num_bytes + 8 * data.num_examples if resident else _STREAMED_BATCHES * inputs * config.accumulate // 5
+    num_bytes = data.num_examples * math.prod(given)
+    resident = num_bytes <= config.device_data_mb * _MIB
+    ahead = _STREAMED_BATCHES * math.prod(given) * feed.count // traced.accumulate * config.accumulate
+    images = num_bytes + 8 * data.num_examples if resident else ahead
     how = "resident" if resident else "streamed"
     return {
         "weights": weights,

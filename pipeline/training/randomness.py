@@ -14,7 +14,7 @@ import tensorflow as tf
 Rows = Sequence[tuple[tf.Tensor | int, int]]
 
 # Streams of random numbers, told apart in the seed.
-_DATA_ORDER, _LATENTS, _FLIPS, _UNIFORM, _AUGMENTATION, _NOISE, _LAYERS = 1, 2, 3, 4, 5, 6, 7
+_DATA_ORDER, _LATENTS, _FLIPS, _UNIFORM, _AUGMENTATION, _NOISE, _LAYERS, _CROPS = 1, 2, 3, 4, 5, 6, 7, 8
 _NUMBERS_PER_COUNT = 4
 
 
@@ -116,6 +116,23 @@ def flips(step: tf.Tensor, block: int, rows: Rows, seed: int) -> tf.Tensor:
     """
     draw = functools.partial(tf.raw_ops.StatelessRandomUniformFullIntV2, dtype=tf.int32)
     return tf.greater(_draw(draw, rows, 1, _philox(seed, _FLIPS, step, block))[:, 0], -1)
+
+
+def corners(step: tf.Tensor, block: int, rows: Rows, margin: tuple[int, int], seed: int) -> tf.Tensor:
+    """Decides which part of each training image is shown.
+
+    Args:
+      step: int64 scalar, number of the training step.
+      block: index of the block of images within the step.
+      rows: which images of the block to decide for.
+      margin: rows and columns that images have beyond those of a part.
+      seed: the run's seed.
+
+    Returns:
+      int32 [n, 2], the part's first row and first column, each as likely as any other.
+    """
+    u = _draw(tf.raw_ops.StatelessRandomUniformV2, rows, 2, _philox(seed, _CROPS, step, block))
+    return tf.cast(u * (tf.constant(margin, tf.float32) + 1.0), tf.int32)  # u is at most 1 - 2**-23
 
 
 def _draw(operation: Callable[..., tf.Tensor], rows: Rows, width: int, philox: _Philox) -> tf.Tensor:

@@ -51,6 +51,7 @@ class TrainStep:
         *,
         jit: bool = False,
         ema_counts_batches: bool = False,
+        margin: tuple[int, int] = (0, 0),
     ) -> None:
         """Prepares the step.
 
@@ -62,11 +63,14 @@ class TrainStep:
           feed: source of training images, of the same strategy.
           jit: whether XLA compiles what a replica computes; on one device, or on several GPUs.
           ema_counts_batches: see `pipeline.runs.run_file.ema_counts_batches`.
+          margin: rows and columns that the feed's images have beyond those that networks see, which are parts of them
+            at random places.
         """
         self.metric_names = metric_names(updates)
         self.images_per_step = feed.layout.images_per_step
         self.jit = jit
         layout = feed.layout
+        self._margin = margin
         self._ema_images = layout.accumulate * layout.batch_size if ema_counts_batches else layout.images_per_step
         self._options = options
         self._strategy = strategy
@@ -140,8 +144,8 @@ class TrainStep:
         self._trainee.step.assign_add(1)
         return values
 
-    def _draw(self, step: tf.Tensor) -> tuple[list[dict[str, tf.Tensor]], list[tf.Tensor]]:
-        """Draws this replica's noise of one step: what `Batch` needs for each update, flips of each block."""
+    def _draw(self, step: tf.Tensor) -> tuple[list[dict[str, tf.Tensor]], list[tf.Tensor], list[tf.Tensor]]:
+        """Draws this replica's noise of one step: what `Batch` needs for each update; flips, corners of each block."""
         options, layout = self._options, self._layout
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         drawn = []
@@ -152,7 +156,11 @@ class TrainStep:
             randomness.flips(step, index, layout.rows(block.count, replica), options.seed)
             for index, block in enumerate(layout.blocks if options.flip else ())
         ]
-        return drawn, mirrored
+        corners = [
+            randomness.corners(step, index, layout.rows(block.count, replica), self._margin, options.seed)
+            for index, block in enumerate(layout.blocks if any(self._margin) else ())
+        ]
+        return drawn, mirrored, corners
 
     def _draw_rows(self, step: tf.Tensor, index: int, update: Update, rows: randomness.Rows) -> dict[str, tf.Tensor]:
         """Draws the noise of one update for some samples of its global batch, float32 [n, ...]."""
@@ -175,14 +183,16 @@ class TrainStep:
         step: tf.Tensor,
         images: tf.Tensor,
         labels: tf.Tensor,
-        noise_and_flips: tuple[list[dict[str, tf.Tensor]], list[tf.Tensor]],
+        drawn: tuple[list[dict[str, tf.Tensor]], list[tf.Tensor], list[tf.Tensor]],
         stop: tf.Tensor,
     ) -> tf.Tensor:
         """One replica's share of one step; returns the step's metrics over all replicas, then `stop`."""
         options, trainee = self._options, self._trainee
-        noise, mirrored = noise_and_flips
+        noise, mirrored, corners = drawn
         blocks = []
         for index, (pixels, marks) in enumerate(self._layout.split(images, labels)):
+            if corners:
+                pixels = _part_of(pixels, corners[index], self._margin)
             real = tf.cast(pixels, tf.float32) / 127.5 - 1.0
             if mirrored:
                 real = tf.where(mirrored[index][:, None, None, None], tf.reverse(real, [2]), real)
@@ -197,9 +207,9 @@ class TrainStep:
             state = {name: tf.convert_to_tensor(variable) for name, variable in trainee.scalars.items()}
             # Generating begins while the update before is reduced: earlier it would only delay that.
             with tf.control_dependencies(before):
-                drawn = noise[index] | {"z": tf.identity(noise[index]["z"])}
+                own = noise[index] | {"z": tf.identity(noise[index]["z"])}
             numbers = self.layer_numbers(step, index)
-            gradients, figures = self.gradients(update, Batch(real, marks, step=step, state=state, **drawn), numbers)
+            gradients, figures = self.gradients(update, Batch(real, marks, step=step, state=state, **own), numbers)
             before = gradients if self._strategy.num_replicas_in_sync > 1 else []
             gradients, figures = self._reduce(gradients, tf.concat([figures, [stop]], 0))
             trainee.optimizers[update.network].apply(gradients, rate)
@@ -310,6 +320,13 @@ class TrainStep:
         for average, current in zip(trainee.ema.variables, trainee.networks["generator"].variables, strict=True):
             mean = tf.convert_to_tensor(average.value)
             average.value.assign_add(weight * (tf.convert_to_tensor(current.value) - mean))
+
+
+def _part_of(images: tf.Tensor, corners: tf.Tensor, margin: tuple[int, int]) -> tf.Tensor:
+    """Cuts a part out of each image, [n, H + h, W + w, C] to [n, H, W, C], that begins at rows and columns [n, 2]."""
+    height, width = images.shape[1] - margin[0], images.shape[2] - margin[1]
+    rows, columns = corners[:, :1] + tf.range(height), corners[:, 1:] + tf.range(width)
+    return tf.gather(tf.gather(images, rows, batch_dims=1), columns, axis=2, batch_dims=1)
 
 
 def _buckets(values: Sequence[tf.Tensor]) -> list[list[tf.Tensor]]:

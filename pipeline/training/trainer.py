@@ -295,7 +295,8 @@ def _prepare(
         feed = make_feed(strategy, layout, training.dataset, config, training.step)
     calls.prepare()
     worker.together("the chief to prepare its evaluations")
-    return functools.partial(TrainStep, config, strategy, trainee, updates, feed, ema_counts_batches=by_batches)
+    given, margin = (config, strategy, trainee, updates, feed), training.dataset.margin
+    return functools.partial(TrainStep, *given, ema_counts_batches=by_batches, margin=margin)
 
 
 def _agreed_on_end(setting: _Setting) -> bool:

@@ -241,6 +241,8 @@ def test_compressed_pictures_are_the_same_pixels(image_folder, tmp_path, mode, c
     order = np.array([[3, 1], [0, 11]])
     np.testing.assert_array_equal(images[order], plain[order])
     np.testing.assert_array_equal(images[5], plain[5])
+    np.testing.assert_array_equal(np.asarray(images[:, 2:7, 3:5]), plain[:, 2:7, 3:5])
+    np.testing.assert_array_equal(images[:, 2:7, 3:5][4:][order[0]], plain[4:, 2:7, 3:5][order[0]])
     part = images[2:9:2]
     assert len(part) == len(plain[2:9:2])
     np.testing.assert_array_equal(part[np.array([1, -1])], plain[2:9:2][np.array([1, -1])])

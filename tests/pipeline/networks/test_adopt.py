@@ -187,7 +187,7 @@ REFUSED = {
     "own dropout": (lambda: OwnDropout(0.1), "draw with layers of pipeline.networks, such as Dropout"),
     "fixed batch": (lambda: layers.Dropout(0.5, noise_shape=(3, 1, 1, 2)), "give None in its place"),
     "infinite": (lambda: layers.GaussianDropout(1.0), "set a lower rate"),
-    "flip": (lambda: layers.RandomFlip(), "leave it out and augment by --flip or --augment"),
+    "flip": (lambda: layers.RandomFlip(), "leave it out and augment by --flip, --random_crop or --augment"),
     "rnn": (lambda: layers.ConvLSTM1D(2, 1, dropout=0.1), "set its dropout to 0"),
     "seed": (Drawing, "draw with layers of pipeline.networks, such as Dropout and GaussianNoise"),
     "metric": (Counting, "let the objective report it"),

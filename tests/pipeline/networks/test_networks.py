@@ -107,7 +107,7 @@ def test_discriminators_treat_samples_independently():
     ("config", "data", "named"),
     [
         (Config(conditional=True), spec(classes=0), "--conditional"),
-        (Config(), DataSpec("wide", "", (16, 32, 3), (), 9), "--image_size"),
+        (Config(), DataSpec("flat", "", (8, 32, 3), (), 9), "have 8x32; set --image_size=16x64,"),
         (Config(), spec(8), "--model=dcgan"),
         (Config(), spec(129), "--model=dcgan"),
         (Config(model="resnet"), spec(8), "--model=resnet"),
