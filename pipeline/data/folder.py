@@ -24,6 +24,7 @@ from pipeline.data.spec import DataSpec
 from pipeline.data.splits import slice_of
 
 PREFIX = "folder:"
+_SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "eval")
 _USUAL_ENDINGS = ".jpg, .png, .webp, .gif, .bmp, .tif"
 
 
@@ -117,6 +118,12 @@ def _check_depths(name: str, root: Path, found: Scan, by: Labelling) -> None:
         return
     direct, in_classes = (next((f for f in found.files if ("/" in f) == inner), "") for inner in (False, True))
     examples = [example for example in (direct, in_classes, found.too_deep) if example]
+    part = examples[-1].partition("/")[0] if examples else ""
+    if found.too_deep and part.lower() in _SPLITS:
+        raise MirageError(
+            f"--dataset={name} holds several sets, such as {printable(part)}; pass one of them: --dataset={name}/"
+            f"{printable(part)}."
+        )
     if found.too_deep or len(examples) > 1:
         raise MirageError(
             f"--dataset={name}: images lie at several depths below {printable(root)}, or too deep, such as "

@@ -145,3 +145,12 @@ def test_folders_within_folders_name_classes_to_a_depth(tmp_path):
         load(config(tmp_path, class_depth=3))
     with pytest.raises(MirageError, match=r"too deep, .*--class_depth"):
         load(config(tmp_path))
+
+
+def test_a_folder_of_several_sets_says_which_to_pass(tmp_path):
+    for name in ("train/cat/1.png", "train/dog/2.png", "test/cat/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    with pytest.raises(MirageError, match=r"several sets, .* pass one of them: --dataset=folder:.*/(train|test)\."):
+        load(config(tmp_path))
+    assert load(config(tmp_path / "train")).spec.class_names == ("cat", "dog")
