@@ -137,9 +137,9 @@ def write_int8(folder: Path, source: Source, forms: Mapping[str, onnx.ModelProto
 
 
 def _drawing(model: onnx.ModelProto, source: Source) -> Draw:
-    session = session_of(model, threads=0)
+    session, info = session_of(model, threads=0), source.info
 
     def draw(z: NDArray, label: NDArray) -> NDArray:
-        return to_pixels(session.run(["image"], {"z": z, **label_feed(label, source.info)})[0])
+        return to_pixels(session.run(["image"], {"z": z, **label_feed(label, info)})[0], info.alpha)
 
     return draw

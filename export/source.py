@@ -20,6 +20,10 @@ Generate = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32
 Draw = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.uint8]]
 
 
+# What pictures are called, by their number of channels.
+COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}
+
+
 class Reference(NamedTuple):
     """A generator as its own framework computes it, by which exports are judged.
 
