@@ -87,6 +87,32 @@ def test_the_sheet_is_transparent(tmp_path):
     np.testing.assert_array_equal(pixels[2:14, 24:44], Generator.load(tmp_path / "out").sample(2)[1])
 
 
+@pytest.mark.parametrize("alpha", ["straight", "premultiplied"])
+def test_int8_is_judged_by_what_one_sees(tmp_path, monkeypatch, alpha):
+    described = []
+
+    def describe(pixels):
+        described.append(pixels)
+        return pixels.reshape(len(pixels), -1)[:, :9].astype(np.float32)
+
+    def times(models, feeds):
+        names = sorted(models, key=lambda name: not name.startswith("int8"))
+        return {name: {"1": 1.0 + place} for place, name in enumerate(names)}
+
+    monkeypatch.setattr("export.int8_gates._describe", lambda: (describe, ""))
+    monkeypatch.setattr("export.quantize.fastest_first", times)
+    export.adopt(
+        made.transparent(), tmp_path / "out", ["onnx", "int8"], asked=Asked(alpha=alpha), num_samples=40, say=str
+    )
+    section = read_manifest(tmp_path / "out").document["int8"]
+    assert section["verdict"] == "shipped"
+    assert {pixels.shape[1:] for pixels in described} == {(12, 20, 3)}
+    small, large = (Generator.load(tmp_path / "out", precision=each).sample(40) for each in ("int8", "float32"))
+    apart = np.abs(premultiplied(small).astype(int) - premultiplied(large))
+    assert section["scores"]["int8"]["within_2"] == pytest.approx(np.mean(apart <= 2), abs=1e-5)
+    assert verify.main(["verify", str(tmp_path / "out")]) == 0
+
+
 def run(*arguments):
     values = flags.FlagValues()
     command.define_flags(values)
