@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from export.closeness import visible
 from export.source import Draw, Gate, Verdict
 from pipeline.evaluation.judge import Judge
-from pipeline.metrics.frechet import frechet_distance
+from pipeline.metrics.frechet import frechet_distance_of_few
 from serving.contract.latents import latents
 from serving.contract.manifest import ModelInfo
 from serving.contract.pixels import over_white
@@ -137,7 +137,7 @@ def feature_figures(
     before, noise = np.concatenate(kept), np.concatenate(noised)
     after, other = (np.concatenate([describe(_opaque(pixels)) for pixels in some]) for some in (int8, others))
     distances = {"feature_distance": after, "feature_floor": other, "feature_noise": noise}
-    rounded = {name: round(max(0.0, frechet_distance(before, each)), 5) for name, each in distances.items()}
+    rounded = {name: round(max(0.0, frechet_distance_of_few(before, each)), 5) for name, each in distances.items()}
     return {"extractor": "efficientnet", "num_described": len(before), **rounded}
 
 
