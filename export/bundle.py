@@ -132,7 +132,7 @@ def _write_sheet(folder: Path, info: ModelInfo, reference: Generate) -> None:
         names = [info.class_names[label] for label in labels] if classes else None
         images = Generator.load(folder / GENERATOR_FILE).decode(z, names)
     else:
-        images = to_pixels(reference(z, labels))
+        images = to_pixels(reference(z, labels), info.alpha)
     png.write(folder / "samples.png", png.grid(images, columns))
 
 

@@ -33,7 +33,8 @@ def write_golden(folder: Path, info: ModelInfo, reference: Generate) -> None:
     label = np.arange(len(seed), dtype=np.int64) % max(1, len(info.class_names))
     z = latents(seed, info.latent_dim, info.latent_distribution)
     image = reference(z, label)
-    arrays: dict[str, np.ndarray] = {"seed": seed, "label": label, "z": z, "image": image, "pixels": to_pixels(image)}
+    pixels = to_pixels(image, info.alpha)
+    arrays: dict[str, np.ndarray] = {"seed": seed, "label": label, "z": z, "image": image, "pixels": pixels}
     with zipfile.ZipFile(folder / GOLDEN_FILE, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             data = io.BytesIO()

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from export.formats import Format
-from export.source import Source
-from serving.contract.manifest import NORMAL, UNIFORM, ModelInfo
+from export.source import COLOURS, Source
+from serving.contract.manifest import NORMAL, PREMULTIPLIED, UNIFORM, ModelInfo
 
 # The head is what Hugging Face reads of a model card.
 _TEMPLATE = """\
@@ -102,7 +102,7 @@ def model_card(source: Source, sections: Mapping[str, Any], formats: Sequence[Fo
         height=height,
         width=width,
         channels=channels,
-        colours="grey" if channels == 1 else "RGB",
+        colours=COLOURS[channels],
         latent_dim=info.latent_dim,
         law=_LAWS[info.latent_distribution],
         classes=", ".join(info.class_names).replace("|", "\\|") or "none",
@@ -150,8 +150,8 @@ def _tensors(info: ModelInfo, sections: Mapping[str, Any], formats: Iterable[For
         "seed": "any number",
         "label": f"class, 0 to {len(info.class_names) - 1}",
         "truncation": "factor of the latent; may be left out",
-        "image": "output in [-1, 1]",
-        "pixels": "output in 0 to 255",
+        "image": f"output in [-1, 1]{f', colours {info.alpha}' if info.alpha else ''}",
+        "pixels": f"output in 0 to 255{', colours straight' if info.alpha else ''}",
     }
     rows = []
     for file, signature in models.items():
@@ -168,6 +168,12 @@ def _elsewhere(info: ModelInfo, formats: Iterable[Format]) -> str:
     if info.conditional:
         parts.append(
             "A label of no class is refused; where a runtime can't refuse it, as OpenVINO (which reads its low 32 bits "
-            "only), it makes a plain grey picture."
+            f"only), it makes a plain {'half transparent' if info.alpha else 'grey'} picture."
+        )
+    if info.alpha == PREMULTIPLIED:
+        parts.append(
+            "Colours of `image` are multiplied by alpha; those of `pixels`, and of PNG files, are not: with all values "
+            "rounded to levels from 0 to 255, and a colour c that is more than alpha a cut to that, they are "
+            "(255 c + a // 2) // a in whole numbers, and 0 where a is 0."
         )
     return "\n".join(f"- {part}" for part in [*parts, *(note for each in formats for note in each.notes(info))])

@@ -14,7 +14,7 @@ from export.rewrites.layouts import choose, forms_of
 from export.sampler import sampler_of
 from export.source import Source
 from serving.contract.latents import latents
-from serving.contract.manifest import CHUNK_KEY, GENERATOR_FILE, METADATA_KEY, SAMPLER_FILE, ModelInfo
+from serving.contract.manifest import CHUNK_KEY, GENERATOR_FILE, METADATA_KEY, PREMULTIPLIED, SAMPLER_FILE, ModelInfo
 from serving.contract.onnx_file import seal
 
 _DOCS = {
@@ -26,8 +26,12 @@ _DOCS = {
     "image": "Pictures in [-1, 1].",
     "pixels": "Pictures in 0 to 255.",
 }
+_DOCS_OF_ALPHA = {
+    "image": "Pictures in [-1, 1]: red, green and blue, {alpha}, and alpha.",
+    "pixels": "Pictures in 0 to 255: red, green and blue, straight, and alpha.",
+}
 # ONNX's own vocabulary for pictures (its documents MetadataProps.md and TypeDenotation.md).
-_PIXEL_FORMATS = {1: "Gray8", 3: "Rgb8"}
+_PIXEL_FORMATS = {1: "Gray8", 3: "Rgb8", 4: "Rgba8"}
 _RANGES = {"image": "Normalized_1_1", "pixels": "NominalRange_0_255"}
 # Batches worth running at once, as measured by benchmarks/edge.py: see serving.generator.
 _CHUNK_OF_CONVOLUTIONS, _CHUNK_OF_MATRICES = 16, 256
@@ -48,8 +52,9 @@ def explained(proto: onnx.ModelProto, info: ModelInfo, facts: Mapping[str, str])
     result = onnx.ModelProto()
     result.CopyFrom(proto)
     output = result.graph.output[0]
+    docs = _DOCS | (_DOCS_OF_ALPHA if info.alpha else {})
     for value in [*result.graph.input, output]:
-        value.doc_string = _DOCS[value.name]
+        value.doc_string = docs[value.name].format(alpha=info.alpha)
     output.type.denotation = "IMAGE"
     for dimension, meaning in zip(output.type.tensor_type.shape.dim, _AXES, strict=True):
         dimension.denotation = meaning
@@ -62,6 +67,8 @@ def explained(proto: onnx.ModelProto, info: ModelInfo, facts: Mapping[str, str])
         "Image.NominalPixelRange": _RANGES[output.name],
         **facts,
     }
+    if info.alpha == PREMULTIPLIED and output.name == "image":
+        del props["Image.BitmapPixelFormat"]  # which has no word for it: Rgba8 is straight
     result.producer_name, _, result.producer_version = facts["producer"].partition(" ")
     result.graph.doc_string = f"Makes pictures like those of {facts['dataset']}."
     onnx.helper.set_model_props(result, dict(sorted(props.items())))
@@ -99,7 +106,7 @@ def write_onnx_files(folder: Path, source: Source, layout: str) -> tuple[dict[st
     models = {}
     for name, proto in (
         (GENERATOR_FILE, forms[form]),
-        (SAMPLER_FILE, sampler_of(forms[form], info.latent_distribution)),
+        (SAMPLER_FILE, sampler_of(forms[form], info.latent_distribution, info.alpha)),
     ):
         proto = explained(proto, info, facts)
         write_onnx(proto, folder / name)

@@ -73,7 +73,7 @@ def check_samplers(
     label = np.arange(len(seed), dtype=np.int64) % max(1, len(info.class_names))
     for truncation in (1.0, 0.5):
         z = latents(seed, info.latent_dim, info.latent_distribution) * np.float32(truncation)
-        expected = to_pixels(reference.generate(z, label))
+        expected = to_pixels(reference.generate(z, label), info.alpha)
         for name, sample in samplers.items():
             _compare_pixels(f"the sampler of {name}", expected, sample(seed, label, truncation), reference)
 
@@ -106,11 +106,13 @@ def check_parity(
         label = np.arange(batch_size, dtype=np.int64) % max(1, len(info.class_names))
         expected = reference.generate(z, label)
         for name, generate in others.items():
-            _compare(name, (expected, generate(z, label)), figures[name], reference)
+            _compare(name, (expected, generate(z, label)), figures[name], reference, info.alpha)
     return figures
 
 
-def _compare(name: str, images: tuple[NDArray, NDArray], figures: dict[str, float], reference: Reference) -> None:
+def _compare(
+    name: str, images: tuple[NDArray, NDArray], figures: dict[str, float], reference: Reference, alpha: str | None
+) -> None:
     """Compares what is expected with what was made."""
     expected, actual = images
     batch_size = len(expected)
@@ -126,7 +128,8 @@ def _compare(name: str, images: tuple[NDArray, NDArray], figures: dict[str, floa
             f"parity: at batch size {batch_size} {name} differs from {reference.framework} by {difference:.2g} "
             f"(at most {reference.tolerance:g}); nothing was exported."
         )
-    share = _compare_pixels(f"at batch size {batch_size} {name}", to_pixels(expected), to_pixels(actual), reference)
+    before, after = (to_pixels(each, alpha) for each in images)
+    share = _compare_pixels(f"at batch size {batch_size} {name}", before, after, reference)
     figures["max_difference"] = max(figures["max_difference"], difference)
     figures["pixel_share"] = max(figures["pixel_share"], share)
 

@@ -115,7 +115,8 @@ def write_int8(folder: Path, source: Source, forms: Mapping[str, onnx.ModelProto
       num_samples: number of images to judge by.
 
     Returns:
-      What the manifest says of it: `verdict`, "shipped" or "not shipped: " and why; scores and times of both.
+      What the manifest says of it: `verdict`, "shipped" or "not shipped: " and why, and at its end what it could not be
+      judged by; scores and times of both, and the scores that were asked for.
 
     Raises:
       MirageError: if the data set can't be loaded.
@@ -125,21 +126,23 @@ def write_int8(folder: Path, source: Source, forms: Mapping[str, onnx.ModelProto
     table = fastest_first({**forms, **quantised}, feeds)
     best32, best8 = (next(name for name in table if name in kind) for kind in (forms, quantised))
     milliseconds = {"float32": table[best32], "int8": table[best8]}
-    scores, failed = source.int8_gate(num_samples)(_drawing(forms[best32], source), _drawing(quantised[best8], source))
-    failed = [*failed, *slower(milliseconds)]
+    judged = source.int8_gate(num_samples)(_drawing(forms[best32], source), _drawing(quantised[best8], source))
+    failed = [*judged.failed, *slower(milliseconds)]
     if not failed:
         write_onnx(explained(quantised[best8], source.info, source.facts()), folder / INT8_FILE)
+    verdict = "not shipped: " + "; ".join(failed) if failed else "shipped"
     return {
-        "verdict": "not shipped: " + "; ".join(failed) if failed else "shipped",
-        "scores": scores,
+        "verdict": f"{verdict}; {judged.note}" if judged.note else verdict,
+        "scores": judged.scores,
+        "thresholds": {name: dict(bounds) for name, bounds in judged.thresholds.items()},
         "milliseconds": milliseconds,
     }
 
 
 def _drawing(model: onnx.ModelProto, source: Source) -> Draw:
-    session = session_of(model, threads=0)
+    session, info = session_of(model, threads=0), source.info
 
     def draw(z: NDArray, label: NDArray) -> NDArray:
-        return to_pixels(session.run(["image"], {"z": z, **label_feed(label, source.info)})[0])
+        return to_pixels(session.run(["image"], {"z": z, **label_feed(label, info)})[0], info.alpha)
 
     return draw

@@ -20,7 +20,7 @@ from pipeline.data.spec import DataSpec, without_path
 from pipeline.evaluation.scoring import load_known, make_judge, placed
 from pipeline.runs.checkpoint import load_sampler
 from pipeline.runs.run_log import EVALUATIONS_FILE, read_records
-from serving.contract.manifest import ModelInfo
+from serving.contract.manifest import PREMULTIPLIED, ModelInfo
 
 _PRIVATE = ("data_dir", "dataset_args", "inception_weights", "labels", "manual_dir", "run_dir")
 _PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
@@ -66,7 +66,9 @@ class RunSource(Source):
     def info(self) -> ModelInfo:
         """What a program needs to know of the generator."""
         names = self.data.class_names if self.config.conditional else ()
-        return ModelInfo(self.config.latent_dim, self.data.image_shape, self.config.conditional, names)
+        config, shape = self.config, self.data.image_shape
+        alpha = PREMULTIPLIED if shape[2] == 4 else None
+        return ModelInfo(config.latent_dim, shape, config.conditional, names, alpha=alpha)
 
     @property
     def name(self) -> str:

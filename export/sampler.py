@@ -1,4 +1,4 @@
-"""Seeds inside the model: `serving.contract.latents` as an ONNX graph, and as TensorFlow operations.
+"""Seeds and pixels inside the model: `serving.contract.latents` and `.pixels` as ONNX graph and TensorFlow operations.
 
 Integers and float64 as there, so that a seed gives the same latent, and the same picture, wherever the model runs.
 
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.contract.latents import PARITY, ROTATIONS, ROUNDS
-from serving.contract.manifest import NORMAL, UNIFORM
+from serving.contract.manifest import NORMAL, PREMULTIPLIED, UNIFORM
 
 _HIGH = 2**60
 
@@ -98,12 +98,25 @@ def _flat(op: _Nodes, both: str, latent_dim: int) -> str:
     return z
 
 
-def sampler_of(generator: onnx.ModelProto, distribution: str = NORMAL) -> onnx.ModelProto:
+def _straight(op: _Nodes, levels: str) -> str:
+    """Straight pixels of premultiplied ones, both uint8 [N, H, W, 4]; see `serving.contract.pixels.straight`."""
+    wide = op("Cast", levels, to=TensorProto.INT32)
+    bounds = [op.constant([bound], np.int64) for bound in (0, 3, 4)]
+    last = op.constant([-1], np.int64)
+    colour, alpha = (op("Slice", wide, *bounds[side : side + 2], last) for side in (0, 1))
+    one, two, white = (op.constant(np.full((1, 1, 1, 1), value), np.int32) for value in (1, 2, 255))
+    raised = op("Add", op("Mul", op("Min", colour, alpha), white), op("Div", alpha, two))
+    both = op("Concat", op("Div", raised, op("Max", alpha, one)), alpha, axis=3)
+    return op("Cast", both, to=TensorProto.UINT8)
+
+
+def sampler_of(generator: onnx.ModelProto, distribution: str = NORMAL, alpha: str | None = None) -> onnx.ModelProto:
     """Puts seeds before a generator and pixels behind it.
 
     Args:
       generator: a model of `z` [N, latent_dim] and perhaps `label`, to `image` in [-1, 1].
       distribution: what its latents are drawn from.
+      alpha: of four channels, what their colours are, as in `ModelInfo`.
 
     Returns:
       A model of `seed` int64 [N] and perhaps `label`, to `pixels` uint8 [N, H, W, C]. Latents are multiplied by
@@ -125,7 +138,11 @@ def sampler_of(generator: onnx.ModelProto, distribution: str = NORMAL) -> onnx.M
     raised = op("Mul", op("Add", "image", one), half)
     # Rounds half to even and clips, in one pass over the picture.
     unchanged = [op.constant(1, np.float32), op.constant(0, np.uint8)]
-    after_nodes = [*op.nodes[count:], helper.make_node("QuantizeLinear", [raised, *unchanged], ["pixels"])]
+    pixels = op("QuantizeLinear", raised, *unchanged)
+    if alpha == PREMULTIPLIED:
+        pixels = _straight(op, pixels)
+    op.nodes[-1].output[0] = "pixels"
+    after_nodes = op.nodes[count:]
     nodes = [*before_nodes, *graph.node, *after_nodes]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -179,3 +196,22 @@ def tensorflow_latents(seeds: tf.Tensor, latent_dim: int, distribution: str = NO
     angles = ((u2 * 2.0**-24)[..., None] + tf.constant([0.25, 0.0], tf.float64)) * (2 * math.pi)
     z = tf.reshape(tf.sin(angles) * radius[..., None], [-1, 2 * pairs])
     return tf.cast(z[:, :latent_dim], tf.float32)
+
+
+def tensorflow_pixels(images: tf.Tensor, alpha: str | None = None) -> tf.Tensor:
+    """Pixels of images, as `serving.contract.pixels.to_pixels`.
+
+    Args:
+      images: float32 [N, H, W, C] in [-1, 1].
+      alpha: of four channels, what their colours are, as in `ModelInfo`.
+
+    Returns:
+      uint8 [N, H, W, C].
+    """
+    levels = tf.round(tf.clip_by_value((images + 1) * 127.5, 0, 255))
+    if alpha == PREMULTIPLIED:
+        wide = tf.cast(levels, tf.int32)
+        colour, opacity = wide[..., :3], wide[..., 3:]
+        colour = (255 * tf.minimum(colour, opacity) + opacity // 2) // tf.maximum(opacity, 1)
+        levels = tf.concat([colour, opacity], axis=-1)
+    return tf.cast(levels, tf.uint8)

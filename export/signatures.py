@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from export.formats.base import Generate
-from export.sampler import tensorflow_latents
+from export.sampler import tensorflow_latents, tensorflow_pixels
 from serving.contract.manifest import ModelInfo
 
 
@@ -73,10 +73,8 @@ def sampler_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, lis
     generate, (_, *label_spec) = generator_function(model, info)
 
     def pixels_of(seed: tf.Tensor, truncation: tf.Tensor, *label: tf.Tensor) -> dict[str, tf.Tensor]:
-        image = generate(truncation * tensorflow_latents(seed, info.latent_dim, info.latent_distribution), *label)[
-            "image"
-        ]
-        return {"pixels": tf.cast(tf.round(tf.clip_by_value((image + 1) * 127.5, 0, 255)), tf.uint8)}
+        z = truncation * tensorflow_latents(seed, info.latent_dim, info.latent_distribution)
+        return {"pixels": tensorflow_pixels(generate(z, *label)["image"], info.alpha)}
 
     plain = tf.constant(1.0)
 

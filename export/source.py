@@ -20,6 +20,10 @@ Generate = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32
 Draw = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.uint8]]
 
 
+# What pictures are called, by their number of channels.
+COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}
+
+
 class Reference(NamedTuple):
     """A generator as its own framework computes it, by which exports are judged.
 
@@ -40,10 +44,14 @@ class Verdict(NamedTuple):
     Attributes:
       scores: for "float32" and "int8", figures by name.
       failed: a clause for each condition that does not hold.
+      thresholds: by figure, how small it may be, "least", or how large, "most".
+      note: a clause that says what it could not be judged by, and why; empty if all was as it should be.
     """
 
     scores: dict[str, dict[str, Any]]
     failed: Sequence[str]
+    thresholds: Mapping[str, Mapping[str, float]]
+    note: str = ""
 
 
 # Of the pictures of the float32 and of the int8 generator.

@@ -246,7 +246,7 @@ class Generator:
           labels: int64 [n], each that of a class, as `check_labels` returns them; None if unconditional.
 
         Returns:
-          float32 [n, H, W, C] in [-1, 1]; `to_pixels` makes uint8 of them.
+          float32 [n, H, W, C] in [-1, 1]; `to_pixels`, with `info.alpha`, makes uint8 of them.
         """
         feeds = {"z": z} if labels is None else {"z": z, "label": labels}
         session = self._session
@@ -297,7 +297,8 @@ class Generator:
             for start in range(0, len(z), self._chunk):
                 part = z[start : start + self._chunk]
                 place = slice(block + start, block + start + len(part))
-                pixels[place] = to_pixels(self._checked_images(part, None if positions is None else positions[place]))
+                images = self._checked_images(part, None if positions is None else positions[place])
+                pixels[place] = to_pixels(images, self.info.alpha)
         return pixels
 
     def _room_for(self, n: int) -> NDArray[np.uint8]:

@@ -35,6 +35,20 @@ def conditional(one_hot=False, end="sigmoid", names=("noise", "which")):
     return keras.Model([z, label], image)
 
 
+def transparent(height=12, width=20, layout="NHWC", end="tanh"):
+    """A generator of RGBA pictures that are not square, of which many pixels are nearly transparent."""
+    keras.utils.set_random_seed(4)
+    z = keras.layers.Input([6], name="z")
+    x = keras.layers.Dense(height // 2 * (width // 2) * 8, kernel_initializer=_normal(0.8), activation="relu")(z)
+    x = keras.layers.Reshape([height // 2, width // 2, 8])(x)
+    image = keras.layers.Conv2DTranspose(4, 4, 2, "same", activation=end, kernel_initializer=_normal(0.2))(x)
+    return keras.Model(z, image if layout == "NHWC" else keras.layers.Permute([3, 1, 2])(image))
+
+
+def _normal(stddev):
+    return keras.initializers.RandomNormal(stddev=stddev, seed=5)
+
+
 def save_module(folder, batch=None):
     """A SavedModel of a plain `tf.Module`, whose pictures have values from 0 to 255."""
 

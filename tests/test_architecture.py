@@ -180,6 +180,7 @@ EXPORTING = "export.bundle.export_bundle"
             (
                 "serving.contract.latents",
                 "serving.contract.manifest",
+                "serving.contract.pixels",
                 "serving.generator",
                 "serving.runtime",
                 *SAMPLING,
@@ -224,6 +225,7 @@ def test_of_training_only_who_samples_and_evaluates_knows_the_edge():
         "pipeline.metrics.onnx_file",  # the same
         "pipeline.run",
         "pipeline.runs.callback",
+        "pipeline.runs.preview",  # which shows pixels as they are at the edge
         "pipeline.runs.sampling",
     }
 

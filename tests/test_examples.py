@@ -14,7 +14,7 @@ import pipeline.__main__
 import tests.tensorflow_devices  # noqa: F401
 from pipeline.base.errors import PREEMPTED, WORKER_LOST
 from pipeline.config import Config
-from tests.serving.conftest import UNCONDITIONAL, build, write
+from tests.serving.conftest import TRANSPARENT, UNCONDITIONAL, build, write
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 CLUSTER = EXAMPLES / "cluster"
@@ -71,3 +71,10 @@ def test_the_python_program(tmp_path):
     subprocess.run([sys.executable, EXAMPLES / "python" / "sample.py", bundle, sheet], check=True)
     with Image.open(sheet) as picture:
         assert picture.size == (10 * 8, 6 * 8)
+
+
+def test_the_python_program_keeps_alpha(tmp_path):
+    bundle, sheet = write(tmp_path / "bundle", TRANSPARENT, build(TRANSPARENT)), tmp_path / "sheet.png"
+    subprocess.run([sys.executable, EXAMPLES / "python" / "sample.py", bundle, sheet], check=True)
+    with Image.open(sheet) as picture:
+        assert (picture.mode, picture.size) == ("RGBA", (10 * 12, 6 * 8))

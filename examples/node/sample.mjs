@@ -61,7 +61,7 @@ function png(pixels, [height, width, channels], columns) {
   const header = Buffer.alloc(13);
   header.writeUInt32BE(columns * width, 0);
   header.writeUInt32BE(rows * height, 4);
-  header.set([8, channels === 1 ? 0 : 2, 0, 0, 0], 8);
+  header.set([8, { 1: 0, 3: 2, 4: 6 }[channels], 0, 0, 0], 8);
   const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
   return Buffer.concat([signature, chunk("IHDR", header), chunk("IDAT", deflateSync(lines)), chunk("IEND", Buffer.alloc(0))]);
 }

@@ -18,7 +18,7 @@ from export.timing import in_turn, timed
 from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
 from pipeline.foreign.files import open_network
-from pipeline.foreign.network import Opening
+from pipeline.foreign.network import Foreign, Opening
 from serving.contract.latents import latents
 from serving.contract.manifest import GENERATOR_FILE
 from serving.contract.pixels import to_pixels
@@ -108,10 +108,14 @@ def _sides(source: AdoptedSource, plain: Any, ours: Generator, size: int) -> dic
     label = np.arange(size) % max(1, len(names))
     by_graph = dataclasses.replace(source.network, run=lambda feeds: _run(plain, feeds))
     classes = [names[each] for each in label] if names else None
+
+    def pixels(network: Foreign) -> NDArray:
+        return to_pixels(meaning.image(raw(network, meaning, z, label)), meaning.alpha)
+
     sides: dict[str, Callable[[], object]] = {}
     if not source.network.framework.startswith("onnxruntime"):  # which computes the same graph
-        sides[source.network.framework] = lambda: to_pixels(meaning.image(raw(source.network, meaning, z, label)))
-    sides["the graph as it came"] = lambda: to_pixels(meaning.image(raw(by_graph, meaning, z, label)))
+        sides[source.network.framework] = lambda: pixels(source.network)
+    sides["the graph as it came"] = lambda: pixels(by_graph)
     sides["this bundle"] = lambda: ours.decode(z, classes)
     return sides
 

@@ -26,6 +26,7 @@ class Asked:
       layout: one of `LAYOUTS`.
       value_range: which values are black and white.
       distribution: what latents are drawn from, as in `ModelInfo`.
+      alpha: what the colours of a picture with an alpha channel are, as in `ModelInfo`; what has none is refused then.
     """
 
     latent_input: str = ""
@@ -36,6 +37,7 @@ class Asked:
     layout: str = ""
     value_range: tuple[float, float] | None = None
     distribution: str = NORMAL
+    alpha: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Meaning:
       clipped: whether values may lie outside of it, which are clipped.
       class_names: one per class.
       batch: the only batch size that the source takes; None if it takes any.
+      alpha: what the colours of four channels are, as in `ModelInfo`; None of others.
     """
 
     latent: Port
@@ -86,12 +89,14 @@ class Meaning:
     clipped: bool
     class_names: tuple[str, ...]
     batch: int | None = None
+    alpha: str | None = None
 
     @property
     def info(self) -> ModelInfo:
         """What a program needs to know of the generator."""
         names = self.class_names
-        return ModelInfo(math.prod(self.latent_shape), self.image_shape, bool(names), names, self.distribution)
+        dim = math.prod(self.latent_shape)
+        return ModelInfo(dim, self.image_shape, bool(names), names, self.distribution, self.alpha)
 
     @property
     def raw_shape(self) -> tuple[int, ...]:

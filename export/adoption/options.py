@@ -13,7 +13,7 @@ from export.adoption.meaning import LAYOUTS, Asked
 from pipeline.base.errors import MirageError
 from pipeline.base.objects import load_object
 from pipeline.foreign.network import Opening
-from serving.contract.manifest import NORMAL, UNIFORM
+from serving.contract.manifest import NORMAL, PREMULTIPLIED, STRAIGHT, UNIFORM
 
 # Of no use without --generator.
 _NAMES: tuple[str, ...] = (
@@ -26,7 +26,7 @@ _NAMES: tuple[str, ...] = (
     "input",
     "output",
 )
-_NAMES += ("output", "value_range", "class_names", "license")
+_NAMES += ("output", "alpha", "value_range", "class_names", "license")
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -57,6 +57,13 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     text("output", "name of the output that is the picture, of several.")
+    flags.DEFINE_enum(
+        "alpha",
+        STRAIGHT,
+        [STRAIGHT, PREMULTIPLIED],
+        "of --generator with pictures of four channels: whether colours are multiplied by alpha, the fourth, already.",
+        flag_values=values,
+    )
     text("value_range", "the values of black and white, such as -1,1 or 0,255; left out: seen or measured.")
     text("class_names", "one per class, joined by commas; left out: 0, 1, 2, ...")
     text("license", "under which the generator may be used, for its card, such as CC-BY-4.0.")
@@ -93,6 +100,7 @@ def given(values: flags.FlagValues) -> tuple[Opening, Asked]:
         class_names=names,
         inputs=dict(_named(each) for each in values.input),
         output=values.output,
+        alpha=values.alpha if values["alpha"].present else "",
         value_range=_range(values.value_range) if values.value_range else None,
     )
     return opening, asked

@@ -12,7 +12,7 @@ from export.adoption.adapted import AdaptedNetwork, adapted_graph
 from export.adoption.meaning import Asked, Meaning
 from export.adoption.understanding import raw, understand
 from export.int8_gates import by_pixels
-from export.source import Gate, Reference, Source, code_revision, producer, version
+from export.source import COLOURS, Gate, Reference, Source, code_revision, producer, version
 from pipeline.base.errors import MirageError
 from pipeline.foreign.network import Foreign
 from serving.contract.manifest import ModelInfo
@@ -129,9 +129,11 @@ def table(source: AdoptedSource) -> str:
         rows["classes"] = (str(meaning.label.classes), source.how.get("classes", "by --class_names"))
     rows |= {name: ("", text) for name, text in source.how.items() if name.startswith("input ")}
     rows["picture"] = (
-        f"{meaning.output.name} {meaning.layout}, {height} x {width}, {'grey' if channels == 1 else 'RGB'}",
+        f"{meaning.output.name} {meaning.layout}, {height} x {width}, {COLOURS[channels]}",
         "by its shape" if "layout" in source.how else "by --layout",
     )
+    if meaning.alpha is not None:
+        rows["alpha"] = (f"{meaning.alpha} colours", source.how["alpha"])
     rows["values"] = ("", source.how["range"])
     if "batch" in source.how:
         rows["batch"] = ("", source.how["batch"])

@@ -16,11 +16,13 @@ from pipeline.base.errors import MirageError
 from pipeline.base.failures import in_a_line
 from pipeline.foreign.network import Foreign, Port
 from serving.contract.latents import latents
+from serving.contract.manifest import STRAIGHT
 
 _LABEL = re.compile(r"label|class|cond|one.?hot|categor|(^|_)y($|_)", re.IGNORECASE)
 _LATENT = re.compile(r"latent|noise|rand|seed|(^|_)z($|_)", re.IGNORECASE)
 _MEASURED = 64
-_CHANNELS = (1, 3)
+_CHANNELS = (1, 3, 4)
+_MIN_SIDE = 5  # of a picture with an alpha channel: fewer columns than that are rather those of another layout
 _SLACK = 0.02
 
 
@@ -66,12 +68,14 @@ def understand(network: Foreign, graph: onnx.ModelProto, asked: Asked) -> tuple[
     )
     value = sample(network, draft)
     layout, image_shape = _picture(value.shape[1:], output, asked, how)
+    alpha = (asked.alpha or STRAIGHT) if image_shape[2] == 4 else None
+    if alpha is not None:
+        how["alpha"] = "by --alpha" if asked.alpha else "as most are; --alpha=premultiplied says otherwise"
     value_range, clipped = _range(value, range_of(graph, output.name), asked, how)
     if draft.batch is not None:
         how["batch"] = f"{draft.batch} only in the source; any in the bundle"
-    return dataclasses.replace(
-        draft, layout=layout, image_shape=image_shape, value_range=value_range, clipped=clipped
-    ), how
+    found = dataclasses.replace(draft, layout=layout, image_shape=image_shape, alpha=alpha)
+    return dataclasses.replace(found, value_range=value_range, clipped=clipped), how
 
 
 def sample(network: Foreign, meaning: Meaning, count: int = _MEASURED) -> NDArray:
@@ -200,30 +204,42 @@ def _picture(
     sizes: tuple[int, ...], output: Port, asked: Asked, how: dict[str, str]
 ) -> tuple[str, tuple[int, int, int]]:
     """Finds layout and shape of a picture."""
-    fits: dict[str, tuple[int, int, int]] = {}
-    if len(sizes) == 3 and sizes[2] in _CHANNELS:
-        fits["NHWC"] = (sizes[0], sizes[1], sizes[2])
-    if len(sizes) == 3 and sizes[0] in _CHANNELS:
-        fits["NCHW"] = (sizes[1], sizes[2], sizes[0])
-    if len(sizes) == 2:
-        fits["NHW"] = (sizes[0], sizes[1], 1)
-    if len(sizes) == 1:
-        for channels in _CHANNELS:
-            side = math.isqrt(sizes[0] // channels)
-            if side > 1 and side * side * channels == sizes[0]:
-                fits.setdefault("flat", (side, side, channels))
     shown = f"{output.name} [N, {', '.join(map(str, sizes))}]"
+    fits = _layouts(sizes)
+    if asked.alpha:
+        fits = _layouts(sizes, (4,))
+        if not fits:
+            raise MirageError(f"--alpha={asked.alpha} goes with 4 channels, but the output is {shown}; leave it out.")
+    elif not asked.layout and len(fits) > 1:
+        fits = {each: shape for each, shape in fits.items() if shape[2] != 4 or min(shape[:2]) >= _MIN_SIDE}
     if asked.layout:
         if asked.layout not in fits:
             raise MirageError(f"--layout={asked.layout} does not go with the output {shown}; choose from {LAYOUTS}.")
         return asked.layout, fits[asked.layout]
     if not fits:
-        raise MirageError(f"this is no generator of pictures: its output {shown} is none, of 1 or 3 channels.")
+        raise MirageError(f"this is no generator of pictures: its output {shown} is none, of 1, 3 or 4 channels.")
     if len(fits) > 1:
         raise MirageError(f"the output {shown} could be {' or '.join(fits)}; pass --layout=.")
     ((layout, shape),) = fits.items()
     how["layout"] = layout
     return layout, shape
+
+
+def _layouts(sizes: tuple[int, ...], allowed: Sequence[int] = _CHANNELS) -> dict[str, tuple[int, int, int]]:
+    """Shapes that a picture may have, by how it may lie in memory; of flat ones, the first number of channels."""
+    fits: dict[str, tuple[int, int, int]] = {}
+    if len(sizes) == 3 and sizes[2] in allowed:
+        fits["NHWC"] = (sizes[0], sizes[1], sizes[2])
+    if len(sizes) == 3 and sizes[0] in allowed:
+        fits["NCHW"] = (sizes[1], sizes[2], sizes[0])
+    if len(sizes) == 2 and 1 in allowed:
+        fits["NHW"] = (sizes[0], sizes[1], 1)
+    if len(sizes) == 1:
+        for channels in allowed:
+            side = math.isqrt(sizes[0] // channels)
+            if side > 1 and side * side * channels == sizes[0]:
+                fits.setdefault("flat", (side, side, channels))
+    return fits
 
 
 def _range(

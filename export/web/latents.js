@@ -58,12 +58,23 @@ function slerp(a, b, t) {
   return a.map((value, i) => from * value + to * b[i]);
 }
 
-// Pictures in [-1, 1] to bytes, rounding half to even as the other runtimes do.
-export function toPixels(image) {
-  return Uint8Array.from(image, (value) => {
+// Pictures in [-1, 1] to bytes, rounding half to even as the other runtimes do; alpha is the model's, undefined where
+// pictures have none. The law is stated in Mirage's serving/contract/pixels.py.
+export function toPixels(image, alpha) {
+  const pixels = Uint8Array.from(image, (value) => {
     const scaled = Math.min(255, Math.max(0, Math.fround(Math.fround(value + 1) * 127.5)));
     const floor = Math.floor(scaled);
     const rest = scaled - floor;
     return floor + (rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? 1 : 0);
   });
+  return alpha === "premultiplied" ? straight(pixels) : pixels;
+}
+
+// Takes alpha out of premultiplied RGBA bytes, in place.
+function straight(pixels) {
+  for (let i = 0; i < pixels.length; i += 4) {
+    const a = pixels[i + 3];
+    for (let c = i; c < i + 3; c++) pixels[c] = a && Math.floor((255 * Math.min(pixels[c], a) + (a >> 1)) / a);
+  }
+  return pixels;
 }

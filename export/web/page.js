@@ -32,7 +32,7 @@ async function decode(latents, labels) {
   latents.forEach((each, i) => z.set(each, i * model.latent_dim));
   const feeds = { z: new ort.Tensor("float32", z, [latents.length, model.latent_dim]) };
   if (model.conditional) feeds.label = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [labels.length]);
-  return toPixels((await generator.run(feeds)).image.data);
+  return toPixels((await generator.run(feeds)).image.data, model.alpha);
 }
 
 function draw(canvas, pixels, columns) {
@@ -44,8 +44,9 @@ function draw(canvas, pixels, columns) {
   for (let i = 0; i < count; i++) {
     const picture = context.createImageData(width, height);
     for (let p = 0; p < height * width; p++) {
-      for (let c = 0; c < 3; c++) picture.data[4 * p + c] = pixels[i * size + p * channels + (channels === 3 ? c : 0)];
-      picture.data[4 * p + 3] = 255;
+      const from = i * size + p * channels;
+      for (let c = 0; c < 3; c++) picture.data[4 * p + c] = pixels[from + (channels === 1 ? 0 : c)];
+      picture.data[4 * p + 3] = channels === 4 ? pixels[from + 3] : 255;
     }
     context.putImageData(picture, (i % columns) * width, Math.floor(i / columns) * height);
   }
@@ -112,6 +113,8 @@ if (model.conditional) {
 } else {
   $("class-field").hidden = true;
 }
+document.body.classList.toggle("transparent", channels === 4);
+document.body.style.setProperty("--ratio", width / height);
 $("title").textContent = document.title = `Mirage: ${model.name}`;
 $("controls").addEventListener("input", () => {
   $("truncation-value").textContent = $("truncation").value;

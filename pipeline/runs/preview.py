@@ -13,6 +13,7 @@ from pipeline.base.files import write_file
 from pipeline.data.spec import DataSpec
 from pipeline.networks.models import function_of
 from pipeline.networks.options import NetworkOptions
+from serving.contract.pixels import straight
 
 _PER_CLASS = 8
 _SIDE = 5  # an unconditional preview shows 5 x 5 images
@@ -75,12 +76,13 @@ def grid_labels(num_classes: int) -> tuple[np.ndarray, int]:
 
 
 def to_pixels(images: np.ndarray) -> np.ndarray:
-    """Converts images in [-1, 1] to uint8, rounding half to even and clipping."""
-    return np.rint(np.clip((images + 1.0) * 127.5, 0, 255)).astype(np.uint8)
+    """Converts images in [-1, 1] to uint8, rounding half to even and clipping; of four channels, to straight ones."""
+    pixels = np.rint(np.clip((images + 1.0) * 127.5, 0, 255)).astype(np.uint8)
+    return straight(pixels) if pixels.shape[-1] == 4 else pixels
 
 
 def grid(images: np.ndarray, columns: int) -> np.ndarray:
-    """Arranges images in rows on a white ground.
+    """Arranges images in rows on a white ground; those with an alpha channel, on a transparent one.
 
     Args:
       images: uint8 [n, H, W, C].
@@ -91,7 +93,8 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
     """
     count, height, width, channels = images.shape
     rows = math.ceil(count / columns)
-    picture = np.full((rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, channels), 255, np.uint8)
+    shape = (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, channels)
+    picture = np.full(shape, 0 if channels == 4 else 255, np.uint8)
     for index, image in enumerate(images):
         top = _GAP + index // columns * (height + _GAP)
         left = _GAP + index % columns * (width + _GAP)

@@ -26,6 +26,8 @@ METADATA_KEY = "mirage.model"
 CHUNK_KEY = "mirage.chunk"
 
 NORMAL, UNIFORM = "standard_normal", "uniform"
+# What the colours of a network of four channels are: multiplied by its alpha, or not.
+PREMULTIPLIED, STRAIGHT = "premultiplied", "straight"
 # By what a latent is drawn from: how a seed makes it, see `serving.contract.latents`.
 SEED_LAWS = {NORMAL: "threefry2x32-20+box-muller", UNIFORM: "threefry2x32-20"}
 VALUE_RANGE = (-1.0, 1.0)
@@ -58,10 +60,12 @@ class ModelInfo:
 
     Attributes:
       latent_dim: components of the latent z.
-      image_shape: (height, width, channels), channels 1 or 3.
+      image_shape: (height, width, channels): 1 channel is grey, 3 are RGB, 4 are RGBA.
       conditional: whether the generator takes labels.
       class_names: one name per label, in label order; empty if unconditional.
       latent_distribution: "standard_normal", or "uniform" from -1 to 1: what each component is drawn from.
+      alpha: of 4 channels, what the network's colours are, "premultiplied" or "straight"; None of others. Pixels are
+        straight in either case, see `serving.contract.pixels`.
     """
 
     latent_dim: int
@@ -69,6 +73,7 @@ class ModelInfo:
     conditional: bool
     class_names: tuple[str, ...]
     latent_distribution: str = NORMAL
+    alpha: str | None = None
 
     def __post_init__(self) -> None:
         """Refuses values that no generator has.
@@ -82,8 +87,13 @@ class ModelInfo:
                 f"latent_dim {shown(self.latent_dim)} and image_shape {shown(self.image_shape)} must be positive "
                 "integers, image_shape three of them."
             )
-        if self.image_shape[2] not in (1, 3):
-            raise BundleError(f"image_shape {shown(self.image_shape)} must have 1 or 3 channels.")
+        if self.image_shape[2] not in (1, 3, 4):
+            raise BundleError(f"image_shape {shown(self.image_shape)} must have 1, 3 or 4 channels.")
+        if self.alpha not in ((PREMULTIPLIED, STRAIGHT) if self.image_shape[2] == 4 else (None,)):
+            raise BundleError(
+                f"alpha is {shown(self.alpha)} and image_shape {shown(self.image_shape)}; expected {PREMULTIPLIED!r} "
+                f"or {STRAIGHT!r} with 4 channels, and none with others."
+            )
         if max(self.latent_dim, math.prod(self.image_shape)) > _MAX_IMAGE_VALUES:
             raise BundleError(
                 f"image_shape {shown(self.image_shape)} or latent_dim {shown(self.latent_dim)} is implausibly large."
@@ -104,6 +114,7 @@ class ModelInfo:
             "value_range": list(VALUE_RANGE),
             "conditional": self.conditional,
             "class_names": list(self.class_names),
+            **({} if self.alpha is None else {"alpha": self.alpha}),
         }
 
     @classmethod
@@ -134,6 +145,7 @@ class ModelInfo:
             conditional=values["conditional"],
             class_names=tuple(values["class_names"]),
             latent_distribution=distribution,
+            alpha=values.get("alpha"),
         )
 
 

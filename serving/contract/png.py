@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-_COLOUR_TYPES = {1: 0, 3: 2}  # PNG's numbers for grey and RGB
+_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # PNG's numbers for grey, RGB and RGBA
 
 
 def encode(picture: NDArray[np.uint8]) -> bytes:
     """Encodes a picture as PNG (W3C Portable Network Graphics, third edition).
 
     Args:
-      picture: uint8 [H, W, C], C 1 (grey) or 3 (RGB).
+      picture: uint8 [H, W, C], C 1 (grey), 3 (RGB) or 4 (RGBA, straight).
 
     Returns:
       The file's bytes.
@@ -24,7 +24,7 @@ def encode(picture: NDArray[np.uint8]) -> bytes:
       ValueError: for another shape or dtype.
     """
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in _COLOUR_TYPES or not picture.size:
-        raise ValueError(f"expected uint8 [H, W, 1 or 3], not {picture.dtype} {list(picture.shape)}.")
+        raise ValueError(f"expected uint8 [H, W, 1, 3 or 4], not {picture.dtype} {list(picture.shape)}.")
     height, width, channels = picture.shape
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
     # Each row begins with the number of its filter; 0 is none.
@@ -36,7 +36,7 @@ def encode(picture: NDArray[np.uint8]) -> bytes:
 
 
 def grid(images: NDArray[np.uint8], columns: int, gap: int = 2) -> NDArray[np.uint8]:
-    """Arranges images row by row on a white ground.
+    """Arranges images row by row on a white ground; those with an alpha channel, on a transparent one.
 
     Args:
       images: uint8 [n, H, W, C], n at least 1.
@@ -50,7 +50,7 @@ def grid(images: NDArray[np.uint8], columns: int, gap: int = 2) -> NDArray[np.ui
     columns = min(columns, count)
     rows = math.ceil(count / columns)
     shape = (rows * (height + gap) + gap, columns * (width + gap) + gap, channels)
-    picture = np.full(shape, 255, np.uint8)
+    picture = np.full(shape, 0 if channels == 4 else 255, np.uint8)
     for index, image in enumerate(images):
         top = gap + index // columns * (height + gap)
         left = gap + index % columns * (width + gap)

@@ -269,7 +269,8 @@ class Batcher:
             images = _images(pieces)
         except Exception as error:
             return [(piece.job, error, None) for piece in pieces]
-        pixels = to_pixels(images) if any(piece.job.pixels for piece in pieces) else None
+        alpha = pieces[0].job.generator.info.alpha
+        pixels = to_pixels(images, alpha) if any(piece.job.pixels for piece in pieces) else None
         seconds = time.monotonic() - started
         self._learn(seconds / len(images))
         if self._observer is not None:

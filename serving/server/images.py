@@ -59,6 +59,7 @@ class ImageEndpoints:
                     "version": bundle.version,
                     "digest": bundle.digest,
                     "image_shape": list(info.image_shape),
+                    **({} if info.alpha is None else {"alpha": info.alpha}),
                     "latent_dim": info.latent_dim,
                     "class_names": list(info.class_names),
                 }

@@ -111,7 +111,11 @@ def _common(service: Service) -> list[dict[str, Any]]:
             "Factor of the latents; less than 1 makes pictures more usual and more alike.",
             _TRUNCATION | {"default": 1},
         ),
-        _parameter("format", "A picture, an array, or single pictures as base64.", {"enum": list(FORMATS)}),
+        _parameter(
+            "format",
+            "A picture, an array, or single pictures as base64; with straight alpha where pictures have four channels.",
+            {"enum": list(FORMATS)},
+        ),
         _parameter("columns", "Pictures per row; 0 chooses.", {"type": "integer", "minimum": 0, "maximum": most}),
         _parameter("bundle", "Which bundle; the first by default.", {"enum": list(service.catalog.names)}),
     ]

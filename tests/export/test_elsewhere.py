@@ -19,13 +19,18 @@ import pytest
 from google.protobuf import text_format
 from PIL import Image
 
+from export.adoption.adopt import adopt
+from export.adoption.meaning import Asked
 from export.bundle import export_bundle
+from export.closeness import visible
 from export.formats import web
 from export.formats.litert import litert_reader
 from pipeline.base.errors import MirageError
 from serving import Generator
 from serving.contract.latents import latents
 from serving.contract.manifest import read_manifest
+from serving.contract.pixels import to_pixels
+from tests import foreign_networks
 from tests.export.tiny_runs import SPECS, make_run
 from tests.no_network import SILENCING, UNDER_THE_FILTER
 
@@ -99,17 +104,30 @@ def seeds_and_labels():
 
 
 def share_of_different_pixels(pixels, expected):
-    difference = np.abs(np.asarray(pixels).reshape(expected.shape) - expected.astype(int))
+    found = np.asarray(pixels, np.uint8).reshape(expected.shape)
+    difference = np.abs(visible(found).astype(int) - visible(expected))
     assert difference.max() <= 1
     return float(np.mean(difference > 0))
 
 
+# Those of the runs; and one of RGBA pictures that are not square.
+KINDS = (*SPECS, "transparent")
+
+
+def exported(runs, kind, bundle, formats):
+    """A bundle, and its generator."""
+    if kind in SPECS:
+        export_bundle(runs / kind, bundle, formats)
+    else:
+        adopt(foreign_networks.transparent(), bundle, formats, asked=Asked(alpha="premultiplied"))
+    return Generator.load(bundle)
+
+
 @pytest.mark.browser
-@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_node_makes_the_same_pictures(runs, tmp_path, kind, node_modules):
     bundle = tmp_path / "bundle"
-    export_bundle(runs / kind, bundle, ["onnx"])
-    generator = Generator.load(bundle)
+    generator = exported(runs, kind, bundle, ["onnx"])
     seeds, labels = seeds_and_labels()
     program = f"""
         import {{ load, sample }} from "{node_modules}/sample.mjs";
@@ -132,6 +150,26 @@ def test_node_makes_the_same_pictures(runs, tmp_path, kind, node_modules):
     in_turn = np.arange(60) % 2 if generator.info.conditional else None
     drawn = generator.sample(60, seed=3, labels=in_turn).reshape(6, 10, height, width, channels)
     assert share_of_different_pixels(values, drawn) <= 0.001
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("alpha", ["premultiplied", "straight"])
+def test_the_page_makes_the_same_pixels_of_images(tmp_path, alpha):
+    levels = np.arange(256)
+    colour, opacity = (each.ravel() for each in np.meshgrid(levels, levels))
+    images = np.stack([colour, colour[::-1], opacity // 2, opacity], axis=-1).astype(np.float32) / np.float32(127.5) - 1
+    (tmp_path / "images").write_bytes(images.tobytes())
+    shutil.copyfile(Path(web.__file__).parent.parent / "web" / "latents.js", tmp_path / "latents.mjs")
+    program = f"""
+        import {{ readFileSync, writeFileSync }} from "node:fs";
+        import {{ toPixels }} from "{tmp_path}/latents.mjs";
+        const bytes = readFileSync("{tmp_path}/images");
+        const images = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+        writeFileSync("{tmp_path}/pixels", toPixels(images, "{alpha}"));
+    """
+    subprocess.run(["node", "--input-type=module", "--eval", program], check=True)
+    pixels = np.fromfile(tmp_path / "pixels", np.uint8).reshape(images.shape)
+    np.testing.assert_array_equal(pixels, to_pixels(images, alpha))
 
 
 @pytest.mark.browser
@@ -192,7 +230,7 @@ def browser():
 
 
 def canvas_of(page, name):
-    """What a canvas shows, uint8 [H, W, 3]."""
+    """What a canvas shows, uint8 [H, W, 4]."""
     url = page.evaluate(f"document.getElementById('{name}').toDataURL()")
     data = page.evaluate(
         "async (url) => Array.from(new Uint8Array(await (await fetch(url)).arrayBuffer()))".replace(
@@ -201,15 +239,14 @@ def canvas_of(page, name):
         url,
     )
     with Image.open(io.BytesIO(bytes(data))) as picture:
-        return np.asarray(picture.convert("RGB"))
+        return np.asarray(picture.convert("RGBA"))
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_page_in_a_browser(runs, tmp_path, kind, serve, browser):
     bundle = tmp_path / "bundle"
-    export_bundle(runs / kind, bundle, ["onnx", "web"])
-    generator = Generator.load(bundle)
+    generator = exported(runs, kind, bundle, ["onnx", "web"])
     conditional = generator.info.conditional
     page = browser.new_page()
     complaints, requests = [], []
@@ -231,10 +268,17 @@ def test_the_page_in_a_browser(runs, tmp_path, kind, serve, browser):
     height, width, channels = generator.image_shape
     columns, rows = (2, 5) if conditional else (10, 4)
     before = canvas_of(page, "sheet")
-    assert before.shape == (rows * height, columns * width, 3)
-    tiles = before.reshape(rows, height, columns, width, 3).swapaxes(1, 2).reshape(-1, height, width, 3)
+    assert before.shape == (rows * height, columns * width, 4)
+    tiles = before.reshape(rows, height, columns, width, 4).swapaxes(1, 2).reshape(-1, height, width, 4)
     drawn = generator.sample(rows * columns)
     assert share_of_different_pixels(tiles[..., :channels], drawn) <= 0.001
+
+    assert (before[..., 3] < 255).any() == (channels == 4)
+    behind = page.evaluate("getComputedStyle(document.getElementById('sheet')).backgroundImage")
+    assert ("conic-gradient" in behind) == (channels == 4)
+    for name, ratio in (("sheet", columns * width / (rows * height)), ("step", width / height)):
+        box = page.locator(f"#{name}").bounding_box()
+        assert box["width"] / box["height"] == pytest.approx(ratio, rel=0.02)
 
     assert page.is_visible("#class") == conditional
     assert "ms per picture" in page.inner_text("#status")
@@ -247,13 +291,13 @@ def test_the_page_in_a_browser(runs, tmp_path, kind, serve, browser):
         page.select_option("#class", label="dog")
         page.wait_for_timeout(1000)
         sheet = canvas_of(page, "sheet")
-        one_class = sheet.reshape(4, height, 10, width, 3).swapaxes(1, 2).reshape(-1, height, width, 3)
+        one_class = sheet[..., :3].reshape(4, height, 10, width, 3).swapaxes(1, 2).reshape(-1, height, width, 3)
         assert share_of_different_pixels(one_class, generator.sample(40, labels="dog")) <= 0.001
 
     page.fill("#first", "3")
     page.fill("#last", "9")
     page.wait_for_timeout(1000)
-    walk = canvas_of(page, "walk").reshape(height, 10, width, 3).swapaxes(0, 1)[..., :channels]
+    walk = canvas_of(page, "walk").reshape(height, 10, width, 4).swapaxes(0, 1)[..., :channels]
     expected = generator.interpolate(3, 9, 10, labels="dog" if conditional else None)
     assert share_of_different_pixels(walk, expected) <= 0.002
 
@@ -261,6 +305,7 @@ def test_the_page_in_a_browser(runs, tmp_path, kind, serve, browser):
         page.click("#download")
     with Image.open(download.value.path()) as picture:
         assert picture.width == 10 * width
+        assert (picture.convert("RGBA").getextrema()[3][0] < 255) == (channels == 4)
     assert complaints == []
     assert all(url.startswith((address, "blob:", "data:")) for url in requests)
     page.close()

@@ -14,6 +14,7 @@ from serving.contract.onnx_file import seal
 
 UNCONDITIONAL = ModelInfo(5, (8, 8, 3), False, ())
 CONDITIONAL = ModelInfo(6, (8, 8, 1), True, ("cat", "dog", "owl"))
+TRANSPARENT = ModelInfo(5, (8, 12, 4), True, ("sun", "moon"), alpha="premultiplied")
 
 
 def build(info: ModelInfo, *, fixed_batch: bool = False) -> onnx.ModelProto:
@@ -107,3 +108,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def flags_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An unconditional bundle that all tests share and none changes."""
     return write(tmp_path_factory.mktemp("session") / "flags", UNCONDITIONAL, build(UNCONDITIONAL))
+
+
+@pytest.fixture(scope="session")
+def icons(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A conditional bundle of RGBA pictures, 8 high and 12 wide, that all tests share and none changes."""
+    return write(tmp_path_factory.mktemp("session") / "icons", TRANSPARENT, build(TRANSPARENT))

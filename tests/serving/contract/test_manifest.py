@@ -35,12 +35,28 @@ JSON = st.recursive(
 
 @given(
     st.integers(1, 9999),
-    st.tuples(st.integers(1, 999), st.integers(1, 999), st.sampled_from([1, 3])),
+    st.tuples(st.integers(1, 999), st.integers(1, 999), st.sampled_from([1, 3, 4])),
     st.lists(st.text()),
+    st.sampled_from(["premultiplied", "straight"]),
 )
-def test_model_info_round_trip(latent_dim, image_shape, names):
-    info = ModelInfo(latent_dim, image_shape, bool(names), tuple(names))
+def test_model_info_round_trip(latent_dim, image_shape, names, alpha):
+    alpha = alpha if image_shape[2] == 4 else None
+    info = ModelInfo(latent_dim, image_shape, bool(names), tuple(names), alpha=alpha)
     assert parse_model_info(json.dumps(info.to_dict())) == info
+    assert info.to_dict().get("alpha") == alpha
+
+
+def test_of_pictures_without_alpha_nothing_is_said():
+    assert "alpha" not in MODEL.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("channels", "alpha"), [(4, None), (4, "post"), (4, True), (4, []), (1, "straight"), (3, "premultiplied"), (3, "")]
+)
+def test_alpha_that_does_not_go_with_the_channels_is_refused(channels, alpha):
+    text = json.dumps({**MODEL.to_dict(), "image_shape": [8, 8, channels], "alpha": alpha})
+    with pytest.raises(BundleError, match=r"alpha is .* and image_shape .* expected 'premultiplied' or 'straight'"):
+        parse_model_info(text)
 
 
 def test_a_manifest_is_read():
@@ -77,7 +93,7 @@ def test_one_wrong_value_is_refused_or_valid(path, value):
         ("latent_dim", 1.5),
         ("latent_dim", True),
         ("image_shape", [8, 8]),
-        ("image_shape", [8, 8, 4]),
+        ("image_shape", [8, 8, 2]),
         ("image_shape", [100000, 100000, 3]),
         ("class_names", []),
         ("class_names", [1, 2]),

@@ -10,6 +10,7 @@ from PIL import Image
 
 from serving import Generator
 from serving.contract import png
+from serving.contract.latents import latents
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +159,47 @@ def test_one_of_several_bundles(two, flags_bundle, generator):
         )
         names = ["sampler", "generator", "cats-generator", "cats-sampler", "flags-generator", "flags-sampler"]
         assert [client.get(f"/v2/models/{name}/ready").status_code for name in names] == [200] * 6
+
+
+@pytest.fixture(scope="module")
+def transparent(start_module_server, digits, icons):
+    server = start_module_server(f"--bundle={icons}", f"--bundle={digits}")
+    with httpx.Client(base_url=server.url) as client:
+        yield client
+
+
+def test_pictures_with_alpha_keep_it_in_every_form(transparent, icons):
+    expected = Generator.load(icons).sample(6, 3, labels=1)
+    assert expected.shape == (6, 8, 12, 4)
+    assert len(np.unique(expected[..., 3])) > 9
+    query = "/v1/images?seed=3&label=moon"
+    assert np.array_equal(decoded(transparent.get(query).content), expected[0])
+    assert np.array_equal(decoded(transparent.get(f"{query}&n=6&columns=3").content), png.grid(expected, 3))
+    assert np.array_equal(array(transparent.get(f"{query}&n=6&format=npy")), expected)
+    documents = transparent.get(f"{query}&n=6&format=json").json()["images"]
+    assert np.array_equal(np.stack([decoded(base64.b64decode(each["png"])) for each in documents]), expected)
+    walk = array(transparent.get("/v1/interpolate?from=3&to=4&n=5&label=1&format=npy"))
+    assert np.array_equal(walk, Generator.load(icons).interpolate(3, 4, 5, 1))
+
+
+def test_the_protocol_has_straight_pixels_and_the_images_of_the_network(transparent, icons):
+    inputs = [
+        {"name": "seed", "datatype": "INT64", "shape": [2], "data": [3, 4]},
+        {"name": "label", "datatype": "INT64", "shape": [2], "data": [1, 1]},
+    ]
+    (output,) = transparent.post("/v2/models/sampler/infer", json={"inputs": inputs}).json()["outputs"]
+    generator = Generator.load(icons)
+    assert output["shape"] == [2, 8, 12, 4]
+    assert output["data"] == generator.sample(2, 3, 1).ravel().tolist()
+    z = latents([3, 4], 5)
+    inputs[0] = {"name": "z", "datatype": "FP32", "shape": [2, 5], "data": z.ravel().tolist()}
+    (output,) = transparent.post("/v2/models/generator/infer", json={"inputs": inputs}).json()["outputs"]
+    images = generator.images(z, np.array([1, 1]))
+    np.testing.assert_allclose(np.array(output["data"]).reshape(images.shape), images, atol=1e-6)
+
+
+def test_which_bundles_have_alpha_is_told(transparent):
+    icons, digits = transparent.get("/v1/bundles").json()["bundles"]
+    assert icons["alpha"] == "premultiplied"
+    assert icons["image_shape"] == [8, 12, 4]
+    assert "alpha" not in digits

@@ -229,6 +229,22 @@ def test_a_token(digits, generator, tmp_path, start_server, open_page):
     assert language == "python" or '-H "Authorization: Bearer $TOKEN"' in program
 
 
+def test_pictures_with_alpha_show_what_is_behind_them(open_page, start_server, icons, digits):
+    server = start_server(f"--bundle={icons}", f"--bundle={digits}")
+    server.wait_until_ready()
+    page, generator = open_page(server.url), Generator.load(icons)
+    assert shows(page, generator.sample(50))
+    box = picture(page, 0).bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(12 / 8, rel=0.02)
+    behind = "getComputedStyle(document.querySelector('#gallery img')).backgroundImage"
+    assert "conic-gradient" in page.evaluate(behind)
+    sheet = downloaded(page, "#download-sheet")
+    assert np.array_equal(sheet, png.grid(generator.sample(50), 10))
+    page.select_option("#bundle", "digits")
+    settle(page)
+    assert page.evaluate(behind) == "none"
+
+
 def test_refusals_are_shown_until_they_pass(page, generator):
     for status, text in {429: "asking again in 1 s.", 503: "asking again in 1 s.", 400: "not today."}.items():
         answer = {"status": status, "headers": {"Retry-After": "1"}, "json": {"error": "not today."}}
