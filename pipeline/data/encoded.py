@@ -18,7 +18,7 @@ from pipeline.base.errors import MirageError
 from pipeline.data.image_file import BadImageError, read
 from pipeline.data.pixels import in_mode, to_grey_or_rgb
 
-_MODES = {1: "L", 3: "RGB"}
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _LARGEST = 16383  # WebP's side
 
 
@@ -38,7 +38,8 @@ def decode(content: bytes, image_shape: tuple[int, int, int]) -> np.ndarray:
     """Decodes a picture of a known shape, uint8 [H, W, C]; raises BadImageError if it is none."""
 
     def use(image: Image.Image) -> np.ndarray:
-        return np.asarray(in_mode(to_grey_or_rgb(image), _MODES[image_shape[2]])).reshape(image_shape)
+        seen = to_grey_or_rgb(image, keep=image_shape[2] == 4)
+        return np.asarray(in_mode(seen, _MODES[image_shape[2]])).reshape(image_shape)
 
     return read(content, use)
 

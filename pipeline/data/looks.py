@@ -22,12 +22,12 @@ from pipeline.base.kept_files import DamagedFileError, unsealed, write_sealed
 from pipeline.data.collection import Collection
 from pipeline.data.fingerprint import fingerprint_of, not_remembered, settled
 from pipeline.data.image_file import BadImageError, read, several_pictures
-from pipeline.data.pixels import is_grey, upright_size
+from pipeline.data.pixels import is_grey, is_transparent, upright_size
 
 _PROGRESS_S = 1.0
 _WORTHWHILE_S = 1.0  # looking that takes less is not worth a file
-_GREY, _SEVERAL, _DECODED = 1, 2, 4  # bits of `traits`
-_FORMAT = 1
+_GREY, _SEVERAL, _DECODED, _TRANSPARENT = 1, 2, 4, 8  # bits of `traits`
+_FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +55,11 @@ class Looks:
     def several(self) -> NDArray[np.bool_]:
         """Whether each holds further pictures, as animations do."""
         return (self.traits & _SEVERAL) != 0
+
+    @property
+    def transparent(self) -> NDArray[np.bool_]:
+        """Whether each has an alpha channel, or a transparent colour."""
+        return (self.traits & _TRANSPARENT) != 0
 
     def chosen(self, numbers: NDArray[np.int64]) -> Looks:
         """Those of some files, none of which is bad."""
@@ -102,6 +107,7 @@ def look(
             def use(image: Image.Image) -> tuple[tuple[int, int], int]:
                 several = several_pictures(image)
                 size, traits = upright_size(image), _GREY * is_grey(image) + _SEVERAL * several
+                traits += _TRANSPARENT * is_transparent(image)
                 if decode is not None:
                     decode(image)
                 return size, traits + _DECODED * (decode is not None)

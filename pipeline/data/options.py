@@ -62,6 +62,12 @@ class DataOptions(Parameters):
         "brings each side to its length, and none refuses images that haven't this size.",
         choices=FITS,
     )
+    transparency: str = parameter(
+        "white",
+        "what becomes of transparent pictures: white lays them over white, keep gives images a fourth channel, alpha, "
+        "if any file has one.",
+        choices=("white", "keep"),
+    )
     random_crop: float = parameter(
         1.0,
         "prepare images whose sides are longer than those of --image_size by this factor, such as 1.25, and draw "

@@ -34,14 +34,14 @@ class Pictures:
       chosen: numbers of the files; with `--skip_bad_images`, of those that can be read.
       looks: of each of these.
       size: (height, width) of all.
-      mode: "L" if all are grey, else "RGB".
+      mode: "RGBA" if some are transparent and that is kept; "L" if all are grey, else "RGB".
     """
 
     def __init__(self, options: DataOptions, files: Collection) -> None:
         """Looks at all files.
 
         Args:
-          options: `dataset`, `image_size`, `fit`, `random_crop`, `skip_bad_images` and `data_dir` count.
+          options: all but `split`, `labels` and `class_depth` count.
           files: the files.
 
         Raises:
@@ -56,7 +56,8 @@ class Pictures:
             self._check_sizes()
         width, height = map(int, self.looks.sizes[0])
         self.size = (height, width) if size is None else size
-        self.mode = "L" if self.looks.grey.all() else "RGB"
+        self._keep = options.transparency == "keep" and bool(self.looks.transparent.any())
+        self.mode = "RGBA" if self._keep else "L" if self.looks.grey.all() else "RGB"
         several = int(self.looks.several.sum())
         if several:
             say_once(f"--dataset={self._name}: {several:,} files hold several pictures, of which the first is taken.")
@@ -68,7 +69,7 @@ class Pictures:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels)."""
-        return *self.size, 1 if self.mode == "L" else 3
+        return *self.size, Image.getmodebands(self.mode)
 
     def identify(self) -> str:
         """The pictures' fingerprint: by their files' names and bytes."""
@@ -121,7 +122,7 @@ class Pictures:
         pixels = self._decode(number, depths)
         if isinstance(pixels, str):
             return pixels
-        if tuple(self.looks.sizes[number]) != self.size:
+        if self._keep or tuple(self.looks.sizes[number]) != self.size[::-1]:
             return encode(pixels)
         try:
             return self._files.read(int(self.chosen[number]))
@@ -132,7 +133,7 @@ class Pictures:
         size, how = self._options.prepared_size, self._options.fit
 
         def decode(file: Image.Image) -> Image.Image:
-            image = to_grey_or_rgb(file, depths)
+            image = to_grey_or_rgb(file, depths, keep=self._options.transparency == "keep")
             return image if size is None else fit(image, size, how)
 
         return decode

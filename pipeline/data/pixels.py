@@ -28,6 +28,11 @@ def is_grey(image: Image.Image) -> bool:
     return image.mode in _GREY_MODES
 
 
+def is_transparent(image: Image.Image) -> bool:
+    """Whether an image has an alpha channel or a transparent colour."""
+    return "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa")
+
+
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """(width, height) of what `to_grey_or_rgb` will make of it."""
     width, height = image.size
@@ -40,7 +45,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return height, width
 
 
-def to_grey_or_rgb(image: Image.Image, depths: Depths | None = None) -> Image.Image:
+def to_grey_or_rgb(image: Image.Image, depths: Depths | None = None, *, keep: bool = False) -> Image.Image:
     """Converts to mode L if the image is grey, else to RGB.
 
     Orientation marks of cameras are applied, transparency is laid over white, and deep greys are scaled to 8 bits.
@@ -48,6 +53,7 @@ def to_grey_or_rgb(image: Image.Image, depths: Depths | None = None) -> Image.Im
     Args:
       image: of any mode.
       depths: is told how much of their range deep images use.
+      keep: whether transparent images become RGBA instead.
 
     Raises:
       ValueError: if the file does not say what its values mean.
@@ -62,8 +68,10 @@ def to_grey_or_rgb(image: Image.Image, depths: Depths | None = None) -> Image.Im
     if deep_colours:
         depths.add(0, max(high for _, high in _extrema(image)) / 255)
     grey = is_grey(image)
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+    if is_transparent(image):
         rgba = image.convert("RGBA")
+        if keep:
+            return rgba
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     if image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
@@ -105,7 +113,7 @@ def fit(image: Image.Image, size: Size, how: str) -> Image.Image:
     """Brings an image to a size, antialiased.
 
     Args:
-      image: of mode L or RGB.
+      image: of mode L, RGB or RGBA.
       size: (height, width).
       how: one of `pipeline.data.options.FITS`: crop fills the size and cuts the centre out; pad puts the whole image
         into the middle, on a ground of the median colour of its outermost pixels; stretch changes its aspect; none

@@ -29,7 +29,7 @@ class DataSpec:
     Attributes:
       name: the data set's name, as in `--dataset`.
       version: its version, or empty where there is none.
-      image_shape: (height, width, channels), channels 1 or 3.
+      image_shape: (height, width, channels), channels 1, 3, or 4 with alpha.
       class_names: one name per label, in label order; empty if the data has no labels.
       num_examples: number of training images.
       fingerprint: what the images are by their content, see `pipeline.data.fingerprint`; empty where it isn't

@@ -18,6 +18,7 @@ from pipeline.metrics.reconstruction import reconstructed
 from pipeline.networks.models import function_of, noise_size
 from pipeline.runs.checkpoint import build_network, load_network, load_sampler, network_names
 from pipeline.runs.run_file import read_run
+from serving.contract.pixels import straight
 
 # Pixels, and images, that a device makes at once: more are hardly faster, and their activations take memory.
 _PIXELS = 2**20
@@ -145,7 +146,8 @@ def _make_on(device: str, model: keras.Model) -> Make:
 
     def make(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
         with tf.device(device):
-            return generate(tf.constant(z), tf.constant(labels)).numpy()
+            made = generate(tf.constant(z), tf.constant(labels)).numpy()
+        return straight(made) if made.shape[-1] == 4 else made
 
     return make
 

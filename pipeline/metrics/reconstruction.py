@@ -4,7 +4,9 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+import tensorflow as tf
 
+from pipeline.base.values import values_of
 from pipeline.metrics.metric import Evidence, Images, Metric
 
 _BATCH = 100
@@ -71,6 +73,6 @@ def reconstructed(
     parts = []
     for start in range(0, len(images.pixels), _BATCH):
         labels = images.labels[start : start + _BATCH]
-        pixels = images.pixels[start : start + _BATCH].astype(np.float32) / np.float32(127.5) - np.float32(1)
+        pixels = values_of(tf.constant(np.asarray(images.pixels[start : start + _BATCH]))).numpy()
         parts.append(generate(encode(pixels, labels)[:, :latent_dim], labels))
     return np.concatenate(parts)

@@ -61,22 +61,26 @@ def resized(images: tf.Tensor, size: int, way: str) -> tf.Tensor:
     """Resizes images, within a `tf.function`.
 
     Args:
-      images: uint8 [n, H, W, 1 or 3], of a known size.
+      images: uint8 [n, H, W, 1, 3 or 4], of a known size.
       size: height and width that they shall have.
       way: see `matrix`.
 
     Returns:
-      float32 [n, size, size, 3], in 0 to 255; grey ones have three equal channels.
+      float32 [n, size, size, 3], in 0 to 255; grey ones have three equal channels, transparent ones are laid over
+      white.
 
     Raises:
       MirageError: if they have another number of channels.
     """
     height, width, channels = images.shape[1:]
-    if channels not in (1, 3):
+    if channels not in (1, 3, 4):
         raise MirageError(
-            f"images of {channels} channels can't be described by a network that knows colours; expected 1 or 3."
+            f"images of {channels} channels can't be described by a network that knows colours; expected 1, 3 or 4."
         )
     x = tf.cast(images, tf.float32)
+    if channels == 4:
+        shares = x[..., 3:] / 255.0
+        x = x[..., :3] * shares + 255.0 * (1.0 - shares)
     if (height, width) != (size, size):
         x = tf.einsum("ih,nhwc->niwc", matrix(height, size, way), x)
         x = tf.einsum("jw,niwc->nijc", matrix(width, size, way), x)

@@ -159,7 +159,9 @@ def _cut_out(images: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
 
 
 def _recolour(images: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
-    """Changes brightness, then saturation, then contrast."""
+    """Changes brightness, then saturation, then contrast; not how transparent images are."""
+    if images.shape[-1] == 4:
+        return tf.concat([_recolour(images[..., :3], u), images[..., 3:]], axis=-1)
     u = u[:, :, None, None, None]
     images = images + (u[:, 0] - 0.5)
     grey = tf.reduce_mean(images, axis=3, keepdims=True)

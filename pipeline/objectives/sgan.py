@@ -19,6 +19,7 @@ from pipeline.base.errors import MirageError
 from pipeline.base.libraries import tf
 from pipeline.base.needs import Needs
 from pipeline.base.parameters import parameter
+from pipeline.base.values import values_of
 from pipeline.objectives.nsgan import d_loss_fake, d_loss_real
 from pipeline.objectives.objective import Objective, refuse
 from pipeline.objectives.update import Batch, Losses, Networks, Update, global_mean, is_positive
@@ -103,7 +104,7 @@ def few_labelled(
 
 def _d(networks: Networks, batch: Batch, labelled: tuple[np.ndarray, np.ndarray], weight: float) -> Losses:
     chosen = tf.cast(batch.u * len(labelled[0]), tf.int32)
-    images = tf.cast(tf.gather(tf.constant(labelled[0]), chosen), tf.float32) / 127.5 - 1
+    images = values_of(tf.gather(tf.constant(labelled[0]), chosen))
     marks = tf.gather(tf.constant(labelled[1]), chosen)
     for_labelled, for_others = batch.noise[:, 0], batch.noise[:, 1:]
     classes = networks["discriminator"](images, for_labelled)["classes"]

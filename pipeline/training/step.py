@@ -7,6 +7,7 @@ from typing import Self
 import keras
 import tensorflow as tf
 
+from pipeline.base.values import values_of
 from pipeline.networks.models import function_of
 from pipeline.objectives import Batch, Update
 from pipeline.training import randomness
@@ -193,7 +194,7 @@ class TrainStep:
         for index, (pixels, marks) in enumerate(self._layout.split(images, labels)):
             if corners:
                 pixels = _part_of(pixels, corners[index], self._margin)
-            real = tf.cast(pixels, tf.float32) / 127.5 - 1.0
+            real = values_of(pixels)
             if mirrored:
                 real = tf.where(mirrored[index][:, None, None, None], tf.reverse(real, [2]), real)
             blocks.append((real, marks))

@@ -96,7 +96,7 @@ def trained_on(record: Record) -> str:
     """Says what was trained on what."""
     config, data = record.values, record.data
     height, width, channels = data.image_shape
-    kind = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
+    kind = {1: "grey", 3: "colour", 4: "transparent"}.get(channels, f"{channels}-channel")
     classes = f", {len(data.class_names):,} classes" if data.class_names else ""
     conditional = ", conditional" if config.conditional else ""
     return (

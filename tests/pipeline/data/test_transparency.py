@@ -1,0 +1,99 @@
+"""Transparent pictures stay transparent if that is wanted: straight pixels, premultiplied values."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from pipeline.base.values import values_of
+from pipeline.config import Config
+from pipeline.data.dataset import load
+from pipeline.metrics.resizing import resized
+from pipeline.objectives.augment import augment
+from serving.contract.pixels import over_white, to_pixels
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def icons(tmp_path):
+    for index in range(8):
+        pixels = RNG.integers(0, 256, (16, 12, 4), np.uint8)
+        pixels[:, :4, 3] = 0
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    Image.fromarray(RNG.integers(0, 256, (16, 12, 3), np.uint8)).save(tmp_path / "opaque.png")
+    palette = Image.fromarray(RNG.integers(0, 4, (16, 12), np.uint8), mode="P")
+    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    palette.save(tmp_path / "palette.png", transparency=0)
+    Image.fromarray(RNG.integers(0, 256, (16, 12, 2), np.uint8), mode="LA").save(tmp_path / "grey.png")
+    return tmp_path
+
+
+def config(root, **changes):
+    return Config(dataset=f"folder:{root}", batch_size=1, **changes)
+
+
+def test_pixels_are_those_of_the_files(icons):
+    dataset = load(config(icons, transparency="keep"))
+    assert dataset.spec.image_shape == (16, 12, 4)
+    files = {np.asarray(Image.open(path).convert("RGBA")).tobytes() for path in icons.iterdir()}
+    assert {image.tobytes() for image in dataset.images} == files
+    assert load(config(icons)).spec.image_shape == (16, 12, 3)
+
+
+def test_without_transparent_files_there_is_no_alpha(image_folder):
+    for mode, channels in (("L", 1), ("RGB", 3)):
+        root = image_folder(classes=(mode,), mode=mode)
+        assert load(config(root / mode, transparency="keep")).spec.image_shape[2] == channels
+
+
+def test_what_is_hidden_does_not_bleed_when_resized(tmp_path):
+    pixels = np.zeros((32, 32, 4), np.uint8)
+    pixels[:, :16] = 255, 0, 0, 255
+    pixels[:, 16:] = 0, 255, 0, 0  # hidden green
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    image = load(config(tmp_path, transparency="keep", image_size=8)).images[0]
+    seen = image[image[..., 3] > 0]
+    assert (seen[:, 1] == 0).all()
+    assert (seen[:, 0] == 255).all()
+
+
+@pytest.mark.parametrize("size", [0, "8x6"])
+def test_compressed_ones_are_the_same(icons, tmp_path_factory, size):
+    plain = config(icons, transparency="keep", image_size=size)
+    kept = dataclasses.replace(
+        plain, prepared_as="pictures", device_data_mb=0, data_dir=str(tmp_path_factory.mktemp("kept"))
+    )
+    np.testing.assert_array_equal(np.asarray(load(kept).images), load(plain).images)
+
+
+def test_values_are_premultiplied_and_come_back(icons):
+    pixels = load(config(icons, transparency="keep")).images
+    values = values_of(tf.constant(pixels)).numpy()
+    share = pixels[..., 3:] / 255
+    np.testing.assert_allclose(values[..., :3], pixels[..., :3] * share / 127.5 - 1, atol=1e-6)
+    np.testing.assert_allclose(values[..., 3:], pixels[..., 3:] / 127.5 - 1, atol=1e-6)
+    back = to_pixels(values, "premultiplied")
+    np.testing.assert_array_equal(back[..., 3], pixels[..., 3])
+    np.testing.assert_allclose(over_white(back).astype(int), over_white(pixels), atol=1)
+    opaque = pixels[..., 3] == 255
+    np.testing.assert_array_equal(back[opaque], pixels[opaque])
+    grey = tf.constant(pixels[..., :1])
+    np.testing.assert_array_equal(values_of(grey), pixels[..., :1].astype(np.float32) / np.float32(127.5) - 1)
+
+
+def test_figures_see_them_over_white(icons):
+    pixels = load(config(icons, transparency="keep")).images
+    seen = resized(tf.constant(pixels), 16, "pillow").numpy()
+    assert seen.shape == (len(pixels), 16, 16, 3)
+    white = resized(tf.constant(over_white(pixels)), 16, "pillow").numpy()
+    np.testing.assert_allclose(seen, white, atol=1)
+
+
+def test_augmentation_changes_colours_but_not_what_is_seen():
+    images = tf.constant(RNG.uniform(-1, 1, (4, 8, 8, 4)), tf.float32)
+    changed = augment(images, tf.constant(RNG.uniform(0, 1, (4, 100)), tf.float32), tf.constant(1.0), ("color",))
+    np.testing.assert_array_equal(changed[..., 3], images[..., 3])
+    assert not np.allclose(changed[..., :3], images[..., :3])
