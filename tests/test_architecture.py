@@ -221,6 +221,7 @@ def test_of_training_only_who_samples_and_evaluates_knows_the_edge():
         "pipeline.evaluation.comparison",
         "pipeline.evaluation.evaluate",
         "pipeline.evaluation.provenance",
+        "pipeline.evaluation.sampling",  # which judges pixels as they are at the edge
         "pipeline.foreign.onnx_files",  # which runs somebody's network
         "pipeline.metrics.onnx_file",  # the same
         "pipeline.run",

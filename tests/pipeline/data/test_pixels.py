@@ -299,7 +299,9 @@ def test_with_skipping_it_is_remembered_which_images_can_be_decoded(tmp_path, mo
     monkeypatch.setattr(fingerprint, "_SETTLED_NS", 0)
     seen = []
     original = to_grey_or_rgb
-    monkeypatch.setattr("pipeline.data.pictures.to_grey_or_rgb", lambda *given: seen.append(1) or original(*given))
+    monkeypatch.setattr(
+        "pipeline.data.pictures.to_grey_or_rgb", lambda *given, **more: seen.append(1) or original(*given, **more)
+    )
     counts = []
     for _ in range(3):
         load(config(root, skip_bad_images=True, data_dir=str(tmp_path / "kept")))
