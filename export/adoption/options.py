@@ -11,6 +11,7 @@ from absl import flags
 
 from export.adoption.meaning import LAYOUTS, Asked
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import reason
 from pipeline.base.objects import load_object
 from pipeline.foreign.network import Opening
 from serving.contract.manifest import NORMAL, UNIFORM
@@ -136,6 +137,7 @@ def _range(text: str) -> tuple[float, float]:
 
 
 def _custom_objects(modules: str) -> dict[str, Any]:
+    """Imports modules, and finds what is defined in them or beside them in their packages."""
     found: dict[str, Any] = {}
     for name in filter(None, (each.strip() for each in modules.split(","))):
         if os.getcwd() not in sys.path:
@@ -143,6 +145,11 @@ def _custom_objects(modules: str) -> dict[str, Any]:
         try:
             module = importlib.import_module(name)
         except Exception as error:  # whatever the module does
-            raise MirageError(f"--custom_objects={name} can't be imported ({type(error).__name__}: {error}).") from None
-        found |= {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
+            raise MirageError(f"--custom_objects={name} can't be imported: {reason(error)}; mend it.") from None
+        package = name.partition(".")[0]
+        found |= {
+            key: value
+            for key, value in vars(module).items()
+            if callable(value) and str(getattr(value, "__module__", "")).partition(".")[0] == package
+        }
     return found

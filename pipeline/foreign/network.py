@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -75,3 +76,7 @@ class Foreign:
     graph: Callable[[], onnx.ModelProto]
     tensors: Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]] | None = None
     variables: tuple[Any, ...] = ()
+
+
+# Opens a file of Keras 2, of which a few words say what it is.
+Legacy = Callable[[Path, Opening, str], Foreign]

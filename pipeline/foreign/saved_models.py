@@ -10,8 +10,10 @@ from pipeline.base.errors import MirageError
 from pipeline.base.failures import in_a_line
 from pipeline.base.libraries import tf
 from pipeline.base.names import printable
+from pipeline.foreign.apart import is_memory
 from pipeline.foreign.conversion import of_tensors
 from pipeline.foreign.network import Foreign, Port
+from pipeline.foreign.operations import operations_of
 from pipeline.foreign.safety import check_operations
 
 _DEFAULT = "serving_default"
@@ -35,6 +37,8 @@ def open_saved_model(path: Path, signature: str = "", kind: str = "SavedModel", 
         loaded = tf.saved_model.load(str(path))
         signatures = dict(loaded.signatures)
     except Exception as error:  # of many kinds, as it is protobufs, files and graphs
+        if is_memory(error):
+            raise
         reason = in_a_line(error, 200)
         raise MirageError(f"{name} can't be loaded as a SavedModel ({reason}); save it again.") from None
     function = signatures[_chosen(signature, list(signatures), name)]
@@ -79,8 +83,5 @@ def _check(path: Path, name: str) -> None:
         graphs = SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
     except Exception as error:  # protobuf's own, or the system's
         raise MirageError(f"{name} has a damaged saved_model.pb ({str(error)[:100]}); save it again.") from None
-    operations: set[str] = set()
     for meta in graphs:
-        operations |= {node.op for node in meta.graph_def.node}
-        operations |= {node.op for each in meta.graph_def.library.function for node in each.node_def}
-    check_operations(operations, name)
+        check_operations(operations_of(meta), name)

@@ -67,5 +67,5 @@ def test_code_in_a_file_of_keras_2_is_refused(saved):
 def test_what_tf_keras_cannot_open_is_said_in_a_sentence(saved, tmp_path):
     text = (saved / "theirs.h5").read_bytes().replace(b"LeakyReLU", b"TheirReLU")
     (tmp_path / "own.h5").write_bytes(text)
-    with pytest.raises(MirageError, match=r"has .*TheirReLU, which Keras doesn't know; pass --custom_objects="):
+    with pytest.raises(MirageError, match=r"the layer leaky_re_lu \(TheirReLU\) is not known; pass --custom_objects="):
         open_network(tmp_path / "own.h5", Opening())

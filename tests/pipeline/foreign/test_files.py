@@ -208,7 +208,7 @@ def folder(tmp_path_factory):
         ("op.h5", "calls io.write_file in the layer TFOpLambda 'w'"),
         ("huge.h5", "announces 10,000,000,000 weights"),
         ("text.onnx", "as an ONNX file it can't be read"),
-        ("empty.h5", "as an ONNX file it can't be read"),
+        ("empty.h5", "empty.h5 is empty"),
         ("cut.h5", "is a damaged HDF5 file"),
         ("bad.tflite", "can't be opened by LiteRT"),
         ("own.onnx", "needs com.their.company.Tanh"),
