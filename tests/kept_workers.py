@@ -16,7 +16,7 @@ class _Kept:
     """A process that takes order after order, until one ends it."""
 
     def __init__(self, worker):
-        self.complaint = tempfile.TemporaryFile("w+", errors="replace")
+        self.complaint = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-m", f"pipeline.foreign.{worker}"],
             env=environment_without_gpus(),

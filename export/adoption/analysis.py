@@ -45,15 +45,18 @@ def classes_of(proto: onnx.ModelProto, name: str) -> int:
 
 def range_of(proto: onnx.ModelProto, name: str) -> tuple[float, float] | None:
     """Finds the range that an output can't leave, since it ends in a tanh or a sigmoid; None if it doesn't."""
+    return _ENDS.get(ends_in(proto, name))
+
+
+def ends_in(proto: onnx.ModelProto, name: str) -> str:
+    """Finds the last operator that computes something for an output; empty if there is none."""
     makers = {output: node for node in proto.graph.node for output in node.output}
     while name in makers:
         node = makers[name]
-        if node.op_type in _ENDS:
-            return _ENDS[node.op_type]
         if node.op_type not in _MOVING:
-            return None
+            return node.op_type
         name = node.input[0]
-    return None
+    return ""
 
 
 def fixed_batch(proto: onnx.ModelProto, batch: int) -> onnx.ModelProto:

@@ -23,9 +23,10 @@ _NAMES: tuple[str, ...] = (
     "model",
     "signature",
     "latent_input",
+    "latent",
     "label_input",
+    "classes",
     "input",
-    "output",
 )
 _NAMES += ("output", "value_range", "class_names", "license")
 
@@ -59,6 +60,14 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     text("output", "name of the output that is the picture, of several.")
     text("value_range", "the values of black and white, such as -1,1 or 0,255; left out: seen or measured.")
+    flags.DEFINE_integer(
+        "classes",
+        0,
+        "of --generator: how many classes there are, where that can't be seen; where no input takes a class, its "
+        "one-hot code is then what the latent's input ends with, as in latents of 128 + 10 values.",
+        lower_bound=0,
+        flag_values=values,
+    )
     text("class_names", "one per class, joined by commas; left out: 0, 1, 2, ...")
     text("license", "under which the generator may be used, for its card, such as CC-BY-4.0.")
 
@@ -92,6 +101,7 @@ def given(values: flags.FlagValues) -> tuple[Opening, Asked]:
         distribution={"normal": NORMAL, "uniform": UNIFORM}[values.latent],
         label_input=values.label_input,
         class_names=names,
+        classes=values.classes,
         inputs=dict(_named(each) for each in values.input),
         output=values.output,
         value_range=_range(values.value_range) if values.value_range else None,

@@ -125,9 +125,11 @@ def table(source: AdoptedSource) -> str:
         "latent": (str(meaning.latent), source.how["latent"]),
     }
     if meaning.label is not None:
-        rows["label"] = (str(meaning.label.port), source.how["label"])
+        rows["label"] = ("" if meaning.joined else str(meaning.label.port), source.how["label"])
         rows["classes"] = (str(meaning.label.classes), source.how.get("classes", "by --class_names"))
     rows |= {name: ("", text) for name, text in source.how.items() if name.startswith("input ")}
+    if "output" in source.how:
+        rows["output"] = ("", source.how["output"])
     rows["picture"] = (
         f"{meaning.output.name} {meaning.layout}, {height} x {width}, {'grey' if channels == 1 else 'RGB'}",
         "by its shape" if "layout" in source.how else "by --layout",

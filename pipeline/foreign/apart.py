@@ -18,12 +18,20 @@ from pipeline.base.children import environment_without_gpus
 from pipeline.base.errors import MirageError
 from pipeline.base.failures import in_a_line
 
-# Seconds for what is done before one picture is computed, and for that. No picture of use takes longer.
+# Seconds for importing what opens a file and for opening it, and for looking it through and for computing one picture.
 OPENING_S, COMPUTING_S = 300, 30
 _ROOM = 7 * 2**29  # of which TensorFlow's code takes more than a third
 _ROOM_PER_BYTE = 20  # of the file: weights are read, and converted, a few times
 _ROOM_PER_CORE = 2**25  # stacks of threads
-_MEMORY = ("bad_alloc", "bad allocation", "OOM", "MemoryError", "llocat", "out of memory")
+_MEMORY = (
+    "bad_alloc",
+    "bad allocation",
+    "OOM",
+    "MemoryError",
+    "llocat",
+    "out of memory",
+    "exceeds the supported maximum",
+)
 
 
 class Exchange(NamedTuple):
@@ -54,7 +62,8 @@ def ask(worker: str, order: dict[str, Any], name: str) -> dict[str, Any]:
     Raises:
       MirageError: if the process says so, or doesn't live to answer.
     """
-    lines, status, complaint = exchange(worker, json.dumps(order))
+    limits = {"opening_s": OPENING_S, "computing_s": COMPUTING_S}
+    lines, status, complaint = exchange(worker, json.dumps({**order, **limits}))
     said = [json.loads(line) for line in lines]
     phase = next((each["phase"] for each in reversed(said) if "phase" in each), "opened")
     if said and "error" in said[-1]:
@@ -62,7 +71,7 @@ def ask(worker: str, order: dict[str, Any], name: str) -> dict[str, Any]:
     if said and "phase" not in said[-1]:
         return said[-1]
     if status == -getattr(signal, "SIGALRM", 0):
-        limit = COMPUTING_S if phase == "computed" else OPENING_S
+        limit = OPENING_S if phase in ("opened", "converted") else COMPUTING_S
         raise MirageError(f"{name} is not adopted: being {phase} takes it longer than {limit} s.")
     if any(each in complaint for each in _MEMORY):
         raise MirageError(no_memory(name, phase))
@@ -104,9 +113,10 @@ def serve(handle: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     _channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     for line in sys.stdin:
-        limit_time(OPENING_S)
+        order = json.loads(line)
+        limit_time(order["opening_s"])
         try:
-            answer = handle(json.loads(line))
+            answer = handle(order)
         except MirageError as error:
             answer = {"error": str(error)}
         limit_time(0)

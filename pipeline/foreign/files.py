@@ -1,6 +1,7 @@
 """Finds out what a saved network was saved as, by its content, and opens it."""
 
 import json
+import re
 import stat
 import zipfile
 import zlib
@@ -90,6 +91,24 @@ def open_here(path: Path, opening: Opening, legacy: Legacy) -> Foreign:
     return open_onnx(path, _WANTED)
 
 
+def look_through(path: Path) -> None:
+    """Has HDF5's library see all of a file that it is to read, of which damaged ones may keep it busy for ever.
+
+    Raises:
+      MirageError: as `open_network`.
+    """
+    from pipeline.foreign.hdf5 import look_at, look_at_weights
+
+    kind, name, size = _kind(path), printable(str(path)), size_of(path)
+    if kind == "hdf5":
+        look_at(path, name, size)
+    elif kind == "zip" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if "model.weights.h5" in archive.namelist():
+                check_members(archive, name, size)
+                look_at_weights(archive, name, size)
+
+
 def size_of(path: Path) -> int:
     """Bytes of a file; of a folder, those of its files."""
     files = path.rglob("*") if path.is_dir() else [path]
@@ -166,7 +185,9 @@ def _open_zip(path: Path, opening: Opening, legacy: Legacy) -> Foreign:
                 raise MirageError(f"{name} is a zip file, but none of Keras; expected {_WANTED}.")
             check_members(archive, name, path.stat().st_size)
             config, metadata = (_json_of(archive, member) for member in ("config.json", "metadata.json"))
-        version = str(metadata["keras_version"])
+        version = metadata["keras_version"]
+        if not (isinstance(version, str) and re.match(r"\d+\.\d+", version)):
+            raise ValueError(f"its version is {version}")
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
         reason = in_a_line(error, 200)
         raise MirageError(f"{name} is a damaged .keras file ({reason}); save it again.") from None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.base.errors import MirageError
 from pipeline.base.failures import in_a_line
@@ -82,10 +83,14 @@ def _datasets(root: Any, name: str) -> Iterator[Any]:
                 left.append(thing)
 
 
-def check_weights(file: IO[bytes], name: str, size: int) -> None:
+def look_at_weights(archive: zipfile.ZipFile, name: str, size: int) -> None:
     """Refuses a .keras file whose weights, an HDF5 file, lead to other files or are damaged.
 
     Raises:
       MirageError: as `look_at`.
     """
-    look_at(file, f"model.weights.h5 of {name}", size)
+    try:
+        with archive.open("model.weights.h5") as weights:
+            look_at(weights, f"model.weights.h5 of {name}", size)
+    except (zipfile.BadZipFile, RuntimeError, ValueError, OSError) as error:
+        raise MirageError(f"{name} is a damaged .keras file ({in_a_line(error, 200)}); save it again.") from None

@@ -13,7 +13,7 @@ from pipeline.base.libraries import keras, tf
 from pipeline.base.names import printable
 from pipeline.foreign.apart import is_memory
 from pipeline.foreign.conversion import of_tensors
-from pipeline.foreign.hdf5 import check_weights, look_at
+from pipeline.foreign.hdf5 import look_at, look_at_weights
 from pipeline.foreign.legacy import not_loaded
 from pipeline.foreign.network import Foreign, Legacy, Opening, Port
 from pipeline.foreign.safety import by_registered_names, check_config, parsed_config
@@ -34,8 +34,8 @@ def open_keras(path: Path, opening: Opening, config: Any, version: str, legacy: 
     """
     name, size = printable(str(path)), path.stat().st_size
     check_config(config, name, size, opening)
-    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as weights:
-        check_weights(weights, name, size)
+    with zipfile.ZipFile(path) as archive:
+        look_at_weights(archive, name, size)
     kind = f".keras file of Keras {version}"
     if not version.startswith("3"):
         return legacy(path, opening, kind)
@@ -103,21 +103,15 @@ def of_model(model: keras.Model, kind: str = "Keras model") -> Foreign:
     """Describes a model of Keras 3.
 
     Args:
-      model: the model; its inputs must be known, as those of functional and of built sequential ones are.
+      model: the model; its inputs must be known, as those of functional and of built sequential ones are, and of
+        others that were called.
       kind: what it was saved as.
 
     Raises:
       MirageError: if its inputs aren't known.
     """
-    try:
-        given, made = list(model.inputs), list(model.outputs)
-    except (AttributeError, ValueError):
-        given, made = [], []
-    if not given or not made:
-        raise MirageError(
-            f"the inputs of the {kind} aren't known, since {type(model).__name__} computes them in its own code; "
-            "export it as a SavedModel with a signature, and pass that."
-        )
+    model = model if _is_functional(model) else _called(model, kind)
+    given, made = list(model.inputs), list(model.outputs)
     inputs = tuple(Port(each.name, str(each.dtype), tuple(each.shape)) for each in given)
     outputs = tuple(Port(f"output_{i}", str(each.dtype), tuple(each.shape)) for i, each in enumerate(made))
 
@@ -129,3 +123,30 @@ def of_model(model: keras.Model, kind: str = "Keras model") -> Foreign:
 
     variables = tuple(variable.value for variable in model.variables)
     return of_tensors(tensors, inputs, outputs, kind=kind, framework=f"Keras {keras.__version__}", variables=variables)
+
+
+def _is_functional(model: keras.Model) -> bool:
+    try:
+        return bool(list(model.inputs)) and bool(list(model.outputs))
+    except (AttributeError, ValueError):
+        return False
+
+
+def _called(model: keras.Model, kind: str) -> keras.Model:
+    """Makes a functional model of one that computes in its own code, and was called with a tensor or a list of them."""
+    shapes = (getattr(model, "_build_shapes_dict", None) or {}).get("input_shape")
+    unknown = MirageError(
+        f"the inputs of the {kind} aren't known, since {type(model).__name__} computes them in its own code; pass "
+        "keras.Model([z, label], generator([z, label])) with a keras.Input for each, or a SavedModel with a signature."
+    )
+    if not isinstance(shapes, list | tuple) or not shapes:
+        raise unknown
+    several = isinstance(shapes[0], list | tuple)
+    inputs = [
+        keras.Input(shape[1:], name=f"input_{i}", dtype="float32" if len(shape) > 1 else "int32")
+        for i, shape in enumerate(shapes if several else [shapes])
+    ]
+    try:
+        return keras.Model(inputs, model(inputs if several else inputs[0], training=False))
+    except Exception as error:  # of their code
+        raise unknown from error

@@ -78,4 +78,7 @@ def not_loaded(name: str, error: Exception | str, config: Any = None) -> MirageE
         return MirageError(
             f"{name} can't be opened: {what} is not known; pass --custom_objects=module, of a module that has it."
         )
+    # Keras puts the reason behind what it was doing, with all of a layer's settings.
+    for start in ("Error encountered during deserialization:", "Exception encountered:", "Exception message:"):
+        text = text.rpartition(start)[2].strip()
     return MirageError(f"{name} can't be opened by Keras ({text[:200]}).")

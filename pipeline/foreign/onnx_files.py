@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -32,13 +33,17 @@ def open_onnx(path: Path, wanted: str) -> Foreign:
 
     name = printable(str(path))
     try:
-        proto = onnx.load(str(path))
+        proto = onnx.load(str(path), load_external_data=False)
         if not proto.graph.node or not proto.graph.output:
             raise ValueError("it has no graph")
+        _check_places(proto, name)
+        onnx.load_external_data_for_model(proto, str(path.parent))
+    except MirageError:
+        raise
     except Exception as error:  # protobuf's own, the system's, or onnx's
         reason = in_a_line(error, 150)
         raise MirageError(f"{name} is none of {wanted}: as an ONNX file it can't be read ({reason}).") from None
-    check_size([tuple(each.dims) for each in proto.graph.initializer], name, proto.ByteSize())
+    check_size([tuple(each.dims) for each in _tensors(proto)], name, proto.ByteSize())
     _check_operators(proto, name)
     proto = _of_opset(proto, name)
     weights = {each.name for each in proto.graph.initializer}
@@ -97,6 +102,32 @@ def _port(value: onnx.ValueInfoProto) -> Port:
     tensor = value.type.tensor_type
     shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
     return Port(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, shape)
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Yields all tensors that a model holds, those of branches, functions and attributes too."""
+    left: list[Any] = [proto.graph, *proto.functions]
+    while left:
+        graph = left.pop()
+        yield from getattr(graph, "initializer", ())
+        for sparse in getattr(graph, "sparse_initializer", ()):
+            yield from (sparse.values, sparse.indices)
+        for node in graph.node:
+            for each in node.attribute:
+                yield from (each.t, *each.tensors, each.sparse_tensor.values)
+                left += [each.g, *each.graphs]
+
+
+def _check_places(proto: onnx.ModelProto, name: str) -> None:
+    """Refuses tensors that lie in files elsewhere than in the folder of theirs."""
+    for tensor in _tensors(proto):
+        places = [each.value for each in tensor.external_data if each.key == "location"]
+        for place in places:
+            parts = place.replace("\\", "/").split("/")
+            if ".." in parts or parts[0] == "" or ":" in parts[0]:
+                raise MirageError(
+                    f"{name} has values of {tensor.name} in {place!r}, outside of its folder; it is not opened."
+                )
 
 
 def _check_operators(proto: onnx.ModelProto, name: str) -> None:

@@ -27,7 +27,7 @@ _COMPUTING = {"activations", "constraints", "initializers", "losses", "metrics",
 _COUNTS = ("units", "filters", "input_dim", "output_dim")
 # Operations of TensorFlow that do something besides computing.
 _ACTING = """File Summary Dataset Reader PyFunc Print Debug Socket Rpc TPU Outfeed ImmutableConst Save Restore Proto
-MergeV2Checkpoints LoadAndRemap Iterator Abort""".split()
+MergeV2Checkpoints LoadAndRemap Iterator Abort"""
 
 
 def check_config(config: Any, name: str, size: int, opening: "Opening") -> None:
@@ -163,7 +163,7 @@ def check_operations(operations: Iterable[str], name: str) -> None:
     Raises:
       MirageError: naming them.
     """
-    acting = sorted({each for each in operations if any(word in each for word in _ACTING)})
+    acting = sorted({each for each in operations if any(word in each for word in _ACTING.split())})
     if acting:
         raise MirageError(f"{name} doesn't only compute: it holds {', '.join(acting[:5])}; it is not opened.")
 

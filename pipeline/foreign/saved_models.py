@@ -41,7 +41,7 @@ def open_saved_model(path: Path, signature: str = "", kind: str = "SavedModel", 
             raise
         reason = in_a_line(error, 200)
         raise MirageError(f"{name} can't be loaded as a SavedModel ({reason}); save it again.") from None
-    function = signatures[_chosen(signature, list(signatures), name)]
+    function = signatures[chosen_signature(signature, list(signatures), name)]
 
     def tensors(values: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         assert loaded is not None  # a signature alone does not keep its variables alive
@@ -49,21 +49,31 @@ def open_saved_model(path: Path, signature: str = "", kind: str = "SavedModel", 
 
     return of_tensors(
         tensors,
-        tuple(_port(key, spec) for key, spec in function.structured_input_signature[1].items()),
-        tuple(_port(key, spec) for key, spec in function.structured_outputs.items()),
+        tuple(port_of(key, spec) for key, spec in function.structured_input_signature[1].items()),
+        tuple(port_of(key, spec) for key, spec in function.structured_outputs.items()),
         kind=kind,
         framework=framework or f"TensorFlow {tf.__version__}",
         variables=tuple(function.graph.variables),
     )
 
 
-def _port(name: str, spec: Any) -> Port:
+def port_of(name: str, spec: Any) -> Port:
     """Describes a tensor of TensorFlow."""
     shape = () if spec.shape.rank is None else tuple(spec.shape.as_list())
     return Port(name, spec.dtype.as_numpy_dtype.__name__ if spec.dtype != tf.bool else "bool", shape)
 
 
-def _chosen(signature: str, there: list[str], name: str) -> str:
+def chosen_signature(signature: str, there: list[str], name: str) -> str:
+    """Chooses among signatures.
+
+    Args:
+      signature: the one that is asked for; empty for the only one, or serving_default.
+      there: names of all.
+      name: what has them, for errors.
+
+    Raises:
+      MirageError: if it can't be seen which.
+    """
     callable_ = [each for each in there if not each.startswith("__")]
     wanted = signature or (callable_[0] if len(callable_) == 1 else _DEFAULT)
     if wanted not in there:

@@ -1,5 +1,6 @@
 """Opens saved networks, computes a picture of each and converts it: `pipeline.foreign.trial` starts this."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
 from pipeline.base.names import printable
 from pipeline.foreign import apart
-from pipeline.foreign.files import open_here, size_of
+from pipeline.foreign.files import look_through, open_here, size_of
 from pipeline.foreign.network import Foreign, Opening, Port
-from pipeline.foreign.safety import check_size
 from pipeline.foreign.trial import from_order
+
+_LARGEST = 2**28  # values of an input or output
 
 
 class _LegacyError(Exception):
@@ -30,23 +33,32 @@ def main() -> int:
 
 def _tried(order: dict[str, Any]) -> dict[str, Any]:
     path, opening = from_order(order)
-    name, phase = printable(str(path)), "opened"
+    name, phase = printable(str(path)), "looked through"
     apart.limit_memory(size_of(path))
     try:
+        apart.enter(phase, order["computing_s"])
+        look_through(path)
+        phase = "opened"
+        apart.enter(phase, order["opening_s"])
         network = open_here(path, opening, legacy=_is_legacy)
-        check_size([_sizes(port) for port in (*network.inputs, *network.outputs)], name, 2**24)
+        for port in (*network.inputs, *network.outputs):
+            if math.prod(_sizes(port)) > _LARGEST:
+                raise MirageError(f"{name} is not adopted: {port} is too large for a latent or a picture.")
         phase = "computed"
-        apart.enter(phase, apart.COMPUTING_S)
+        apart.enter(phase, order["computing_s"])
         _compute(network)
         phase = "converted"
-        apart.enter(phase, apart.OPENING_S)
+        apart.enter(phase, order["opening_s"])
         network.graph()
     except _LegacyError:
         pass  # it is opened in a process of its own anyway
-    except Exception as error:
+    except MirageError:
+        raise
+    except Exception as error:  # of whatever reads it
         if apart.is_memory(error):
             raise MirageError(apart.no_memory(name, phase)) from error
-        raise
+        reason = in_a_line(f"{type(error).__name__}: {error}", 200)
+        raise MirageError(f"{name} is damaged: it can't be {phase} ({reason}).") from error
     return {}
 
 
