@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from export.adoption.analysis import fixed_batch
+from export.adoption.analysis import fixed_batch, without_branches
 from export.adoption.meaning import Meaning
 from export.rewrites.graph import Graph
 from pipeline.base.errors import MirageError
@@ -45,6 +45,7 @@ def adapted_graph(source: onnx.ModelProto, meaning: Meaning) -> onnx.ModelProto:
     before = [*_latent(graph, meaning), *_label(graph, meaning)]
     for name, value in meaning.constants.items():
         before += _constant(graph, f"{_INNER}{name}", value, batched=name in meaning.batched)
+    without_branches(graph.model)
     nodes = [*before, *graph.nodes, *_image(graph, meaning)]
     result = graph.model.graph
     del result.node[:], result.input[:], result.output[:], result.value_info[:]

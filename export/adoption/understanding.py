@@ -190,8 +190,9 @@ def _is_label(port: Port, graph: onnx.ModelProto) -> bool:
     width = port.shape[1] if len(port.shape) > 1 else 1
     if len(port.shape) > 2 or not port.shape:
         return False
-    if classes_of(graph, port.name) or (port.dtype.startswith(("int", "uint")) and width == 1):
-        return True
+    whole = port.dtype.startswith(("int", "uint"))
+    if whole or classes_of(graph, port.name):
+        return width == 1 or not classes_of(graph, port.name)
     return bool(_LABEL.search(port.name)) and not _LATENT.search(port.name)
 
 

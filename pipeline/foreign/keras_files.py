@@ -61,6 +61,10 @@ def open_hdf5(path: Path, opening: Opening, legacy: Legacy) -> Foreign:
         return _with_weights(path, opening, name, legacy)
     config = parsed_config(look.config, name)
     check_config(config, name, size, opening)
+    if look.version.startswith("1."):
+        raise MirageError(
+            f"{name} is of Keras {look.version}, which no Keras of today reads; load and save it with Keras 2.2 first."
+        )
     kind = f"HDF5 file of Keras {look.version or '2'}"
     if not look.version.startswith("3"):
         return legacy(path, opening, kind)
@@ -70,11 +74,25 @@ def open_hdf5(path: Path, opening: Opening, legacy: Legacy) -> Foreign:
 def _loaded(path: Path, opening: Opening, name: str, config: Any) -> keras.Model:
     custom = by_registered_names(config, opening.custom_objects)
     try:
-        return keras.saving.load_model(str(path), custom_objects=custom, compile=False, safe_mode=not opening.trust)
+        model = keras.saving.load_model(str(path), custom_objects=custom, compile=False, safe_mode=not opening.trust)
+        return in_float32(model)
     except Exception as error:  # of many kinds
         if is_memory(error):
             raise
         raise not_loaded(name, error, config) from None
+
+
+def computes_narrowly(layer: Any) -> bool:
+    """Whether a layer of Keras computes in floats of 16 bits, which are other ones on each device."""
+    return "16" in str(getattr(layer, "compute_dtype", ""))
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """Has a model that was trained in mixed precision computed in float32; it is changed."""
+    for layer in model._flatten_layers() if isinstance(model, keras.Model) else ():
+        if computes_narrowly(layer):
+            layer.dtype_policy = "float32"
+    return model
 
 
 def _with_weights(path: Path, opening: Opening, name: str, legacy: Legacy) -> Foreign:
@@ -96,7 +114,7 @@ def _with_weights(path: Path, opening: Opening, name: str, legacy: Legacy) -> Fo
         model.load_weights(str(path))
     except Exception as error:
         raise not_loaded(name, error) from None
-    return of_model(model, kind)
+    return of_model(in_float32(model), kind)
 
 
 def of_model(model: keras.Model, kind: str = "Keras model") -> Foreign:

@@ -74,7 +74,8 @@ def not_loaded(name: str, error: Exception | str, config: Any = None) -> MirageE
     unknown = unknown or re.search(r"Could not locate (?:class|function) '([\w>.]+)'", text)
     if unknown:
         layer = layer_of(config, unknown[1])
-        what = f"the layer {layer} ({unknown[1]})" if layer else unknown[1]
+        bare = unknown[1].rpartition(">")[2]
+        what = f"the layer {layer} ({bare})" if layer else bare
         return MirageError(
             f"{name} can't be opened: {what} is not known; pass --custom_objects=module, of a module that has it."
         )

@@ -80,6 +80,9 @@ def _saved_by_tf_keras(model: Any, folder: Path) -> dict[str, Any]:
     import tensorflow as tf
     import tf_keras
 
+    for layer in model._flatten_layers():
+        if "16" in str(getattr(layer, "compute_dtype", "")):  # as `keras_files.in_float32`
+            layer._set_dtype_policy("float32")
     inputs = [_plain(each.name) for each in model.inputs]
     given = [_probe(each) for each in model.inputs]
     made = _listed(model(given if len(given) > 1 else given[0], training=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +10,9 @@ from pipeline.base.errors import MirageError
 from pipeline.base.failures import in_a_line
 from pipeline.base.libraries import keras, tf
 from pipeline.foreign.conversion import of_tensors
-from pipeline.foreign.keras_files import of_model
+from pipeline.foreign.keras_files import computes_narrowly, of_model
 from pipeline.foreign.network import Foreign
-from pipeline.foreign.saved_models import chosen_signature, port_of
+from pipeline.foreign.saved_models import chosen_signature, input_of, port_of
 
 _WANTED = (
     "a keras.Model, a tf.function with an input_signature, a tf.Module or a loaded SavedModel that has one, or the "
@@ -33,6 +34,10 @@ def of_object(network: Any, signature: str = "") -> Foreign:
     if isinstance(network, Foreign):
         return network
     if isinstance(network, keras.Model):
+        if any(computes_narrowly(layer) for layer in network._flatten_layers()):
+            raise MirageError(
+                "the model computes in floats of 16 bits; save it and adopt the file, which is computed in float32."
+            )
         return of_model(network)
     if isinstance(network, tf.types.experimental.ConcreteFunction):
         return _of_function(network, network)
@@ -62,11 +67,12 @@ def _concrete(function: Any) -> Any:
 
 def _only_function(module: tf.Module) -> Any:
     """The function of a module that makes something of inputs: `__call__`, or the only one."""
-    functions = {
-        name: value
-        for name in dir(module)
-        if isinstance(value := getattr(module, name, None), tf.types.experimental.GenericFunction)
-    }
+    functions = {}
+    for name in dir(module):
+        with contextlib.suppress(Exception):  # of their properties
+            value = getattr(module, name)
+            if isinstance(value, tf.types.experimental.GenericFunction):
+                functions[name] = value
     if "__call__" in functions:
         return functions["__call__"]
     if len(functions) != 1:
@@ -97,7 +103,7 @@ def _of_function(concrete: Any, owner: Any) -> Foreign:
 
     return of_tensors(
         tensors,
-        tuple(port_of(name, spec) for name, spec in zip(names, specs, strict=True)),
+        tuple(input_of(name, spec) for name, spec in zip(names, specs, strict=True)),
         tuple(port_of(name, spec) for name, spec in results.items()),
         kind="function of TensorFlow",
         framework=f"TensorFlow {tf.__version__}",

@@ -12,6 +12,7 @@ from pipeline.base.errors import MirageError
 from pipeline.base.failures import in_a_line
 from pipeline.base.names import printable
 from pipeline.foreign.conversion import OPSET, nodes_of
+from pipeline.foreign.integers import as_floats
 from pipeline.foreign.network import Arrays, Foreign, Port
 from pipeline.foreign.safety import check_size
 
@@ -160,6 +161,25 @@ def _move_constants(graph: onnx.GraphProto) -> None:
     graph.node.extend(kept)
 
 
+def _widen(proto: onnx.ModelProto) -> None:
+    """Has a graph of 16-bit floats computed in float32, as runtimes do on CPUs wherever they like."""
+    from onnx import TensorProto, numpy_helper
+
+    narrow = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+    for tensor in _tensors(proto):
+        if tensor.data_type in narrow:
+            value = numpy_helper.to_array(tensor).astype("float32")
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    for node in nodes_of(proto.graph):
+        for each in node.attribute:
+            if each.name in ("to", "dtype") and each.i in narrow:
+                each.i = TensorProto.FLOAT
+    for value in [*proto.graph.input, *proto.graph.output]:
+        if value.type.tensor_type.elem_type in narrow:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    del proto.graph.value_info[:]
+
+
 def _of_opset(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """Brings a graph to the opset that the rewrites know, with its functions put where they are called."""
     import onnx
@@ -172,7 +192,11 @@ def _of_opset(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
         version = next((each.version for each in proto.opset_import if each.domain in ("", "ai.onnx")), 0)
         if version != OPSET:
             proto = version_converter.convert_version(proto, OPSET)
+        proto.graph.name = proto.graph.name or "generator"
+        proto.ir_version = max(proto.ir_version, 8)  # of which weights are no inputs
+        _widen(proto)
         _move_constants(proto.graph)
+        as_floats(proto, name)
         onnx.checker.check_model(proto, full_check=True)
     except MirageError:
         raise

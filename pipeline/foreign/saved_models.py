@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,8 @@ def open_saved_model(path: Path, signature: str = "", kind: str = "SavedModel", 
     name = printable(str(path))
     _check(path, name)
     try:
-        loaded = tf.saved_model.load(str(path))
+        with _plain(path) as folder:
+            loaded = tf.saved_model.load(folder)
         signatures = dict(loaded.signatures)
     except Exception as error:  # of many kinds, as it is protobufs, files and graphs
         if is_memory(error):
@@ -49,12 +52,36 @@ def open_saved_model(path: Path, signature: str = "", kind: str = "SavedModel", 
 
     return of_tensors(
         tensors,
-        tuple(port_of(key, spec) for key, spec in function.structured_input_signature[1].items()),
+        tuple(input_of(key, spec) for key, spec in function.structured_input_signature[1].items()),
         tuple(port_of(key, spec) for key, spec in function.structured_outputs.items()),
         kind=kind,
         framework=framework or f"TensorFlow {tf.__version__}",
         variables=tuple(function.graph.variables),
     )
+
+
+@contextlib.contextmanager
+def _plain(path: Path) -> Iterator[str]:
+    """A path that TensorFlow doesn't take for a pattern of several."""
+    if not {*"*?[]{}"} & {*str(path)}:
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="mirage-") as folder:
+        (Path(folder) / "model").symlink_to(path.resolve())
+        yield f"{folder}/model"
+
+
+def input_of(name: str, spec: Any) -> Port:
+    """Describes an input of TensorFlow.
+
+    Raises:
+      MirageError: if it is of no numbers, or not even how many sizes it has is known.
+    """
+    if not (spec.dtype.is_floating or spec.dtype.is_integer or spec.dtype == tf.bool):
+        raise MirageError(f"this is no generator: its input {name} is of {spec.dtype.name}.")
+    if spec.shape.rank is None:
+        raise MirageError(f"the shape of the input {name} isn't known; save it with an input_signature that has one.")
+    return port_of(name, spec)
 
 
 def port_of(name: str, spec: Any) -> Port:
