@@ -185,7 +185,7 @@ KERAS = {
                 }
             )
         ),
-        "of os. is not known",
+        "__typespec__ of os is not known",
     ),
     "numpy_load.keras": (
         keras_file(sequential(layer("Dense", units=2, activation=function("load", "numpy")))),

@@ -19,7 +19,7 @@ from pipeline.base.errors import MirageError
 from pipeline.base.failures import in_a_line
 
 # Seconds for importing what opens a file and for opening it, and for looking it through and for computing one picture.
-OPENING_S, COMPUTING_S = 300, 30
+OPENING_S, COMPUTING_S = 300, 60
 _ROOM = 7 * 2**29  # of which TensorFlow's code takes more than a third
 _ROOM_PER_BYTE = 20  # of the file: weights are read, and converted, a few times
 _ROOM_PER_CORE = 2**25  # stacks of threads

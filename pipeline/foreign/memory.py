@@ -87,7 +87,8 @@ def _only_function(module: tf.Module) -> Any:
 def _of_function(concrete: Any, owner: Any) -> Foreign:
     """Describes a concrete function; its owner keeps the variables alive."""
     given, made = concrete.structured_input_signature, concrete.structured_outputs
-    specs = tf.nest.flatten(given)
+    leaves = tf.nest.flatten(given)
+    specs = [each for each in leaves if isinstance(each, tf.TensorSpec)]  # others are arguments left at their defaults
     names = [spec.name or f"input_{i}" for i, spec in enumerate(specs)]
     if len({*names}) < len(names):
         names = [f"input_{i}" for i in range(len(specs))]
@@ -97,7 +98,9 @@ def _of_function(concrete: Any, owner: Any) -> Foreign:
 
     def tensors(values: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         assert owner is not None
-        arguments, named = tf.nest.pack_sequence_as(given, [values[name] for name in names])
+        left = iter(names)
+        held = [values[next(left)] if isinstance(each, tf.TensorSpec) else each for each in leaves]
+        arguments, named = tf.nest.pack_sequence_as(given, held)
         found = concrete(*arguments, **named)
         return dict(found) if isinstance(found, Mapping) else dict(zip(results, tf.nest.flatten(found), strict=True))
 

@@ -72,8 +72,9 @@ def _check_part(part: Mapping[str, Any], kind: str, name: str) -> None:
         shown = f"the function {settings}"
     special = root in ("numpy", "tensorflow") and (kind.startswith("__") or "keras" in inside)
     if root not in _MODULES and not special:
-        layer = inner.get("name") or part.get("name")
-        what = f"the layer {layer} ({kind} of {module})" if kind != "function" else f"{shown} of {module}"
+        layer = inner.get("name")
+        what = f"the layer {layer} ({kind} of {module})" if layer else f"{kind} of {module}"
+        what = f"{shown} of {module}" if kind == "function" else what
         raise MirageError(
             f"{name} can't be opened: {what} is not known; pass --custom_objects=module, of a module that has it."
         )

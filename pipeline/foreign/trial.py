@@ -1,9 +1,12 @@
 """A saved network is opened in a process of its own before it is opened here."""
 
 import functools
+import importlib
 from pathlib import Path
 from typing import Any
 
+from pipeline.base.errors import MirageError
+from pipeline.base.failures import reason
 from pipeline.base.names import printable
 from pipeline.foreign.apart import ask
 from pipeline.foreign.network import Opening
@@ -42,9 +45,16 @@ def as_order(path: Path, opening: Opening) -> dict[str, Any] | None:
 
 
 def from_order(order: dict[str, Any]) -> tuple[Path, Opening]:
-    """Reads what `as_order` wrote; imports the objects."""
-    objects = {name: _imported(each) for name, each in order["objects"].items()}
-    build = _imported(order["build"]) if order["build"] else None
+    """Reads what `as_order` wrote; imports the objects.
+
+    Raises:
+      MirageError: if they can't be imported in this process.
+    """
+    try:
+        objects = {name: _imported(each) for name, each in order["objects"].items()}
+        build = _imported(order["build"]) if order["build"] else None
+    except Exception as error:  # of their modules
+        raise MirageError(f"what --custom_objects or --model name can't be imported: {reason(error)}.") from error
     return Path(order["path"]), Opening(order["trust"], objects, build, order["signature"])
 
 
@@ -61,7 +71,5 @@ def import_path(thing: Any) -> str | None:
 
 
 def _imported(address: str) -> Any:
-    import importlib
-
     module, _, name = address.partition(":")
     return functools.reduce(getattr, name.split("."), importlib.import_module(module))

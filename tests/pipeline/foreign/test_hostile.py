@@ -86,7 +86,7 @@ def test_in_a_process_of_its_own(tmp_path):
         ),
         (apart.Exchange([], -6, "terminate called\nstd::bad_alloc"), "being opened takes it far more memory"),
         (apart.Exchange([], -14, ""), "being opened takes it longer than 300 s"),
-        (apart.Exchange(['{"phase": "computed"}'], -14, ""), "being computed takes it longer than 30 s"),
+        (apart.Exchange(['{"phase": "computed"}'], -14, ""), "being computed takes it longer than 60 s"),
     ],
 )
 def test_what_ends_the_process_that_reads_a_file_is_a_sentence(tmp_path, monkeypatch, exchange, said):
