@@ -67,12 +67,17 @@ def _is_legacy(path: Path, opening: Opening, kind: str) -> Foreign:
 
 
 def _compute(network: Foreign) -> None:
+    rng = np.random.default_rng(0)
+    values = {port.name: np.zeros(_sizes(port), port.dtype) for port in network.inputs}
+    for name, value in values.items():
+        if value.dtype.kind == "f":
+            values[name] = rng.standard_normal(value.shape).astype(value.dtype)
     try:
-        network.run({port.name: np.zeros(_sizes(port), port.dtype) for port in network.inputs})
+        network.run(values)
     except Exception as error:
         if apart.is_memory(error):
             raise
-        # Zeros may be no values for it: what it can't compute is said when its inputs are understood.
+        # These may be no values for it: what it can't compute is said when its inputs are understood.
 
 
 def _sizes(port: Port) -> tuple[int, ...]:
