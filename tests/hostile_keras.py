@@ -318,4 +318,9 @@ def write_endless(path):
     path.write_bytes(content)
 
 
+_UGLY = "\n\x1b[31m\ud800" + "long" * 10_000
+KERAS |= {
+    "ugly_layer.keras": (keras_file(sequential({**_LAMBDA, "config": {"name": _UGLY}})), "holds code, in the layer"),
+    "ugly_kind.keras": (keras_file(sequential(layer(_UGLY, "it", _UGLY))), "can't be opened: the layer it"),
+}
 KERAS["endless.h5"] = (write_endless, "being looked through takes it longer than")

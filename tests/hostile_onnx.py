@@ -152,6 +152,10 @@ ONNX = {
     "cycle.onnx": (onnx_file([node("Tanh", ["z"])], change=_cycle), "is no ONNX model"),
     "unknown.onnx": (onnx_file([node("Theirs", ["z"])]), "is no ONNX model"),
     "own.onnx": (onnx_file([node("Theirs", ["z"], domain="own")], opsets=(("", 17), ("own", 1))), "needs own.Theirs"),
+    "ugly.onnx": (
+        onnx_file([node("Their\ns", ["z"], domain="own\x1b")], opsets=(("", 17), ("own\x1b", 1))),
+        r"needs own\\x1b.Their s",
+    ),
     "own_branch.onnx": (onnx_file(*_own_in_a_branch(), opsets=(("", 17), ("own", 1))), "needs own.Theirs"),
     "own_function.onnx": (
         onnx_file(

@@ -16,6 +16,7 @@ from export.formats import DEFAULT, Format
 from export.rewrites.layouts import session_of
 from export.timing import in_turn, timed
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
 from pipeline.base.names import printable
 from pipeline.foreign.files import open_network
 from pipeline.foreign.network import Opening
@@ -72,14 +73,17 @@ def adopt(
 
 
 def _source(generator: Any, asked: Asked, opening: Opening, licence: str) -> AdoptedSource:
-    if isinstance(generator, str | Path):
-        path = Path(generator)
-        name = printable(path.resolve().name)
-        return AdoptedSource(open_network(path, opening), name, sha256_of(path), asked, licence)
-    from pipeline.foreign.memory import of_object
+    try:
+        if isinstance(generator, str | Path):
+            path = Path(generator)
+            name = printable(path.resolve().name)
+            return AdoptedSource(open_network(path, opening), name, sha256_of(path), asked, licence)
+        from pipeline.foreign.memory import of_object
 
-    network = of_object(generator, opening.signature)
-    return AdoptedSource(network, str(getattr(generator, "name", network.kind)), "", asked, licence)
+        network = of_object(generator, opening.signature)
+        return AdoptedSource(network, str(getattr(generator, "name", network.kind)), "", asked, licence)
+    except MirageError as error:  # may hold names of inputs, which may be anything
+        raise MirageError(in_a_line(error, 1000)) from error
 
 
 def times(source: AdoptedSource, bundle: Path) -> str:

@@ -14,6 +14,7 @@ from export.adoption.understanding import raw, understand
 from export.int8_gates import by_pixels
 from export.source import Gate, Reference, Source, code_revision, producer, version
 from pipeline.base.errors import MirageError
+from pipeline.base.names import printable
 from pipeline.foreign.network import Foreign
 from serving.contract.manifest import ModelInfo
 
@@ -137,7 +138,7 @@ def table(source: AdoptedSource) -> str:
     rows["values"] = ("", source.how["range"])
     if "batch" in source.how:
         rows["batch"] = ("", source.how["batch"])
-    return "\n".join(f"  {name:12} {'; '.join(filter(None, texts))}" for name, texts in rows.items())
+    return "\n".join(printable(f"  {name:12} {'; '.join(filter(None, texts))}") for name, texts in rows.items())
 
 
 def sha256_of(path: Path) -> str:

@@ -52,9 +52,12 @@ def open_network(path: Path, opening: Opening) -> Foreign:
     from pipeline.foreign.legacy import open_legacy
     from pipeline.foreign.trial import try_out
 
-    _kind(path)
-    try_out(path, opening)
-    return open_here(path, opening, open_legacy)
+    try:
+        _kind(path)
+        try_out(path, opening)
+        return open_here(path, opening, open_legacy)
+    except MirageError as error:  # may hold names from the file, which may be anything
+        raise MirageError(in_a_line(error, 1000)) from None
 
 
 def open_here(path: Path, opening: Opening, legacy: Legacy) -> Foreign:

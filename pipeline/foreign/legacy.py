@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
 from pipeline.base.names import printable
 from pipeline.foreign.apart import ask
 from pipeline.foreign.network import Foreign, Opening
@@ -82,4 +83,4 @@ def not_loaded(name: str, error: Exception | str, config: Any = None) -> MirageE
     # Keras puts the reason behind what it was doing, with all of a layer's settings.
     for start in ("Error encountered during deserialization:", "Exception encountered:", "Exception message:"):
         text = text.rpartition(start)[2].strip()
-    return MirageError(f"{name} can't be opened by Keras ({text[:200]}).")
+    return MirageError(f"{name} can't be opened by Keras ({in_a_line(text, 200)}).")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from pipeline.base.failures import in_a_line
+
 if TYPE_CHECKING:
     import onnx
     import tensorflow as tf
@@ -50,7 +52,8 @@ class Port:
 
     def __str__(self) -> str:
         """As errors and tables show it."""
-        return f"{self.name} {self.dtype} [{', '.join('N' if size is None else str(size) for size in self.shape)}]"
+        name = in_a_line(self.name, 80)
+        return f"{name} {self.dtype} [{', '.join('N' if size is None else str(size) for size in self.shape)}]"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """What inputs and outputs mean is seen, measured, or asked for in a sentence that names the flag."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -252,3 +254,15 @@ def test_too_many_classes_for_the_latent():
         source_of(joined(9), classes=9)
     with pytest.raises(MirageError, match="no input takes a label; leave it out, or pass --label_input="):
         source_of(made.sequential(), class_names=["a"])
+
+
+def test_names_of_inputs_may_be_anything():
+    network = of_object(joined(64))
+    (port,) = network.inputs
+    odd = dataclasses.replace(port, name="z\n\x1b[31m")
+    network = dataclasses.replace(
+        network, inputs=(odd,), run=lambda values: {"output_0": draw(values[odd.name][:, :7])}
+    )
+    source = AdoptedSource(network, "theirs", "", Asked(layout="NHWC"))
+    assert all(line.isprintable() for line in table(source).splitlines())
+    assert len(table(source).splitlines()) == 4

@@ -39,13 +39,14 @@ def harm():
 
 
 def is_sentence(text):
-    return text.isprintable() and text.endswith(".") and len(text) < 700
+    return text.isprintable() and len(text) <= 1000 and (text.endswith(".") or len(text) == 1000)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in FILES])
 def test_each_is_refused_in_a_sentence(tmp_path, monkeypatch, name):
     write, said = FILES[name]
-    monkeypatch.setattr(apart, "COMPUTING_S", 2)
+    if "endless" in name:
+        monkeypatch.setattr(apart, "COMPUTING_S", 2)
     write(tmp_path / name)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(MirageError, match=said) as caught:
