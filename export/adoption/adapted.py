@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from export.adoption.analysis import fixed_batch
+from export.adoption.analysis import fixed_batch, without_branches
 from export.adoption.meaning import Meaning
 from export.rewrites.graph import Graph
 from pipeline.base.errors import MirageError
@@ -45,6 +45,7 @@ def adapted_graph(source: onnx.ModelProto, meaning: Meaning) -> onnx.ModelProto:
     before = [*_latent(graph, meaning), *_label(graph, meaning)]
     for name, value in meaning.constants.items():
         before += _constant(graph, f"{_INNER}{name}", value, batched=name in meaning.batched)
+    without_branches(graph.model)
     nodes = [*before, *graph.nodes, *_image(graph, meaning)]
     result = graph.model.graph
     del result.node[:], result.input[:], result.output[:], result.value_info[:]
@@ -67,19 +68,26 @@ def adapted_graph(source: onnx.ModelProto, meaning: Meaning) -> onnx.ModelProto:
 
 
 def _latent(graph: Graph, meaning: Meaning) -> list[onnx.NodeProto]:
-    """Nodes from `z` to the source's latent."""
+    """Nodes from `z`, and from `label` where that is in the same input, to the source's latent."""
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(meaning.latent.dtype))
     shape = graph.add_constant(np.array([-1, *meaning.latent_shape], np.int64))
+    value, nodes = "z", []
+    if meaning.joined:
+        table = graph.add_constant(np.eye(meaning.joined, dtype=np.float32))
+        told, value = graph.fresh("told"), graph.fresh("joined")
+        nodes.append(helper.make_node("Gather", [table, "label"], [told]))
+        nodes.append(helper.make_node("Concat", ["z", told], [value], axis=1))
     moved = graph.fresh("latent")
     return [
-        helper.make_node("Reshape", ["z", shape], [moved]),
+        *nodes,
+        helper.make_node("Reshape", [value, shape], [moved]),
         helper.make_node("Cast", [moved], [f"{_INNER}{meaning.latent.name}"], to=kind),
     ]
 
 
 def _label(graph: Graph, meaning: Meaning) -> list[onnx.NodeProto]:
     """Nodes from `label` to the source's."""
-    if meaning.label is None:
+    if meaning.label is None or meaning.joined:
         return []
     label, name = meaning.label, f"{_INNER}{meaning.label.port.name}"
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(label.port.dtype))
@@ -168,8 +176,10 @@ class AdaptedNetwork:
             name: tf.repeat(value, count, axis=0) if name in meaning.batched else tf.constant(value)
             for name, value in meaning.constants.items()
         }
+        if meaning.joined:
+            z = tf.concat([z, tf.one_hot(labels[0], meaning.joined)], axis=1)
         values[meaning.latent.name] = tf.cast(tf.reshape(z, [-1, *meaning.latent_shape]), meaning.latent.dtype)
-        if meaning.label is not None:
+        if meaning.label is not None and not meaning.joined:
             form, port = meaning.label.form, meaning.label.port
             (label,) = labels
             told = tf.one_hot(label, meaning.label.classes) if form == "one_hot" else label

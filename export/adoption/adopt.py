@@ -16,9 +16,11 @@ from export.formats import DEFAULT, Format
 from export.rewrites.layouts import session_of
 from export.timing import in_turn, timed
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
 from pipeline.base.names import printable
 from pipeline.foreign.files import open_network
 from pipeline.foreign.network import Foreign, Opening
+from pipeline.run import Run
 from serving.contract.latents import latents
 from serving.contract.manifest import GENERATOR_FILE
 from serving.contract.pixels import to_pixels
@@ -43,7 +45,8 @@ def adopt(
     """Makes a bundle of a generator that Mirage has not trained.
 
     Args:
-      generator: path of what was saved; or a `keras.Model` whose inputs are known.
+      generator: path of what was saved; what `pipeline.foreign.memory.of_object` takes; or a `pipeline.Run`, of
+        which the newest checkpoint is exported as `python -m export --run_dir` does.
       out: folder of the bundle.
       formats: see `export_bundle`; empty takes the default ones that the generator can be exported as.
       asked: what is known of its inputs and outputs; what isn't is found out.
@@ -56,6 +59,11 @@ def adopt(
     Raises:
       MirageError: if it can't be opened or understood, or as `export_bundle`.
     """
+    if isinstance(generator, Run):
+        if asked or opening or licence:
+            raise MirageError("a Run knows its inputs and its origin; leave out asked, opening and licence.")
+        export_bundle(generator.run_dir, out, formats or DEFAULT, layout=layout, num_samples=num_samples)
+        return
     source = _source(generator, asked or Asked(), opening or Opening(), licence)
     say(table(source))
     chosen = list(formats) or [each for each in DEFAULT if source.model is not None or each != "saved_model"]
@@ -65,19 +73,17 @@ def adopt(
 
 
 def _source(generator: Any, asked: Asked, opening: Opening, licence: str) -> AdoptedSource:
-    if isinstance(generator, str | Path):
-        path = Path(generator)
-        name = printable(path.resolve().name)
-        return AdoptedSource(open_network(path, opening), name, sha256_of(path), asked, licence)
-    import keras
+    try:
+        if isinstance(generator, str | Path):
+            path = Path(generator)
+            name = printable(path.resolve().name)
+            return AdoptedSource(open_network(path, opening), name, sha256_of(path), asked, licence)
+        from pipeline.foreign.memory import of_object
 
-    if not isinstance(generator, keras.Model):
-        raise MirageError(
-            f"a {type(generator).__name__} can't be adopted; expected a keras.Model, or the path of what was saved."
-        )
-    from pipeline.foreign.keras_files import of_model
-
-    return AdoptedSource(of_model(generator), generator.name, "", asked, licence)
+        network = of_object(generator, opening.signature)
+        return AdoptedSource(network, str(getattr(generator, "name", network.kind)), "", asked, licence)
+    except MirageError as error:  # may hold names of inputs, which may be anything
+        raise MirageError(in_a_line(error, 1000)) from error
 
 
 def times(source: AdoptedSource, bundle: Path) -> str:

@@ -1,9 +1,10 @@
 """What an ONNX graph says of its inputs and outputs: how many classes a label has, in what a picture ends."""
 
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from export.rewrites.graph import Graph, attribute
+from pipeline.base.errors import MirageError
 
 # Operators that leave each value as it is.
 _MOVING = {"Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Transpose", "Expand", "Slice"}
@@ -45,15 +46,18 @@ def classes_of(proto: onnx.ModelProto, name: str) -> int:
 
 def range_of(proto: onnx.ModelProto, name: str) -> tuple[float, float] | None:
     """Finds the range that an output can't leave, since it ends in a tanh or a sigmoid; None if it doesn't."""
+    return _ENDS.get(ends_in(proto, name))
+
+
+def ends_in(proto: onnx.ModelProto, name: str) -> str:
+    """Finds the last operator that computes something for an output; empty if there is none."""
     makers = {output: node for node in proto.graph.node for output in node.output}
     while name in makers:
         node = makers[name]
-        if node.op_type in _ENDS:
-            return _ENDS[node.op_type]
         if node.op_type not in _MOVING:
-            return None
+            return node.op_type
         name = node.input[0]
-    return None
+    return ""
 
 
 def fixed_batch(proto: onnx.ModelProto, batch: int) -> onnx.ModelProto:
@@ -80,3 +84,51 @@ def fixed_batch(proto: onnx.ModelProto, batch: int) -> onnx.ModelProto:
             dims[0].dim_param = "N"
     del graph.value_info[:]
     return proto
+
+
+def without_branches(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Puts in place of branches whose condition is known what they then compute.
+
+    Args:
+      proto: a model; it is changed.
+
+    Raises:
+      MirageError: if other branches or loops are left, which are refused where bundles are loaded.
+    """
+    graph = proto.graph
+    left = list(graph.node)
+    del graph.node[:]
+    while left:
+        node = left.pop(0)
+        condition = _known(proto, node.input[0]) if node.op_type == "If" else None
+        if condition is None:
+            graph.node.append(node)
+            continue
+        branch = attribute(node, "then_branch" if condition else "else_branch", None)
+        graph.initializer.extend(branch.initializer)
+        ends = [
+            helper.make_node("Identity", [end.name], [to]) for end, to in zip(branch.output, node.output, strict=True)
+        ]
+        left[:0] = [*branch.node, *ends]
+    kinds = sorted({node.op_type for node in graph.node if any(each.HasField("g") for each in node.attribute)})
+    if kinds:
+        raise MirageError(
+            f"the generator holds {', '.join(kinds)}, and loops and branches are refused where bundles are loaded; "
+            "save it without, such as by unrolling them."
+        )
+    return proto
+
+
+def _known(proto: onnx.ModelProto, name: str) -> bool | None:
+    """Value of a condition that is always the same; None if it isn't."""
+    graph = Graph(proto)
+    turned = False
+    while (value := graph.constant(name)) is None:
+        node = graph.maker(name)
+        if node is None or node.op_type not in _MOVING | {"Not", "Constant"}:
+            return None
+        if node.op_type == "Constant":
+            return bool(numpy_helper.to_array(attribute(node, "value", None)).all()) != turned
+        turned ^= node.op_type == "Not"
+        name = node.input[0]
+    return bool(value.all()) != turned

@@ -21,6 +21,7 @@ class Asked:
       latent_input: name of the input that is the latent.
       label_input: name of the input that is the class.
       class_names: one per class.
+      classes: how many there are; where no input takes a label, the latent's input ends with their one-hot code.
       inputs: values of other inputs.
       output: name of the output that is the picture.
       layout: one of `LAYOUTS`.
@@ -32,6 +33,7 @@ class Asked:
     latent_input: str = ""
     label_input: str = ""
     class_names: Sequence[str] = ()
+    classes: int = 0
     inputs: Mapping[str, float] = dataclasses.field(default_factory=dict)
     output: str = ""
     layout: str = ""
@@ -46,7 +48,7 @@ class Label:
 
     Attributes:
       port: the input.
-      form: "index" [N], "column" [N, 1] or "one_hot" [N, K].
+      form: "index" [N], "column" [N, 1], "one_hot" [N, K], or "joined": one-hot, behind the latent in its input.
       classes: how many there are.
     """
 
@@ -62,7 +64,7 @@ class Meaning:
     Attributes:
       latent: the input that is the latent.
       distribution: what its components are drawn from, as in `ModelInfo`.
-      latent_shape: its sizes but the batch.
+      latent_shape: the sizes of that input but the batch.
       label: how it takes classes; None if it takes none.
       constants: values of all other inputs.
       batched: names of those that must be given for each picture; their values are of one.
@@ -92,11 +94,20 @@ class Meaning:
     alpha: str | None = None
 
     @property
+    def joined(self) -> int:
+        """How many of the values of the latent's input are the one-hot code of the class."""
+        return self.label.classes if self.label is not None and self.label.form == "joined" else 0
+
+    @property
+    def latent_dim(self) -> int:
+        """How many values a latent has."""
+        return math.prod(self.latent_shape) - self.joined
+
+    @property
     def info(self) -> ModelInfo:
         """What a program needs to know of the generator."""
         names = self.class_names
-        dim = math.prod(self.latent_shape)
-        return ModelInfo(dim, self.image_shape, bool(names), names, self.distribution, self.alpha)
+        return ModelInfo(self.latent_dim, self.image_shape, bool(names), names, self.distribution, self.alpha)
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
@@ -118,8 +129,10 @@ class Meaning:
             name: np.repeat(value, count, axis=0) if name in self.batched else value
             for name, value in self.constants.items()
         }
+        if self.joined:
+            z = np.concatenate([z, np.eye(self.joined, dtype=z.dtype)[label]], axis=1)
         values[self.latent.name] = z.reshape(count, *self.latent_shape).astype(self.latent.dtype)
-        if self.label is not None:
+        if self.label is not None and not self.joined:
             port, form = self.label.port, self.label.form
             told = np.eye(self.label.classes)[label] if form == "one_hot" else label
             values[port.name] = (told[:, None] if form == "column" else told).astype(port.dtype)

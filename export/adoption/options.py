@@ -11,6 +11,7 @@ from absl import flags
 
 from export.adoption.meaning import LAYOUTS, Asked
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import reason
 from pipeline.base.objects import load_object
 from pipeline.foreign.network import Opening
 from serving.contract.manifest import NORMAL, PREMULTIPLIED, STRAIGHT, UNIFORM
@@ -22,9 +23,10 @@ _NAMES: tuple[str, ...] = (
     "model",
     "signature",
     "latent_input",
+    "latent",
     "label_input",
+    "classes",
     "input",
-    "output",
 )
 _NAMES += ("output", "alpha", "value_range", "class_names", "license")
 
@@ -65,6 +67,14 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     text("value_range", "the values of black and white, such as -1,1 or 0,255; left out: seen or measured.")
+    flags.DEFINE_integer(
+        "classes",
+        0,
+        "of --generator: how many classes there are, where that can't be seen; where no input takes a class, its "
+        "one-hot code is then what the latent's input ends with, as in latents of 128 + 10 values.",
+        lower_bound=0,
+        flag_values=values,
+    )
     text("class_names", "one per class, joined by commas; left out: 0, 1, 2, ...")
     text("license", "under which the generator may be used, for its card, such as CC-BY-4.0.")
 
@@ -98,6 +108,7 @@ def given(values: flags.FlagValues) -> tuple[Opening, Asked]:
         distribution={"normal": NORMAL, "uniform": UNIFORM}[values.latent],
         label_input=values.label_input,
         class_names=names,
+        classes=values.classes,
         inputs=dict(_named(each) for each in values.input),
         output=values.output,
         alpha=values.alpha if values["alpha"].present else "",
@@ -144,6 +155,7 @@ def _range(text: str) -> tuple[float, float]:
 
 
 def _custom_objects(modules: str) -> dict[str, Any]:
+    """Imports modules, and finds what is defined in them or beside them in their packages."""
     found: dict[str, Any] = {}
     for name in filter(None, (each.strip() for each in modules.split(","))):
         if os.getcwd() not in sys.path:
@@ -151,6 +163,11 @@ def _custom_objects(modules: str) -> dict[str, Any]:
         try:
             module = importlib.import_module(name)
         except Exception as error:  # whatever the module does
-            raise MirageError(f"--custom_objects={name} can't be imported ({type(error).__name__}: {error}).") from None
-        found |= {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
+            raise MirageError(f"--custom_objects={name} can't be imported: {reason(error)}; mend it.") from None
+        package = name.partition(".")[0]
+        found |= {
+            key: value
+            for key, value in vars(module).items()
+            if callable(value) and str(getattr(value, "__module__", "")).partition(".")[0] == package
+        }
     return found

@@ -14,6 +14,7 @@ from export.adoption.understanding import raw, understand
 from export.int8_gates import by_pixels
 from export.source import COLOURS, Gate, Reference, Source, code_revision, producer, version
 from pipeline.base.errors import MirageError
+from pipeline.base.names import printable
 from pipeline.foreign.network import Foreign
 from serving.contract.manifest import ModelInfo
 
@@ -125,9 +126,11 @@ def table(source: AdoptedSource) -> str:
         "latent": (str(meaning.latent), source.how["latent"]),
     }
     if meaning.label is not None:
-        rows["label"] = (str(meaning.label.port), source.how["label"])
+        rows["label"] = ("" if meaning.joined else str(meaning.label.port), source.how["label"])
         rows["classes"] = (str(meaning.label.classes), source.how.get("classes", "by --class_names"))
     rows |= {name: ("", text) for name, text in source.how.items() if name.startswith("input ")}
+    if "output" in source.how:
+        rows["output"] = ("", source.how["output"])
     rows["picture"] = (
         f"{meaning.output.name} {meaning.layout}, {height} x {width}, {COLOURS[channels]}",
         "by its shape" if "layout" in source.how else "by --layout",
@@ -137,7 +140,7 @@ def table(source: AdoptedSource) -> str:
     rows["values"] = ("", source.how["range"])
     if "batch" in source.how:
         rows["batch"] = ("", source.how["batch"])
-    return "\n".join(f"  {name:12} {'; '.join(filter(None, texts))}" for name, texts in rows.items())
+    return "\n".join(printable(f"  {name:12} {'; '.join(filter(None, texts))}") for name, texts in rows.items())
 
 
 def sha256_of(path: Path) -> str:

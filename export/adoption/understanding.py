@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.adoption.analysis import classes_of, range_of
+from export.adoption.analysis import classes_of, ends_in, range_of
 from export.adoption.meaning import LAYOUTS, Asked, Label, Meaning
 from pipeline.base.errors import MirageError
 from pipeline.base.failures import in_a_line
@@ -24,6 +24,9 @@ _MEASURED = 64
 _CHANNELS = (1, 3, 4)
 _MIN_SIDE = 5  # of a picture with an alpha channel: fewer columns than that are rather those of another layout
 _SLACK = 0.02
+# Latents of tutorials, some of which have the one-hot code of a digit behind them.
+_USUAL_LATENTS, _USUAL_CLASSES = (32, 50, 62, 64, 100, 128, 256, 512), 10
+_CLASSIFYING = ("Softmax", "LogSoftmax")
 
 
 def understand(network: Foreign, graph: onnx.ModelProto, asked: Asked) -> tuple[Meaning, dict[str, str]]:
@@ -45,10 +48,10 @@ def understand(network: Foreign, graph: onnx.ModelProto, asked: Asked) -> tuple[
     constants = _constants(ports, asked, how)
     left = [port for port in network.inputs if port.name not in constants]
     latent, label_port = _roles(left, graph, asked, how)
-    label = _label(label_port, graph, asked, how) if label_port else None
-    if label is None and asked.class_names:
-        raise MirageError("--class_names is given, but no input takes a label; leave it out, or pass --label_input.")
-    output = _output(network.outputs, asked)
+    label = _label(label_port, graph, asked, how) if label_port else _joined(latent, asked, how)
+    output = _output(network.outputs, asked, how)
+    if ends_in(graph, output.name) in _CLASSIFYING:
+        raise MirageError(f"this is no generator: its output {output} ends in a softmax, as those of classifiers do.")
     batches = {port.shape[0] for port in network.inputs if port.shape and port.shape[0] is not None}
     names = tuple(asked.class_names) or tuple(str(each) for each in range(label.classes if label else 0))
     draft = Meaning(
@@ -71,6 +74,12 @@ def understand(network: Foreign, graph: onnx.ModelProto, asked: Asked) -> tuple[
     alpha = (asked.alpha or STRAIGHT) if image_shape[2] == 4 else None
     if alpha is not None:
         how["alpha"] = "by --alpha" if asked.alpha else "as most are; --alpha=premultiplied says otherwise"
+    if layout == "flat" and draft.latent_dim == math.prod(image_shape) and not asked.latent_input:
+        raise MirageError(
+            f"this looks like no generator: its input {latent} has as many values as its output {output}; pass "
+            "--latent_input= if it is a latent nevertheless."
+        )
+    _check_same(sample(network, draft, 2), value[:2])
     value_range, clipped = _range(value, range_of(graph, output.name), asked, how)
     if draft.batch is not None:
         how["batch"] = f"{draft.batch} only in the source; any in the bundle"
@@ -78,9 +87,18 @@ def understand(network: Foreign, graph: onnx.ModelProto, asked: Asked) -> tuple[
     return dataclasses.replace(found, value_range=value_range, clipped=clipped), how
 
 
+def _check_same(again: NDArray, before: NDArray) -> None:
+    """Refuses a source whose pictures aren't functions of the latents; raises MirageError."""
+    if not np.allclose(again, before, rtol=1e-3, atol=1e-3, equal_nan=True):
+        raise MirageError(
+            "the source makes another picture of the same latent each time, since it draws random numbers inside; save "
+            "it with those turned off or made inputs."
+        )
+
+
 def sample(network: Foreign, meaning: Meaning, count: int = _MEASURED) -> NDArray:
     """Computes the source's output, as it is, of the latents of the seeds 0, 1, ..."""
-    z = latents(np.arange(count), math.prod(meaning.latent_shape), meaning.distribution)
+    z = latents(np.arange(count), meaning.latent_dim, meaning.distribution)
     label = np.arange(count, dtype=np.int64) % (meaning.label.classes if meaning.label else 1)
     return raw(network, meaning, z, label)
 
@@ -114,6 +132,9 @@ def _constants(ports: Mapping[str, Port], asked: Asked, how: dict[str, str]) -> 
         if name not in found and port.dtype == "bool":
             found[name] = np.zeros([1 if size is None else size for size in port.shape], bool)
             how[f"input {name}"] = "always false: no training"
+        elif name not in found and 0 in port.shape:
+            found[name] = np.zeros([1 if size is None else size for size in port.shape], port.dtype)
+            how[f"input {name}"] = "holds nothing"
     return found
 
 
@@ -125,6 +146,12 @@ def _roles(
     for flag, name in (("latent_input", asked.latent_input), ("label_input", asked.label_input)):
         if name and name not in by_name:
             raise MirageError(f"--{flag}={name} is no input; there are {', '.join(map(str, ports))}.")
+    for port in ports:
+        if not port.shape and port.name not in (asked.latent_input, asked.label_input):
+            raise MirageError(
+                f"what the input {port} shall be can't be seen, a number for all pictures; pass "
+                f"--input={port.name}=value."
+            )
     left = list(ports)
     label = by_name.get(asked.label_input)
     latent = by_name.get(asked.latent_input)
@@ -147,6 +174,8 @@ def _roles(
             f"which input is the latent can't be seen; there are {listing}: pass --latent_input=, and --label_input= "
             "for a class and --input=name=value for what stays the same."
         )
+    if len(latent.shape) < 2:
+        raise MirageError(f"the input {latent} is no latent, which would have sizes [N, z]; pass --latent_input=.")
     if not latent.dtype.startswith("float"):
         raise MirageError(f"the input {latent} is no latent, which would be of floats; pass --latent_input=.")
     how.setdefault("latent", "by --latent_input")
@@ -169,35 +198,75 @@ def _is_label(port: Port, graph: onnx.ModelProto) -> bool:
     width = port.shape[1] if len(port.shape) > 1 else 1
     if len(port.shape) > 2 or not port.shape:
         return False
-    if classes_of(graph, port.name) or (port.dtype.startswith(("int", "uint")) and width == 1):
-        return True
+    whole = port.dtype.startswith(("int", "uint"))
+    if whole or classes_of(graph, port.name):
+        return width == 1 or not classes_of(graph, port.name)
     return bool(_LABEL.search(port.name)) and not _LATENT.search(port.name)
+
+
+def _joined(latent: Port, asked: Asked, how: dict[str, str]) -> Label | None:
+    """Finds whether the latent's input ends with a one-hot code."""
+    width = math.prod(1 if size is None else size for size in latent.shape[1:])
+    classes = _told(asked)
+    if not asked.classes:
+        if asked.class_names:
+            raise MirageError(
+                "--class_names is given, but no input takes a label; leave it out, or pass --label_input=, or "
+                "--classes= if the latent's input ends with their one-hot code."
+            )
+        if width - _USUAL_CLASSES in _USUAL_LATENTS:
+            how["latent"] += (
+                f"; if that is {width - _USUAL_CLASSES} and the one-hot code of {_USUAL_CLASSES} classes, pass "
+                f"--classes={_USUAL_CLASSES}"
+            )
+        return None
+    if classes >= width:
+        raise MirageError(f"--classes={classes} leaves nothing of the input {latent} for the latent.")
+    how["latent"] += f"; its first {width - classes} values"
+    how["label"], how["classes"] = "one-hot, behind the latent", "by --classes"
+    return Label(latent, "joined", classes)
+
+
+def _told(asked: Asked) -> int:
+    """How many classes there are by what the user says; 0 if that isn't said."""
+    names = len(asked.class_names)
+    if names and asked.classes and names != asked.classes:
+        raise MirageError(f"--class_names has {names} names, but --classes={asked.classes}; they must agree.")
+    return names or asked.classes
 
 
 def _label(port: Port, graph: onnx.ModelProto, asked: Asked, how: dict[str, str]) -> Label:
     width = port.shape[1] if len(port.shape) > 1 else 1
     form = "index" if len(port.shape) == 1 else "column" if width == 1 else "one_hot"
     seen = (width or 0) if form == "one_hot" else classes_of(graph, port.name)
-    if not seen and not asked.class_names:
-        raise MirageError(f"how many classes {port} may have can't be seen; pass --class_names=, a name for each.")
-    classes = len(asked.class_names) or seen
-    if (form == "one_hot" and classes != seen) or (seen and classes > seen):
-        raise MirageError(f"--class_names has {classes} names, but {port} has {seen} classes.")
+    told = _told(asked)
+    if not seen and not told:
+        raise MirageError(
+            f"how many classes {port} may have can't be seen; pass --classes=, or --class_names=, a name for each."
+        )
+    if told and seen and (told > seen or (form == "one_hot" and told != seen)):
+        what = f"--class_names has {told} names" if asked.class_names else f"--classes={told}"
+        raise MirageError(f"{what}, but {port} has {seen} classes.")
     if not asked.class_names:
-        how["classes"] = "width of the one-hot code" if form == "one_hot" else "rows of the table"
-    return Label(port, form, classes)
+        table = "width of the one-hot code" if form == "one_hot" else "rows of the table"
+        how["classes"] = "by --classes" if told else table
+    return Label(port, form, told or seen)
 
 
-def _output(outputs: Sequence[Port], asked: Asked) -> Port:
+def _output(outputs: Sequence[Port], asked: Asked, how: dict[str, str]) -> Port:
     by_name = {port.name: port for port in outputs}
     if asked.output:
         if asked.output not in by_name:
             raise MirageError(f"--output={asked.output} is no output; there are {', '.join(map(str, outputs))}.")
         return by_name[asked.output]
-    if len(outputs) != 1:
+    if len(outputs) == 1:
+        return outputs[0]
+    pictures = [port for port in outputs if _looks_like_picture(port)]
+    if len(pictures) != 1:
         listing = ", ".join(map(str, outputs))
         raise MirageError(f"which output is the picture can't be seen; there are {listing}: pass --output=.")
-    return outputs[0]
+    how["output"] = f"the only picture of {len(outputs)} outputs"
+    return pictures[0]
 
 
 def _picture(

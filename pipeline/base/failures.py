@@ -6,13 +6,15 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.base.names import printable
+
 _LIBRARY = str(Path(os.__file__).parent) + "/"
 _OURS = tuple(str(Path(__file__).parents[2] / package) + "/" for package in ("pipeline", "export", "serving"))
 
 
 def in_a_line(error: object, length: int) -> str:
-    """What a library's error says, which may be long and of many lines, as the beginning of one."""
-    return " ".join(str(error).split())[:length]
+    """What a library's error says, which may be long, of many lines and of any characters, as the beginning of one."""
+    return printable(" ".join(str(error).encode("utf-8", "backslashreplace").decode().split()))[:length]
 
 
 def reason(error: BaseException) -> str:

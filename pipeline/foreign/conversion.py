@@ -100,9 +100,24 @@ def graph_of_function(
     try:
         with converting():
             proto, _ = tf2onnx.convert.from_function(called, input_signature=signature, opset=OPSET)
+        _hold_captured(proto, called.get_concrete_function())
     except Exception as error:  # it has none of its own
         raise not_converted(error) from error
     return named(proto, [port.name for port in inputs], [port.name for port in outputs])
+
+
+def _hold_captured(proto: onnx.ModelProto, concrete: Any) -> None:
+    """Makes initialisers of the constants that a function has from outside, of which tf2onnx makes inputs."""
+    from onnx import numpy_helper
+
+    held = {inner.name: outer for outer, inner in concrete.graph.captures if outer.dtype != tf.resource}
+    given = list(proto.graph.input)
+    del proto.graph.input[:]
+    for value in given:
+        if value.name in held:
+            proto.graph.initializer.append(numpy_helper.from_array(held[value.name].numpy(), value.name))
+        else:
+            proto.graph.input.append(value)
 
 
 def not_converted(error: Exception) -> MirageError:
@@ -126,7 +141,7 @@ def named(proto: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str])
     for name in [*(name for node in graph.node for name in node.output), *(each.name for each in graph.initializer)]:
         if name in taken:
             new[name] = f"{name}__inner"
-    for node in graph.node:
+    for node in nodes_of(graph):  # branches take values from outside
         node.input[:] = [new.get(name, name) for name in node.input]
         node.output[:] = [new.get(name, name) for name in node.output]
     for each in [*graph.initializer, *graph.input, *graph.output]:

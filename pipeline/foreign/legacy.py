@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
 import re
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.base.children import environment_without_gpus
 from pipeline.base.errors import MirageError
+from pipeline.base.failures import in_a_line
 from pipeline.base.names import printable
+from pipeline.foreign.apart import ask
 from pipeline.foreign.network import Foreign, Opening
+from pipeline.foreign.safety import layer_of
 from pipeline.foreign.saved_models import open_saved_model
+from pipeline.foreign.trial import as_order
 
 _CLOSE = 1e-5
 
@@ -43,8 +43,14 @@ def open_legacy(path: Path, opening: Opening, kind: str) -> Foreign:
             f"{printable(str(path))} is of Keras 2, which tf-keras opens; pip install 'mirage-gan[legacy]', or beside "
             "tensorflow-cpu: pip install --no-deps 'tf-keras>=2.20,<2.22'."
         )
+    order = as_order(path, opening)
+    if order is None:
+        raise MirageError(
+            "--custom_objects and --model of a script or notebook can't go to the process that opens files of Keras 2; "
+            "put them into a module."
+        )
     with tempfile.TemporaryDirectory(prefix="mirage-") as folder:
-        answer = _answer(_converted(path, Path(folder), opening), path)
+        answer = ask("legacy_worker", {**order, "folder": folder}, printable(str(path)))
         network = open_saved_model(Path(folder), kind=kind, framework=f"tf-keras {answer['version']}")
         with np.load(Path(folder) / "probe.npz") as probe:
             given = {port.name: probe[f"given {port.name}"] for port in network.inputs}
@@ -56,39 +62,25 @@ def open_legacy(path: Path, opening: Opening, kind: str) -> Foreign:
     return dataclasses.replace(network, inputs=tuple(sorted(network.inputs, key=lambda port: places[port.name])))
 
 
-def _converted(path: Path, folder: Path, opening: Opening) -> subprocess.CompletedProcess:
-    """Has the other process open a file, and save what it found in a folder."""
-    order = {
-        "path": str(path.resolve()),
-        "folder": str(folder),
-        "trust": opening.trust,
-        "names": {name: f"{each.__module__}:{each.__qualname__}" for name, each in opening.custom_objects.items()},
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline.foreign.legacy_worker"],
-        env=environment_without_gpus(),
-        input=json.dumps(order),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def not_loaded(name: str, error: Exception | str, config: Any = None) -> MirageError:
+    """Makes the error of a model that Keras can't load, which names the layer that it doesn't know.
 
-
-def not_loaded(name: str, error: Exception | str) -> MirageError:
-    """Makes the error of a model that Keras can't load, which names the layer that it doesn't know."""
+    Args:
+      name: the file's.
+      error: what Keras says.
+      config: the model's description, if it has one.
+    """
     text = " ".join(str(error).split())
     unknown = re.search(r"Unknown (?:layer|object|activation function|custom object)[^'\"]*['\"]([\w>.]+)['\"]", text)
-    unknown = unknown or re.search(r"Could not locate class '([\w>.]+)'", text)
+    unknown = unknown or re.search(r"Could not locate (?:class|function) '([\w>.]+)'", text)
     if unknown:
+        layer = layer_of(config, unknown[1])
+        bare = unknown[1].rpartition(">")[2]
+        what = f"the layer {layer} ({bare})" if layer else bare
         return MirageError(
-            f"{name} has {unknown[1]}, which Keras doesn't know; pass --custom_objects=module, a module that has it."
+            f"{name} can't be opened: {what} is not known; pass --custom_objects=module, of a module that has it."
         )
-    return MirageError(f"{name} can't be opened by Keras ({text[:200]}).")
-
-
-def _answer(child: subprocess.CompletedProcess, path: Path) -> dict[str, Any]:
-    lines = [line for line in child.stdout.splitlines() if line.startswith("{")]
-    if child.returncode == 0 and lines:
-        return json.loads(lines[-1])
-    error = json.loads(lines[-1])["error"] if lines else (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    raise not_loaded(printable(str(path)), error)
+    # Keras puts the reason behind what it was doing, with all of a layer's settings.
+    for start in ("Error encountered during deserialization:", "Exception encountered:", "Exception message:"):
+        text = text.rpartition(start)[2].strip()
+    return MirageError(f"{name} can't be opened by Keras ({in_a_line(text, 200)}).")

@@ -14,6 +14,7 @@ from pipeline.base.failures import in_a_line
 from pipeline.base.names import printable
 from pipeline.base.quiet_tensorflow import without_noise
 from pipeline.foreign.conversion import OPSET, converting, named, not_converted
+from pipeline.foreign.integers import as_floats
 from pipeline.foreign.network import Arrays, Foreign, Port
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ def open_litert(path: Path) -> Foreign:
         with without_noise():
             interpreter = Interpreter(model_path=str(path), num_threads=1)
             interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
+        inputs = tuple(_port(each) for each in interpreter.get_input_details())
+        outputs = tuple(_port(each) for each in interpreter.get_output_details())
+    except (ValueError, RuntimeError, TypeError) as error:
         reason = in_a_line(error, 200)
         raise MirageError(f"{name} can't be opened by LiteRT ({reason}).") from None
-    inputs = tuple(_port(each) for each in interpreter.get_input_details())
-    outputs = tuple(_port(each) for each in interpreter.get_output_details())
 
     def run(values: Arrays) -> dict[str, NDArray]:
         for detail, port in zip(interpreter.get_input_details(), inputs, strict=True):
@@ -76,4 +77,5 @@ def _graph(path: Path, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> o
             proto, _ = tf2onnx.convert.from_tflite(str(path), opset=OPSET)
     except Exception as error:  # it has none of its own
         raise not_converted(error) from error
+    proto = as_floats(proto, printable(str(path)))
     return named(proto, [port.name for port in inputs], [port.name for port in outputs])

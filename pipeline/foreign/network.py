@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
+
+from pipeline.base.failures import in_a_line
 
 if TYPE_CHECKING:
     import onnx
@@ -49,7 +52,8 @@ class Port:
 
     def __str__(self) -> str:
         """As errors and tables show it."""
-        return f"{self.name} {self.dtype} [{', '.join('N' if size is None else str(size) for size in self.shape)}]"
+        name = in_a_line(self.name, 80)
+        return f"{name} {self.dtype} [{', '.join('N' if size is None else str(size) for size in self.shape)}]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,3 +79,7 @@ class Foreign:
     graph: Callable[[], onnx.ModelProto]
     tensors: Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]] | None = None
     variables: tuple[Any, ...] = ()
+
+
+# Opens a file of Keras 2, of which a few words say what it is.
+Legacy = Callable[[Path, Opening, str], Foreign]

@@ -1,9 +1,12 @@
 """Other people's generators become bundles, by one command."""
 
 import json
+import sys
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from absl import flags
 
 import export
@@ -15,11 +18,14 @@ from pipeline.base.errors import MirageError
 from pipeline.foreign.files import open_network
 from pipeline.foreign.keras_files import of_model
 from pipeline.foreign.network import Opening
+from pipeline.run import Run
 from serving import Generator
 from serving.contract.latents import latents
 from serving.contract.manifest import read_manifest
 from serving.generator import open_session
 from tests import foreign_networks as made
+from tests import hostile_keras, hostile_models, hostile_onnx
+from tests.export.tiny_runs import make_run
 
 
 def run(*arguments):
@@ -90,6 +96,73 @@ def test_a_model_in_memory(tmp_path):
     assert Generator.load(tmp_path / "out").sample(2).shape == (2, 8, 8, 1)
     with pytest.raises(MirageError, match="a int can't be adopted"):
         export.adopt(3, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_function_of_tensorflow_in_memory(tmp_path):
+    weights = tf.random.stateless_normal([6, 8 * 8 * 3], [1, 2])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 6], tf.float32, "z")])
+    def draw(z):
+        return tf.tanh(tf.reshape(z @ weights, [-1, 8, 8, 3]))
+
+    export.adopt(draw, tmp_path / "out", say=lambda text: None)
+    assert Generator.load(tmp_path / "out").sample(2).shape == (2, 8, 8, 3)
+    assert verify.main(["verify", str(tmp_path / "out")]) == 0
+
+
+def test_a_run_in_memory_is_exported_as_runs_are(tmp_path):
+    make_run(tmp_path / "run", "dcgan")
+    export.adopt(Run(tmp_path / "run"), tmp_path / "out", ["onnx"])
+    assert "adopted_from" not in read_manifest(tmp_path / "out").document["provenance"]
+    assert Generator.load(tmp_path / "out").sample(2).dtype == np.uint8
+    with pytest.raises(MirageError, match="leave out asked, opening and licence"):
+        export.adopt(Run(tmp_path / "run"), tmp_path / "other", licence="MIT")
+    # Its generator alone is a model as any other.
+    export.adopt(Run(tmp_path / "run").generator, tmp_path / "alone", ["onnx"], say=lambda text: None)
+    both = [Generator.load(tmp_path / name).sample(3, seed=5) for name in ("out", "alone")]
+    assert np.abs(both[0].astype(int) - both[1]).max() <= 1
+
+
+def test_a_one_hot_code_behind_the_latent_becomes_a_label(tmp_path):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [keras.layers.Input([15]), keras.layers.Dense(64, activation="sigmoid"), keras.layers.Reshape([8, 8, 1])]
+    )
+    path = save_keras(model, tmp_path / "theirs.keras")
+    names = "zero,one,two,three,four,five,six,seven,eight,nine"
+    assert run(f"--generator={path}", f"--out={tmp_path / 'out'}", "--classes=10", f"--class_names={names}") == 0
+    generator = Generator.load(tmp_path / "out")
+    z = latents([3, 4], 5)
+    code = np.eye(10, dtype=np.float32)[[2, 9]]
+    expected = np.asarray(model(np.concatenate([z, code], 1))) * 255
+    assert np.abs(generator.decode(z, ["two", "nine"]) - expected).max() <= 0.51
+    assert verify.main(["verify", str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["plain.keras", "old_wrapped.h5", "slip.keras", "external_link.h5", "passwd.onnx", "a.pt", "writes"]
+)
+def test_what_is_made_to_do_harm_leaves_nothing(tmp_path, capsys, name):
+    {**hostile_keras.KERAS, **hostile_onnx.ONNX, **hostile_models.SAVED_MODELS, **hostile_models.OTHERS}[name][0](
+        tmp_path / name
+    )
+    before = sorted(tmp_path.rglob("*"))
+    assert run(f"--generator={tmp_path / name}", f"--out={tmp_path / 'out'}") == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.own_process
+def test_weights_with_a_function_in_the_working_directory(tmp_path, capsys, monkeypatch):
+    made.sequential().save_weights(tmp_path / "theirs.weights.h5")
+    (tmp_path / "their_nets.py").write_text(
+        "from tests.foreign_networks import sequential\n\ndef make():\n    return sequential()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    assert run("--generator=theirs.weights.h5", "--model=their_nets:make", "--out=out", "--formats=onnx") == 0
+    assert Generator.load(tmp_path / "out").sample(1).shape == (1, 8, 8, 1)
 
 
 def test_int8_is_judged_by_how_close_its_pictures_are(tmp_path, monkeypatch):
@@ -151,6 +224,10 @@ def test_without_the_extractor_int8_is_judged_by_pixels_and_says_so(tmp_path, mo
         (["--generator={file}", "--layout=sideways"], "--layout=sideways is not known"),
         (["--layout=NCHW"], "goes with --generator only"),
         (["--generator={file}", "--value_range=1,-1"], "--value_range=1,-1 can't be read"),
+        (["--classes=3"], "goes with --generator only"),
+        (["--generator={file}", "--classes=4"], "--classes=4, but which int32 [N, 1] has 3 classes"),
+        (["--generator={file}", "--custom_objects=gone"], "--custom_objects=gone can't be imported"),
+        (["--generator={file}", "--model=gone:make"], "there is no module gone"),
         (["--generator={file}", "--input=a"], "--input=a can't be read"),
         (["--generator={file}", "--input=a=1"], "--input=a=1 is no input; there are noise, which"),
         (["--generator={file}", "--latent_input=a"], "--latent_input=a is no input"),
