@@ -53,7 +53,7 @@ def explained(proto: onnx.ModelProto, info: ModelInfo, facts: Mapping[str, str])
     output.type.denotation = "IMAGE"
     for dimension, meaning in zip(output.type.tensor_type.shape.dim, _AXES, strict=True):
         dimension.denotation = meaning
-    convolutions = any(node.op_type == "Conv" for node in proto.graph.node)
+    convolutions = any(node.op_type in ("Conv", "ConvTranspose") for node in proto.graph.node)
     props = {
         CHUNK_KEY: str(_CHUNK_OF_CONVOLUTIONS if convolutions else _CHUNK_OF_MATRICES),
         METADATA_KEY: json.dumps(info.to_dict(), sort_keys=True),

@@ -36,7 +36,7 @@ def adopt(
     asked: Asked | None = None,
     opening: Opening | None = None,
     licence: str = "",
-    layout: str = "portable",
+    layout: str = "measured",
     num_samples: int = 10_000,
     say: Callable[[str], None] = print,
 ) -> None:

@@ -77,6 +77,12 @@ class Graph:
         del self.model.graph.node[:]
         self.model.graph.node.extend([*kept_before, *new, *nodes[place + 1 :]])
 
+    def rename(self, old: str, new: str) -> None:
+        """Gives a value another name, where it is made and where it is used."""
+        for node in self.model.graph.node:
+            node.input[:] = [new if name == old else name for name in node.input]
+            node.output[:] = [new if name == old else name for name in node.output]
+
     def finish(self) -> onnx.ModelProto:
         """Removes what nothing uses, and returns the model."""
         graph = self.model.graph
