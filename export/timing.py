@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 Clock = Callable[[], float]
-_FEWEST = 5
+_FEWEST = 3
 
 
 def cpu_clock() -> Clock:
@@ -25,20 +25,23 @@ def in_turn(
       calls: functions that work once and return how long it took, by name.
       rounds: number of measurements of each.
       warm_up: number of rounds before those, which don't count.
-      seconds: after as many, five rounds that count are enough.
+      seconds: after as many, three rounds that count are enough, and one before those.
 
     Returns:
       Median of each.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     end = time.perf_counter() + seconds
-    for round_number in range(rounds + warm_up):
-        if round_number >= warm_up + _FEWEST and time.perf_counter() > end:
+    for _ in range(warm_up):
+        for call in calls.values():
+            call()
+        if time.perf_counter() > end:
+            break
+    for round_number in range(rounds):
+        if round_number >= _FEWEST and time.perf_counter() > end:
             break
         for name, call in calls.items():
-            value = call()
-            if round_number >= warm_up:
-                times[name].append(value)
+            times[name].append(call())
     return {name: statistics.median(each) for name, each in times.items()}
 
 

@@ -9,9 +9,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from export.rewrites.graph import Graph, attribute
+from export.rewrites.graph import FEW_CHANNELS, Graph, attribute
 
-_FEW_CHANNELS = 4
+_MANY_CHANNELS = 16
+_BLOCK = 4
 
 
 def enlarged_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -84,7 +85,7 @@ def thin_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = Graph(model)
     for node in graph.nodes:
         weights = graph.constant(node.input[1]) if node.op_type == "Conv" else None
-        if weights is None or not is_plain(node, weights) or weights.shape[0] > _FEW_CHANNELS:
+        if weights is None or not is_plain(node, weights) or weights.shape[0] > FEW_CHANNELS:
             continue
         size, pads = weights.shape[2:], attribute(node, "pads", [0, 0, 0, 0])
         more = [size[axis % 2] - 1 - pads[axis] for axis in range(4)]
@@ -140,4 +141,30 @@ def dense_of_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
         target = graph.add_constant(np.array([-1, *kept.shape[1:]]))
         nodes.append(helper.make_node("Reshape", [nodes[-1].output[0], target], list(node.output)))
         graph.replace([node], nodes)
+    return graph.finish()
+
+
+def channels_in_fours(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Fills up the input channels of convolutions with zeros to a multiple of four.
+
+    For others onnxruntime lays out all neighbours, instead of computing in blocks of channels.
+    """
+    graph = Graph(model)
+    filled: dict[str, str] = {}
+    for node in graph.nodes:
+        weights = graph.constant(node.input[1]) if node.op_type == "Conv" else None
+        if weights is None or weights.ndim != 4 or attribute(node, "group", 1) != 1:
+            continue
+        more, source, nodes = -weights.shape[1] % _BLOCK, node.input[0], []
+        if not more or weights.shape[1] < _MANY_CHANNELS:
+            continue
+        if source not in filled:
+            filled[source] = graph.fresh("filled")
+            pads = graph.add_constant(np.array([0, 0, 0, 0, 0, more, 0, 0]))
+            nodes = [helper.make_node("Pad", [source, pads], [filled[source]])]
+        wider = onnx.NodeProto()
+        wider.CopyFrom(node)
+        wider.input[0] = filled[source]
+        wider.input[1] = graph.add_constant(np.pad(weights, [(0, 0), (0, more), (0, 0), (0, 0)]))
+        graph.replace([node], [*nodes, wider])
     return graph.finish()

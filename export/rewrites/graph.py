@@ -6,6 +6,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+FEW_CHANNELS = 4  # of a layer whose output is a picture
 # Operators of one value each, which commute with moving values around.
 ELEMENTWISE = ("Relu", "LeakyRelu", "Tanh", "Sigmoid")
 

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from export.rewrites.affine import fold_affine
 from export.rewrites.canonical import canonical
-from export.rewrites.convolutions import dense_of_pixels, enlarged_convolutions, thin_convolutions
-from export.rewrites.dense import reorder_dense
-from export.rewrites.inputs import guarded, labels_as_rows, scalar_depths
+from export.rewrites.convolutions import channels_in_fours, dense_of_pixels, enlarged_convolutions, thin_convolutions
+from export.rewrites.dense import reorder_dense, widened
+from export.rewrites.graph import FEW_CHANNELS
+from export.rewrites.inputs import direct_labels, guarded, labels_as_rows, scalar_depths
 from export.rewrites.interleaving import conv_before_interleaving, stacked
 from export.rewrites.movements import plain_movements
 from export.rewrites.operators import batch_norms, gemm_as_matmul, tanh_for_sigmoid, without_idle
@@ -27,6 +28,7 @@ _BATCH_SIZES = (1, 16)
 _ROUNDS = 30
 _SECONDS = 10.0  # for each batch size, of which large networks get fewer rounds
 _NOISE = 1.03
+_CHUNKS, _AS_GOOD = (16, 32, 64), 1.02
 
 Form = Callable[[onnx.ModelProto], onnx.ModelProto]
 Feeds = Callable[[int], Mapping[str, NDArray]]
@@ -35,7 +37,10 @@ _FORMS: Mapping[str, Form] = {
     "phases": lambda model: conv_before_interleaving(one_kernel_per_phase(model)),
     "padded": lambda model: conv_before_interleaving(one_padded_kernel(model)),
     "transposed": labels_as_rows,
-    "gathered phases": lambda model: labels_as_rows(thin_convolutions(stacked(one_kernel_per_phase(model)))),
+    "gathered phases": lambda model: labels_as_rows(
+        channels_in_fours(thin_convolutions(stacked(one_kernel_per_phase(model, least=FEW_CHANNELS + 1))))
+    ),
+    "widened phases": lambda model: widened(_FORMS["gathered phases"](model)),
     "gathered": lambda model: labels_as_rows(thin_convolutions(model)),
 }
 AS_IT_CAME = "as it came"  # of a form that is only made fit for all readers
@@ -63,7 +68,7 @@ def forms_of(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
 
 def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
     """Says a graph in few operators, with constants folded into weights and no convolution of an enlarged picture."""
-    model = without_idle(plain_movements(without_idle(model)))
+    model = without_idle(plain_movements(direct_labels(without_idle(model))))
     model = fold_affine(batch_norms(tanh_for_sigmoid(gemm_as_matmul(model))))
     model = fold_affine(batch_norms(reorder_dense(model)))
     return dense_of_pixels(fold_affine(enlarged_convolutions(model)))
@@ -86,7 +91,27 @@ def choose(forms: Mapping[str, onnx.ModelProto], feeds: Feeds, layout: str) -> t
     milliseconds = fastest_first(forms, feeds)
     came = milliseconds[AS_IT_CAME]
     best = next(name for name, each in milliseconds.items() if all(each[size] <= _NOISE * came[size] for size in came))
-    return best, {"rule": layout, "form": best, "milliseconds": milliseconds}
+    chosen = {"rule": layout, "form": best, "milliseconds": milliseconds}
+    return best, chosen | ({"chunk": fastest_chunk(forms[best], feeds)} if has_convolutions(forms[best]) else {})
+
+
+def has_convolutions(model: onnx.ModelProto) -> bool:
+    """Whether a model is more than dense layers."""
+    return any(node.op_type in ("Conv", "ConvTranspose") for node in model.graph.node)
+
+
+def fastest_chunk(model: onnx.ModelProto, feeds: Feeds) -> int:
+    """Finds into which parts a large batch is best cut; the smallest of them that is as good."""
+    whole, session = feeds(max(_CHUNKS)), session_of(model)
+
+    def work(size: int) -> Callable[[], object]:
+        starts = range(0, max(_CHUNKS), size)
+        parts = [{name: values[start : start + size] for name, values in whole.items()} for start in starts]
+        return lambda: [session.run(None, part) for part in parts]
+
+    calls = {str(size): timed(work(size), clock=cpu_clock()) for size in _CHUNKS}
+    seconds = in_turn(calls, _ROUNDS // 2, seconds=_SECONDS)
+    return next(size for size in _CHUNKS if seconds[str(size)] <= _AS_GOOD * min(seconds.values()))
 
 
 def fastest_first(models: Mapping[str, onnx.ModelProto], feeds: Feeds) -> dict[str, dict[str, float]]:

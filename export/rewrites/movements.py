@@ -121,10 +121,13 @@ def _constant_shapes(graph: Graph, tried: Sequence[_Tried]) -> None:
         if rest is not None and rest == _rest(node.input[0], tried):
             graph.replace([node], [helper.make_node("Identity", [node.input[0]], list(node.output))])
             continue
-        if rest is None or (node.op_type == "Reshape" and graph.constant(node.input[1]) is not None):
+        before = graph.maker(node.input[0])
+        twice = before is not None and before.op_type == "Reshape"
+        if rest is None or (node.op_type == "Reshape" and graph.constant(node.input[1]) is not None and not twice):
             continue
+        source = before.input[0] if before is not None and twice else node.input[0]
         target = graph.add_constant(np.array([-1, *rest]))
-        graph.replace([node], [helper.make_node("Reshape", [node.input[0], target], list(node.output))])
+        graph.replace([node], [helper.make_node("Reshape", [source, target], list(node.output))])
 
 
 def _is_end(graph: Graph, name: str) -> bool:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from export.rewrites.convolutions import dense_of_pixels, enlarged_convolutions, thin_convolutions
+from export.rewrites.convolutions import channels_in_fours, dense_of_pixels, enlarged_convolutions, thin_convolutions
 from export.rewrites.transposed import one_kernel_per_phase
 from tests.export.rewrites.models import assert_same, model_of, operators, uniform
 
@@ -132,3 +132,28 @@ def test_transposed_convolutions_of_more_are_left_alone(attributes):
     constants = {"w": np.ones((6, 2, 3, 3), np.float32), "s": np.array([-1, 6, side, side])}
     before = model_of(nodes, constants, [6 * side * side])
     assert dense_of_pixels(before).graph == before.graph
+
+
+@settings(max_examples=60, deadline=None)
+@given(convolutions(), st.integers(16, 24))
+def test_channels_come_in_fours(case, inputs):
+    before, x = convolution(case, inputs=inputs)
+    after = channels_in_fours(before)
+    assert operators(after) == (["Conv"] if inputs % 4 == 0 else ["Pad", "Conv"])
+    assert_same(before, after, x)
+
+
+def test_a_picture_is_filled_once_and_few_channels_stay():
+    rng = np.random.default_rng(0)
+    constants = {"w": uniform(rng, 2, 18, 1, 1), "v": uniform(rng, 2, 18, 3, 3)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("Conv", ["x", "v"], ["b"], pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["a", "b"], ["y"]),
+    ]
+    before = model_of(nodes, constants, [18, 4, 4])
+    after = channels_in_fours(before)
+    assert operators(after) == ["Pad", "Conv", "Conv", "Add"]
+    assert_same(before, after, uniform(rng, 2, 18, 4, 4))
+    before = model_of([helper.make_node("Conv", ["x", "w"], ["y"])], {"w": uniform(rng, 5, 3, 1, 1)}, [3, 4, 4])
+    assert channels_in_fours(before).graph == before.graph

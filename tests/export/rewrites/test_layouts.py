@@ -71,9 +71,24 @@ def test_forms_compute_the_same():
 def test_none_is_chosen_that_is_slower_than_the_graph_as_it_came(monkeypatch, milliseconds, best):
     table = {name: dict(zip(("1", "16"), figures, strict=True)) for name, figures in milliseconds.items()}
     monkeypatch.setattr(layouts, "fastest_first", lambda forms, feeds: table)
-    form, said = layouts.choose({}, lambda size: {}, "measured")
-    assert form == best == said["form"]
-    assert said["milliseconds"] == table
+    monkeypatch.setattr(layouts, "fastest_chunk", lambda model, feeds: 32)
+    forms = dict.fromkeys(table, foreign())
+    form, said = layouts.choose(forms, lambda size: {}, "measured")
+    assert form == best
+    assert said == {"rule": "measured", "form": best, "milliseconds": table, "chunk": 32}
+    dense = model_of([helper.make_node("Relu", ["x"], ["y"])], {}, [3])
+    assert "chunk" not in layouts.choose(dict.fromkeys(table, dense), lambda size: {}, "measured")[1]
+
+
+@pytest.mark.parametrize(("seconds", "best"), [((3, 2, 1), 64), ((1.01, 1, 1), 16), ((2, 1, 1.5), 32)])
+def test_the_smallest_part_is_taken_that_is_as_good(monkeypatch, seconds, best):
+    def in_turn(calls, rounds, **more):
+        for call in calls.values():
+            call()
+        return dict(zip(calls, seconds, strict=True))
+
+    monkeypatch.setattr(layouts, "in_turn", in_turn)
+    assert layouts.fastest_chunk(foreign(), lambda size: {"z": np.zeros([size, 5], np.float32)}) == best
 
 
 def test_equal_forms_are_timed_once(monkeypatch):
