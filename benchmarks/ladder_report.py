@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.errors import MirageError
-from pipeline.base.files import write_file
+from benchmarks.results import place
 from pipeline.metrics import distance_title
 
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cats": "cats", "flowers": "flowers"}
@@ -236,9 +235,4 @@ def publish(text: str, document: Path) -> None:
     Raises:
       MirageError: if it has no such place.
     """
-    whole = document.read_text(encoding="utf-8")
-    head, begin, rest = whole.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise MirageError(f"{document} has no place for the ladder; add the lines {BEGIN} and {END} where it belongs.")
-    write_file(document, f"{head}{BEGIN}\n\n{text}\n{END}{tail}".encode())
+    place(text, document, BEGIN, END)

@@ -59,9 +59,10 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_list(
         "layout",
-        "portable",
-        "which exact form of transposed convolutions the ONNX files take: portable, the one that is fastest on most "
-        "CPUs; or measured, which times all of them on this one. Of a --generator, joined by a comma, also how its "
+        "",
+        "which exact form of convolutions the ONNX files take: portable, the one that is fastest on most CPUs, the "
+        "default of a run; or measured, which times all of them on this one, the default of a --generator. Of that, "
+        "joined by a comma, also how its "
         f"pictures lie in memory: {', '.join(LAYOUTS)}; found out if it is left out.",
         flag_values=values,
     )
@@ -91,7 +92,8 @@ def main(values: flags.FlagValues, argv: Sequence[str], *, own_process: bool = F
             raise MirageError("--out is empty; expected the folder of the bundle.")
         out = Path(values.out)
         opening, asked = options.given(values)
-        layout, asked = options.split_layout(values.layout, asked, _FORMS)
+        default = "measured" if values.generator else "portable"
+        layout, asked = options.split_layout(values.layout, asked, _FORMS, default)
         if asked.layout and not values.generator:
             raise MirageError(f"--layout={asked.layout} goes with --generator only; leave it out.")
         print(f"Exporting {values.generator or values.run_dir} to {out}", flush=True)

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from export.conversion import OPSET
-from export.rewrites.layouts import choose, forms_of
+from export.rewrites.layouts import choose, forms_of, has_convolutions
 from export.sampler import sampler_of
 from export.source import Source
 from serving.contract.latents import latents
@@ -38,13 +38,16 @@ _CHUNK_OF_CONVOLUTIONS, _CHUNK_OF_MATRICES = 16, 256
 _AXES = ("DATA_BATCH", "DATA_FEATURE", "DATA_FEATURE", "DATA_CHANNEL")
 
 
-def explained(proto: onnx.ModelProto, info: ModelInfo, facts: Mapping[str, str]) -> onnx.ModelProto:
+def explained(
+    proto: onnx.ModelProto, info: ModelInfo, facts: Mapping[str, str], chunk: int | None = None
+) -> onnx.ModelProto:
     """Writes into a model what a program, or a person, needs to know of it.
 
     Args:
       proto: a generator or a sampler.
       info: its description, which becomes metadata.
       facts: further facts for the file's `metadata_props`.
+      chunk: the largest batch that is worth running at once; None if it hasn't been measured.
 
     Returns:
       A checked copy.
@@ -58,9 +61,9 @@ def explained(proto: onnx.ModelProto, info: ModelInfo, facts: Mapping[str, str])
     output.type.denotation = "IMAGE"
     for dimension, meaning in zip(output.type.tensor_type.shape.dim, _AXES, strict=True):
         dimension.denotation = meaning
-    convolutions = any(node.op_type == "Conv" for node in proto.graph.node)
+    usual = _CHUNK_OF_CONVOLUTIONS if has_convolutions(proto) else _CHUNK_OF_MATRICES
     props = {
-        CHUNK_KEY: str(_CHUNK_OF_CONVOLUTIONS if convolutions else _CHUNK_OF_MATRICES),
+        CHUNK_KEY: str(chunk or usual),
         METADATA_KEY: json.dumps(info.to_dict(), sort_keys=True),
         "Image.BitmapPixelFormat": _PIXEL_FORMATS[info.image_shape[2]],
         "Image.ColorSpaceGamma": "SRGB",
@@ -108,7 +111,7 @@ def write_onnx_files(folder: Path, source: Source, layout: str) -> tuple[dict[st
         (GENERATOR_FILE, forms[form]),
         (SAMPLER_FILE, sampler_of(forms[form], info.latent_distribution, info.alpha)),
     ):
-        proto = explained(proto, info, facts)
+        proto = explained(proto, info, facts, chosen.get("chunk"))
         write_onnx(proto, folder / name)
         models[name] = signature_of(proto)
     return {"opset": OPSET, "layout": chosen, "models": models}, forms

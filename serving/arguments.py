@@ -98,8 +98,9 @@ def matrix(name: str, value: ArrayLike, columns: int) -> NDArray[np.float32]:
             f"{name} has the shape {shown(list(array.shape))} and the type {array.dtype}; expected real numbers "
             f"[n, {columns}]."
         )
-    with np.errstate(over="ignore"):
-        array = np.asarray(array, np.float32)
+    if array.dtype != np.float32:
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} has values that are NaN or infinite in float32; expected finite numbers.")
     return array

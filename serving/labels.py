@@ -1,5 +1,6 @@
 """What names a class: its text, its position, or its number where its name is one."""
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence, Set, Sized
 
@@ -65,6 +66,8 @@ class Classes:
         if len(found) != n:
             count = len(labels) if isinstance(labels, Sized) else len(found)
             raise _miscounted(str(count) if count != n + 1 or isinstance(labels, Sized) else f"more than {n}", n)
+        with contextlib.suppress(KeyError, TypeError):  # which names alone don't raise
+            return np.array([self._by_name[label] for label in found], np.int64)
         return np.array([self._position(label) for label in found], np.int64)
 
     def check_positions(self, positions: NDArray[np.integer], n: int) -> NDArray[np.int64]:

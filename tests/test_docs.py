@@ -12,6 +12,7 @@ import pytest
 import yaml
 from absl import flags
 
+import benchmarks.adoption
 import benchmarks.agreement
 import benchmarks.edge
 import benchmarks.first_step
@@ -57,6 +58,7 @@ COMMANDS = (
     benchmarks.gpu_check,
     benchmarks.ladder,
     benchmarks.agreement,
+    benchmarks.adoption,
 )
 DOCUMENTED = [command for command in COMMANDS if command not in (benchmarks.edge, benchmarks.serving)]
 

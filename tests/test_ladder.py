@@ -245,7 +245,7 @@ def test_the_table_takes_its_place_in_a_document(tmp_path):
     expected = f"# Before\n{ladder_report.BEGIN}\n\n| new |\n\n{ladder_report.END}\n## After\n"
     assert document.read_text() == expected
     document.write_text("nothing")
-    with pytest.raises(MirageError, match="no place for the ladder"):
+    with pytest.raises(MirageError, match="has no place for this"):
         ladder_report.publish("", document)
     assert document.read_text() == "nothing"
     assert ladder.DOCUMENT.read_text().count(ladder_report.BEGIN) == 1

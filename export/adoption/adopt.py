@@ -27,7 +27,7 @@ from serving.contract.pixels import to_pixels
 from serving.generator import Generator
 
 _BATCHES = (1, 64)
-_ROUNDS = 15
+_ROUNDS, _SECONDS = 15, 10.0
 
 
 def adopt(
@@ -38,7 +38,7 @@ def adopt(
     asked: Asked | None = None,
     opening: Opening | None = None,
     licence: str = "",
-    layout: str = "portable",
+    layout: str = "measured",
     num_samples: int = 10_000,
     say: Callable[[str], None] = print,
 ) -> None:
@@ -100,7 +100,7 @@ def times(source: AdoptedSource, bundle: Path) -> str:
     rows: dict[str, list[float]] = {}
     for size in _BATCHES:
         calls = {name: timed(call) for name, call in _sides(source, plain, ours, size).items()}
-        for name, seconds in in_turn(calls, _ROUNDS).items():
+        for name, seconds in in_turn(calls, _ROUNDS, seconds=_SECONDS).items():
             rows.setdefault(name, []).append(seconds * 1e3)
     head = " ".join(f"{f'batch of {size}':>12}" for size in _BATCHES)
     lines = [f"  {name:24} " + " ".join(f"{value:12.3f}" for value in values) for name, values in rows.items()]
@@ -112,16 +112,20 @@ def _sides(source: AdoptedSource, plain: Any, ours: Generator, size: int) -> dic
     names, meaning = source.info.class_names, source.meaning
     z = latents(np.arange(size), source.info.latent_dim, source.info.latent_distribution)
     label = np.arange(size) % max(1, len(names))
+
+    def making(network: Foreign) -> Callable[[], object]:
+        if meaning.batch is not None:
+            return lambda: to_pixels(meaning.image(raw(network, meaning, z, label)), meaning.alpha)
+        feeds = meaning.feeds(z, label)
+        return lambda: to_pixels(meaning.image(network.run(feeds)[meaning.output.name]), meaning.alpha)
+
     by_graph = dataclasses.replace(source.network, run=lambda feeds: _run(plain, feeds))
     classes = [names[each] for each in label] if names else None
 
-    def pixels(network: Foreign) -> NDArray:
-        return to_pixels(meaning.image(raw(network, meaning, z, label)), meaning.alpha)
-
     sides: dict[str, Callable[[], object]] = {}
     if not source.network.framework.startswith("onnxruntime"):  # which computes the same graph
-        sides[source.network.framework] = lambda: pixels(source.network)
-    sides["the graph as it came"] = lambda: pixels(by_graph)
+        sides[source.network.framework] = making(source.network)
+    sides["the graph as it came"] = making(by_graph)
     sides["this bundle"] = lambda: ours.decode(z, classes)
     return sides
 

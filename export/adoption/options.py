@@ -117,13 +117,13 @@ def given(values: flags.FlagValues) -> tuple[Opening, Asked]:
     return opening, asked
 
 
-def split_layout(given_layouts: Sequence[str], asked: Asked, forms: Sequence[str]) -> tuple[str, Asked]:
-    """Tells the two meanings of --layout apart: (the form of graphs, what is known and how pictures lie).
+def split_layout(given_layouts: Sequence[str], asked: Asked, forms: Sequence[str], default: str) -> tuple[str, Asked]:
+    """Tells the two meanings of --layout apart: (form of graphs, or its default; what is known, and how pictures lie).
 
     Raises:
       MirageError: for a word that is neither.
     """
-    form = "portable"
+    form = default
     for word in given_layouts:
         if word in forms:
             form = word

@@ -6,6 +6,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+FEW_CHANNELS = 4  # of a layer whose output is a picture
 # Operators of one value each, which commute with moving values around.
 ELEMENTWISE = ("Relu", "LeakyRelu", "Tanh", "Sigmoid")
 
@@ -76,6 +77,12 @@ class Graph:
         kept_before = [node for i, node in enumerate(nodes[:place]) if i not in gone]
         del self.model.graph.node[:]
         self.model.graph.node.extend([*kept_before, *new, *nodes[place + 1 :]])
+
+    def rename(self, old: str, new: str) -> None:
+        """Gives a value another name, where it is made and where it is used."""
+        for node in self.model.graph.node:
+            node.input[:] = [new if name == old else name for name in node.input]
+            node.output[:] = [new if name == old else name for name in node.output]
 
     def finish(self) -> onnx.ModelProto:
         """Removes what nothing uses, and returns the model."""

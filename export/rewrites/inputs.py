@@ -7,6 +7,8 @@ from onnx import helper
 from export.rewrites.affine import bias_of
 from export.rewrites.graph import Graph, attribute
 
+_RECASTING = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+
 
 def labels_as_rows(model: onnx.ModelProto) -> onnx.ModelProto:
     """Replaces a one-hot label, joined to the input of a MatMul, by the row of weights that it picks.
@@ -32,6 +34,56 @@ def labels_as_rows(model: onnx.ModelProto) -> onnx.ModelProto:
         ]
         graph.replace([joined, *chain], nodes)
     return graph.finish()
+
+
+def direct_labels(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Looks labels up as they are, without what only moves or recasts them before.
+
+    A table so looked up refuses labels that are no classes, so that a product with ones that does the same goes.
+    """
+    graph = Graph(model)
+    for node in graph.nodes:
+        table = graph.constant(node.input[0]) if node.op_type == "Gather" else None
+        moved = 0
+        label = node.input[1] if table is not None and table.ndim == 2 and attribute(node, "axis", 0) == 0 else ""
+        while label != "label" and (before := graph.maker(label)) is not None and before.op_type in _RECASTING:
+            label, moved = before.input[0], moved + 1
+        shape = _sizes(model).get(node.output[0], [])
+        if label != "label" or not moved or table is None or any(size != 1 for size in shape[1:-1]) or not shape:
+            continue
+        row = graph.fresh("row")
+        target = graph.add_constant(np.array([-1, *shape[1:]]))
+        nodes = [
+            helper.make_node("Gather", [node.input[0], "label"], [row]),
+            helper.make_node("Reshape", [row, target], list(node.output)),
+        ]
+        graph.replace([node], nodes)
+    _drop_ones(graph)
+    return graph.finish()
+
+
+def _sizes(model: onnx.ModelProto) -> dict[str, list[int]]:
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    return {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in inferred.value_info}
+
+
+def _drop_ones(graph: Graph) -> None:
+    """Drops products with ones looked up by label, where another table refuses the same labels."""
+    rows = {}
+    for node in graph.nodes:
+        table = graph.constant(node.input[0]) if node.op_type == "Gather" else None
+        if table is not None and node.input[1] == "label" and attribute(node, "axis", 0) == 0:
+            rows[node.output[0]] = table
+    for name, ones in rows.items():
+        product = graph.only_user(name)
+        if not np.all(ones == 1) or not any(len(each) <= len(ones) for other, each in rows.items() if other != name):
+            continue
+        if product is None or product.op_type != "Mul":
+            continue
+        value, result = next(each for each in product.input if each != name), product.output[0]
+        if graph.only_user(value) is not None:
+            graph.replace([product], [])
+            graph.rename(value, result)
 
 
 def _one_hot(graph: Graph, name: str) -> tuple[str, int]:

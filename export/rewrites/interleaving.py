@@ -5,10 +5,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from export.rewrites.graph import Graph, attribute
+from export.rewrites.graph import FEW_CHANNELS, Graph, attribute
 from export.rewrites.transposed import activation_behind, conv
-
-_FEW_CHANNELS = 4
 
 
 def conv_before_interleaving(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -25,7 +23,7 @@ def conv_before_interleaving(model: onnx.ModelProto) -> onnx.ModelProto:
             continue
         stride = attribute(space, "blocksize", 1)
         is_dcr = attribute(space, "mode", b"DCR") == b"DCR"
-        if weights.shape[0] > _FEW_CHANNELS or not is_dcr or graph.only_user(space.output[0]) is None:
+        if weights.shape[0] > FEW_CHANNELS or not is_dcr or graph.only_user(space.output[0]) is None:
             continue
         kernel, pads = _on_phases(weights, stride)
         bias = graph.constant(node.input[2]) if len(node.input) > 2 else None

@@ -24,9 +24,14 @@ def one_padded_kernel(model: onnx.ModelProto) -> onnx.ModelProto:
     return _without_conv_transpose(model, _padded)
 
 
-def one_kernel_per_phase(model: onnx.ModelProto) -> onnx.ModelProto:
-    """As `one_padded_kernel`, but with a small Conv for each of the s * s output phases, which multiplies no zeros."""
-    return _without_conv_transpose(model, _phases)
+def one_kernel_per_phase(model: onnx.ModelProto, least: int = 1) -> onnx.ModelProto:
+    """As `one_padded_kernel`, but with a small Conv for each of the s * s output phases, which multiplies no zeros.
+
+    Args:
+      model: any model.
+      least: output channels that a ConvTranspose has that isn't left as it is.
+    """
+    return _without_conv_transpose(model, _phases, least)
 
 
 # One output phase along one axis: weights' indices of its taps, first to last, None for zero; and both paddings.
@@ -53,11 +58,11 @@ def _taps(kernel: int, stride: int, begin: int, extra: int, phase: int) -> _Taps
     return [by_offset.get(i) for i in range(low, high + 1)], -low, high + extra
 
 
-def _without_conv_transpose(model: onnx.ModelProto, form: Callable) -> onnx.ModelProto:
+def _without_conv_transpose(model: onnx.ModelProto, form: Callable, least: int = 1) -> onnx.ModelProto:
     graph = Graph(model)
     for node in graph.nodes:
         weights = graph.constant(node.input[1]) if node.op_type == "ConvTranspose" else None
-        if weights is None or not _is_plain(node):
+        if weights is None or not _is_plain(node) or weights.shape[1] < least:
             continue
         size, stride = weights.shape[2:], attribute(node, "strides", [1, 1])[0]
         pads = attribute(node, "pads", [0, 0, 0, 0])

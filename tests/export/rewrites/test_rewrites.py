@@ -1,62 +1,19 @@
 """Each rewrite computes the same function, on graphs of all shapes that it takes."""
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from export.rewrites.affine import fold_affine
 from export.rewrites.canonical import canonical
-from export.rewrites.dense import reorder_dense
+from export.rewrites.dense import reorder_dense, widened
 from export.rewrites.inputs import labels_as_rows
 from export.rewrites.interleaving import conv_before_interleaving, stacked
 from export.rewrites.transposed import one_kernel_per_phase, one_padded_kernel
 from serving.runtime import ort
-
-
-def model_of(nodes, constants, shape, *, label=False):
-    """A model of one input `x`, [N, *shape], perhaps `label`, [N], and one output `y`."""
-    rank = 4 if any(node.op_type in ("Conv", "ConvTranspose", "Transpose", "DepthToSpace") for node in nodes) else 2
-    graph = helper.make_graph(
-        nodes,
-        "test",
-        [
-            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *shape]),
-            *([helper.make_tensor_value_info("label", TensorProto.INT64, ["N"])] if label else []),
-        ],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * rank)],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model
-
-
-def run(model, x):
-    onnx.checker.check_model(model)
-    options = ort.SessionOptions()
-    # What onnxruntime itself fuses shall not be what is tested.
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(["y"], {"x": x})[0]
-
-
-def assert_same(before, after, x):
-    expected = run(before, x)
-    actual = run(after, x)
-    assert actual.shape == expected.shape
-    assert np.abs(actual - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
-
-
-def operators(model):
-    return [node.op_type for node in model.graph.node]
-
-
-def uniform(rng, *shape):
-    return rng.uniform(-1, 1, shape).astype(np.float32)
+from tests.export.rewrites.models import assert_same, model_of, operators, uniform
 
 
 @st.composite
@@ -195,6 +152,46 @@ def test_dense_layers_are_reordered(bias, activation):
     after = reorder_dense(before)
     assert "Transpose" not in operators(after)
     assert_same(before, after, uniform(rng, 3, 5))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([5, 7]),
+    st.lists(st.integers(0, 3), min_size=4, max_size=4),
+    st.booleans(),
+    st.sampled_from(["none", "Relu", "LeakyRelu", "Tanh"]),
+    st.integers(0, 2**31),
+)
+def test_a_dense_layer_makes_the_zeros_beside_a_picture(kernel, pads, bias, activation, seed):
+    rng = np.random.default_rng(seed)
+    constants = {"w": uniform(rng, 5, 98), "s": np.array([-1, 2, 7, 7]), "k": uniform(rng, 3, 2, kernel, kernel)}
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["v"])]
+    if bias:
+        constants["b"] = uniform(rng, 98)
+        nodes.append(helper.make_node("Add", ["v", "b"], ["vb"]))
+    if activation != "none":
+        nodes.append(helper.make_node(activation, [nodes[-1].output[0]], ["va"]))
+    nodes.append(helper.make_node("Reshape", [nodes[-1].output[0], "s"], ["p"]))
+    nodes.append(helper.make_node("Conv", ["p", "k"], ["y"], pads=pads))
+    before = model_of(nodes, constants, [5])
+    after = widened(before)
+    made = next(attribute.ints for attribute in after.graph.node[-1].attribute if attribute.name == "pads")
+    assert list(made) == [pads[0], 0, pads[2], 0]
+    assert_same(before, after, uniform(rng, 3, 5))
+
+
+def test_other_pictures_are_not_widened():
+    for activation, kernel, pad in (("Sigmoid", 5, 2), ("Relu", 3, 1), ("Relu", 5, 0)):
+        constants = {"w": np.ones((5, 72), np.float32), "s": np.array([-1, 2, 6, 6])}
+        constants["k"] = np.ones((3, 2, kernel, kernel), np.float32)
+        nodes = [
+            helper.make_node("MatMul", ["x", "w"], ["v"]),
+            helper.make_node(activation, ["v"], ["a"]),
+            helper.make_node("Reshape", ["a", "s"], ["p"]),
+            helper.make_node("Conv", ["p", "k"], ["y"], pads=[pad] * 4),
+        ]
+        before = model_of(nodes, constants, [5])
+        assert widened(before).graph == before.graph
 
 
 def test_names_do_not_depend_on_history():
