@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from export.apart import export_apart
-from export.formats import DEFAULT, Format, Generate, Work, chosen, served, waves
+from export.formats import DEFAULT, Format, Generate, Work, check_source, chosen, served, waves
 from export.golden import write_golden
 from export.model_card import model_card
 from export.parity import check_formats
@@ -79,6 +79,7 @@ def export_bundle(
     source = run_dir if isinstance(run_dir, Source) else RunSource.load(Path(run_dir), checkpoint)
     if not isinstance(dataset, str) or dataset:
         source = source.judged_by(dataset)
+    check_source(found, source)
     sections: dict[str, Any] = {**dict.fromkeys(served()), "scores": source.scores, "parity": {}, "sampler_readers": []}
     with placed(Path(out)) as folder:
         _build(folder, Work(source, layout, num_samples, sections), found)

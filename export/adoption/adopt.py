@@ -12,7 +12,7 @@ from export.adoption.meaning import Asked
 from export.adoption.source import AdoptedSource, sha256_of, table
 from export.adoption.understanding import raw
 from export.bundle import export_bundle
-from export.formats import DEFAULT, Format
+from export.formats import DEFAULT, Format, chosen
 from export.rewrites.layouts import session_of
 from export.timing import in_turn, timed
 from pipeline.base.errors import MirageError
@@ -66,8 +66,8 @@ def adopt(
         return
     source = _source(generator, asked or Asked(), opening or Opening(), licence)
     say(table(source))
-    chosen = list(formats) or [each for each in DEFAULT if source.model is not None or each != "saved_model"]
-    export_bundle(source, out, chosen, layout=layout, num_samples=num_samples)
+    able = [each.name for each in chosen(DEFAULT) if source.model is not None or not each.traced]
+    export_bundle(source, out, formats or able, layout=layout, num_samples=num_samples)
     if (Path(out) / GENERATOR_FILE).exists():
         say(times(source, Path(out)))
 

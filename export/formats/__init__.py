@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from export.formats.base import Format, Generate, Reader, Sample, Work
+from export.source import Source
 from pipeline.base.errors import MirageError
 from pipeline.base.objects import load_object
 
@@ -18,6 +19,7 @@ __all__ = [
     "Reader",
     "Sample",
     "Work",
+    "check_source",
     "chosen",
     "help_text",
     "served",
@@ -99,6 +101,24 @@ def waves(formats: Sequence[Format]) -> Iterable[list[Format]]:
         left = [one for one in left if one not in ready]
 
 
+def check_source(formats: Sequence[Format], source: Source) -> None:
+    """Refuses formats that a source can't be exported as.
+
+    Args:
+      formats: as `chosen` returns them.
+      source: what is to be exported.
+
+    Raises:
+      MirageError: naming the format.
+    """
+    for each in formats:
+        if each.traced and source.model is None:
+            raise MirageError(
+                f"--formats with {each.name} needs a generator that TensorFlow computes, and {source.name} is none; "
+                "leave it out."
+            )
+
+
 def served() -> list[str]:
     """Names of the formats that the edge runs."""
     return [name for name in FORMATS if _found(name).served]
@@ -154,6 +174,6 @@ class _Others(Format):
 
     def __init__(self, thing: Any) -> None:
         self.name, self.help, self.needs = thing.name, thing.help, tuple(thing.needs)
-        for name in ("title", "served", "write", "readers", "notes", "chapter"):
+        for name in ("title", "traced", "served", "write", "readers", "notes", "chapter"):
             if hasattr(thing, name):
                 setattr(self, name, getattr(thing, name))

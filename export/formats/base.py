@@ -64,6 +64,7 @@ class Format:
       help: a clause for the help of `--formats`.
       needs: names of formats that must be exported too; they are written, and through the parity gate, before.
       title: what progress lines and the model card call it; the name, if it is left out.
+      traced: whether it is made of the generator in TensorFlow, `source.model`, which some sources lack.
       served: whether it is what the edge runs: of it manifest and model card speak first, and say if it is missing.
     """
 
@@ -71,6 +72,7 @@ class Format:
     help: str
     needs: Sequence[str] = ()
     title: str = ""
+    traced: bool = False
     served: bool = False
 
     def write(self, folder: Path, work: Work) -> Mapping[str, Any] | None:

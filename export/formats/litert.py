@@ -29,6 +29,7 @@ class LiteRT(Format):
     name = "litert"
     help = "a .tflite file"
     title = "LiteRT file"
+    traced = True
 
     def write(self, folder: Path, work: Work) -> None:
         """See `write_litert`."""

@@ -24,6 +24,7 @@ class SavedModel(Format):
     name = "saved_model"
     help = "for programs that have TensorFlow"
     title = "SavedModel"
+    traced = True
 
     def write(self, folder: Path, work: Work) -> None:
         """Writes the folder `saved_model`."""

@@ -264,3 +264,11 @@ def test_what_can_mean_two_things_is_asked_for():
 
 def test_class_names_are_taken():
     assert understood(made.conditional(), class_names=["cat", "dog", "cow"]).info.class_names == ("cat", "dog", "cow")
+
+
+@pytest.mark.parametrize("name", ["saved_model", "litert"])
+def test_formats_of_tensorflow_are_refused_of_what_it_cannot_compute(tmp_path, name):
+    made.save_onnx(tmp_path / "theirs.onnx")
+    with pytest.raises(MirageError, match=rf"--formats with {name} needs a generator that TensorFlow computes"):
+        export.adopt(tmp_path / "theirs.onnx", tmp_path / "out", ["onnx", name])
+    assert not (tmp_path / "out").exists()
