@@ -28,7 +28,7 @@ from export.formats.litert import litert_reader
 from pipeline.base.errors import MirageError
 from serving import Generator
 from serving.contract.latents import latents
-from serving.contract.manifest import read_manifest
+from serving.contract.manifest import UNIFORM, read_manifest
 from serving.contract.pixels import to_pixels
 from tests import foreign_networks
 from tests.export.tiny_runs import SPECS, make_run
@@ -110,14 +110,17 @@ def share_of_different_pixels(pixels, expected):
     return float(np.mean(difference > 0))
 
 
-# Those of the runs; and one of RGBA pictures that are not square.
-KINDS = (*SPECS, "transparent")
+# Those of the runs; one of RGBA pictures that are not square; and an ONNX file of somebody's, with uniform latents.
+KINDS = (*SPECS, "transparent", "foreign")
 
 
 def exported(runs, kind, bundle, formats):
     """A bundle, and its generator."""
     if kind in SPECS:
         export_bundle(runs / kind, bundle, formats)
+    elif kind == "foreign":
+        foreign_networks.save_onnx(bundle.with_suffix(".onnx"))
+        adopt(bundle.with_suffix(".onnx"), bundle, formats, asked=Asked(distribution=UNIFORM))
     else:
         adopt(foreign_networks.transparent(), bundle, formats, asked=Asked(alpha="premultiplied"))
     return Generator.load(bundle)
