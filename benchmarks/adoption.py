@@ -3,7 +3,7 @@
   python -m benchmarks.adoption
   python -m benchmarks.adoption --files=theirs.h5,generators/*.onnx
 
-Sides, all of which make the same uint8 pictures from the same latents, at batches of 1 and 64:
+Sides, all of which make the same uint8 pictures from the same arrays of latents and labels, at batches of 1 and 64:
 
   source  the network in its own framework: a tf.function around Keras's, TensorFlow's and tf-keras's, which is faster
           than calling them, let alone `predict`; LiteRT's interpreter. Of an ONNX file it would be the next side
@@ -133,47 +133,54 @@ class Sides:
         label = np.arange(count, dtype=np.int64) % max(1, len(info.class_names))
         return latents(np.arange(count), info.latent_dim, info.latent_distribution), label
 
-    def _parts(self, count: int) -> list[dict[str, NDArray]]:
-        """The source's own inputs, in batches that it takes; the last of them is filled up."""
-        size = self.source.meaning.batch or count
-        z, label = self.inputs(-(-count // size) * size)
-        return [self.source.meaning.feeds(z[i : i + size], label[i : i + size]) for i in range(0, len(z), size)]
+    def _of_feeds(self, run: Callable[[dict[str, NDArray]], NDArray], count: int) -> Call:
+        """What makes the source's inputs, in batches that it takes, runs it, and makes pixels of its output."""
+        meaning = self.source.meaning
+        size = meaning.batch or count
+        z, label = self.inputs(-(-count // size) * size)  # the last batch is filled up
 
-    def _of_parts(self, run: Callable[[Any], NDArray], parts: Sequence[Any], count: int) -> Call:
-        image = self.source.meaning.image
-        if len(parts) == 1:
-            return lambda: to_pixels(image(run(parts[0])[:count]))
-        return lambda: np.concatenate([to_pixels(image(run(part))) for part in parts])[:count]
+        def part(start: int = 0) -> NDArray[np.uint8]:
+            feeds = meaning.feeds(z[start : start + size], label[start : start + size])
+            return to_pixels(meaning.image(run(feeds)))
+
+        if len(z) == size:
+            return lambda: part()[:count]
+        return lambda: np.concatenate([part(start) for start in range(0, len(z), size)])[:count]
 
     def plain(self, count: int) -> Call:
         """The graph as it came."""
         wanted = {each.name for each in self._session.get_inputs()}
-        parts = [{name: part[name] for name in wanted} for part in self._parts(count)]
         output = [self.source.meaning.output.name]
-        return self._of_parts(lambda feeds: self._session.run(output, feeds)[0], parts, count)
+
+        def run(feeds: dict[str, NDArray]) -> NDArray:
+            return self._session.run(output, {name: feeds[name] for name in wanted})[0]
+
+        return self._of_feeds(run, count)
 
     def own(self, count: int) -> Call:
         """The source's framework."""
         network, output = self.source.network, self.source.meaning.output.name
         if network.tensors is None:
-            return self._of_parts(lambda feeds: network.run(feeds)[output], self._parts(count), count)
+            return self.direct(count)
         import tensorflow as tf
 
         function = tf.function(network.tensors, autograph=False)
-        parts = [{name: tf.constant(value) for name, value in part.items()} for part in self._parts(count)]
-        return self._of_parts(lambda feeds: function(feeds)[output].numpy(), parts, count)
+
+        def run(feeds: dict[str, NDArray]) -> NDArray:
+            return function({name: tf.constant(value) for name, value in feeds.items()})[output].numpy()
+
+        return self._of_feeds(run, count)
 
     def direct(self, count: int) -> Call:
         """The source's framework as it is called without more ado."""
         network, output = self.source.network, self.source.meaning.output.name
-        return self._of_parts(lambda feeds: network.run(feeds)[output], self._parts(count), count)
+        return self._of_feeds(lambda feeds: network.run(feeds)[output], count)
 
     def ours(self, count: int) -> Call:
         """The bundle."""
         assert self._generator is not None
         z, label = self.inputs(count)
-        names = self.source.info.class_names
-        return functools.partial(self._generator.decode, z, [names[each] for each in label] if names else None)
+        return functools.partial(self._generator.decode, z, label if self.source.info.class_names else None)
 
 
 def measure(sides: Sides, rounds: int) -> list[dict[str, Any]]:

@@ -292,7 +292,8 @@ class Generator:
     def _draw(self, n: int, latents_of: Callable[[int, int], NDArray[np.float32]], labels: Labels) -> NDArray[np.uint8]:
         if 0 < n <= self._chunk:  # no more than one run, so that nothing is put together
             positions = self.check_labels(labels, n)
-            return to_pixels(self._checked_images(latents_of(0, n), positions), self.info.alpha)
+            images = self._checked_images(latents_of(0, n), positions)
+            return to_pixels(images, self.info.alpha, images)
         pixels = self._room_for(n)
         positions = self.check_labels(labels, n)
         for block in range(0, n, _BLOCK):
@@ -301,7 +302,7 @@ class Generator:
                 part = z[start : start + self._chunk]
                 place = slice(block + start, block + start + len(part))
                 images = self._checked_images(part, None if positions is None else positions[place])
-                pixels[place] = to_pixels(images, self.info.alpha)
+                pixels[place] = to_pixels(images, self.info.alpha, images)
         return pixels
 
     def _room_for(self, n: int) -> NDArray[np.uint8]:

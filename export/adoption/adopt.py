@@ -116,8 +116,8 @@ def _sides(source: AdoptedSource, plain: Any, ours: Generator, size: int) -> dic
     def making(network: Foreign) -> Callable[[], object]:
         if meaning.batch is not None:
             return lambda: to_pixels(meaning.image(raw(network, meaning, z, label)), meaning.alpha)
-        feeds = meaning.feeds(z, label)
-        return lambda: to_pixels(meaning.image(network.run(feeds)[meaning.output.name]), meaning.alpha)
+        name = meaning.output.name
+        return lambda: to_pixels(meaning.image(network.run(meaning.feeds(z, label))[name]), meaning.alpha)
 
     by_graph = dataclasses.replace(source.network, run=lambda feeds: _run(plain, feeds))
     classes = [names[each] for each in label] if names else None

@@ -18,17 +18,20 @@ from serving.contract.manifest import PREMULTIPLIED
 _ZERO, _ONE, _HALF, _MOST = (np.float32(each) for each in (0, 1, 127.5, 255))
 
 
-def to_pixels(images: NDArray[np.float32], alpha: str | None = None) -> NDArray[np.uint8]:
+def to_pixels(
+    images: NDArray[np.float32], alpha: str | None = None, scratch: NDArray[np.float32] | None = None
+) -> NDArray[np.uint8]:
     """Converts images in [-1, 1] to uint8 0..255, rounding half to even and clipping.
 
     Args:
       images: float32 of any shape; with an alpha, [..., 4].
       alpha: what their colours are, as in `ModelInfo`.
+      scratch: an array of that shape which may be overwritten, as the images themselves may be, if nobody needs them.
 
     Returns:
       uint8 of that shape; with an alpha, straight.
     """
-    scaled = images + _ONE
+    scaled = np.add(images, _ONE, out=scratch)
     scaled *= _HALF
     np.maximum(scaled, _ZERO, out=scaled)
     np.minimum(scaled, _MOST, out=scaled)

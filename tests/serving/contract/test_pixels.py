@@ -52,3 +52,12 @@ def test_what_is_given_stays_as_it_is(function):
     pixels = every_pixel()
     function(pixels)
     np.testing.assert_array_equal(pixels, every_pixel())
+
+
+def test_images_are_overwritten_only_where_that_is_allowed():
+    images = np.linspace(-1, 1, 24, dtype=np.float32).reshape(2, 3, 4, 1)
+    before = images.copy()
+    pixels = to_pixels(images)
+    np.testing.assert_array_equal(images, before)
+    np.testing.assert_array_equal(to_pixels(images, scratch=images), pixels)
+    assert not np.array_equal(images, before)
