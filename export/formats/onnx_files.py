@@ -1,5 +1,6 @@
 """The ONNX files: for any plain CPU, a browser, a phone; without TensorFlow."""
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from serving.contract.manifest import GENERATOR_FILE, SAMPLER_FILE, ModelInfo
 from serving.runtime import ort
 
 _SLOW_BATCH = 2  # of the reference implementation, which takes up to a second for a picture
+_LARGE = 5 * 10**8  # multiplications, of which it takes some seconds, so that it gets but one picture
 
 
 class OnnxFiles(Format):
@@ -49,12 +51,14 @@ def onnx_readers(folder: Path, info: ModelInfo) -> Iterator[Reader]:
     from onnx.reference import ReferenceEvaluator
 
     from export.rewrites.layouts import session_of
+    from export.rewrites.work import multiplications
 
     generator, sampler = (onnx.load(folder / name) for name in (GENERATOR_FILE, SAMPLER_FILE))
     name = f"onnxruntime {ort.__version__}"
     yield _onnx_reader(name, info, session_of(generator).run, session_of(sampler).run, None)
     name = f"onnx.reference {onnx.__version__}"
-    yield _onnx_reader(name, info, ReferenceEvaluator(generator).run, ReferenceEvaluator(sampler).run, _SLOW_BATCH)
+    slow = _onnx_reader(name, info, ReferenceEvaluator(generator).run, ReferenceEvaluator(sampler).run, _SLOW_BATCH)
+    yield dataclasses.replace(slow, sample=None, max_batch=1) if multiplications(generator) > _LARGE else slow
     # Not by looking for a module: any folder of that name would be one.
     if number := version("openvino"):
         run = openvino_function(folder / GENERATOR_FILE)

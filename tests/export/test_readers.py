@@ -69,6 +69,16 @@ def test_the_manifest_says_what_read_the_files(bundles, kind):
     assert all(name in card for name in named)
 
 
+def test_the_reference_implementation_gets_one_picture_of_a_large_network(bundles, monkeypatch):
+    kind = next(iter(SPECS))
+    before = readers_of(bundles / kind)["onnx.reference"]
+    monkeypatch.setattr("export.formats.onnx_files._LARGE", 0)
+    after = readers_of(bundles / kind)["onnx.reference"]
+    assert (before.max_batch, after.max_batch) == (2, 1)
+    assert before.sample is not None
+    assert after.sample is None
+
+
 @pytest.mark.parametrize("kind", SPECS)
 def test_golden_vectors_in_all_readers(bundles, kind):
     expected = golden(bundles / kind)
