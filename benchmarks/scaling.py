@@ -232,9 +232,9 @@ def _count_and_model(config: Config, data: DataSpec, values: flags.FlagValues, r
 
 
 def _data(config: Config, values: flags.FlagValues) -> DataSpec:
-    size = config.image_size or 28
+    size = config.picture_size or (28, 28)
     classes = tuple(map(str, range(values.classes))) if config.conditional else ()
-    return DataSpec("described by flags", "", (size, size, values.channels), classes, values.examples)
+    return DataSpec("described by flags", "", (*size, values.channels), classes, values.examples)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,8 +1,10 @@
 """The whole way on colour photographs: train, export, sample."""
 
+import io
 import json
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from absl import flags
@@ -10,6 +12,7 @@ from PIL import Image
 
 import tests.tensorflow_devices  # noqa: F401
 from export.bundle import export_bundle
+from export.verify import verify
 from pipeline import evaluate
 from pipeline.base.command_line import given_parameters
 from pipeline.config import Config
@@ -17,7 +20,9 @@ from pipeline.evaluation.evaluate import score
 from pipeline.evaluation.options import ScoringOptions
 from pipeline.evaluation.table import table
 from serving import Generator
+from serving.contract import png
 from tests.experiments import train
+from tests.serving.server.conftest import started
 
 COLOURS = {"blue": (20, 20, 220), "green": (20, 220, 20), "red": (220, 20, 20)}
 
@@ -64,6 +69,52 @@ def test_a_folder_of_colour_jpegs(photographs, tmp_path, conditional):
         assert bundle["frechet_distance"] == pytest.approx(run["frechet_distance"], rel=0.02)
         different = {name.removesuffix("_interval") for name in run if run[name] != bundle[name]}
         assert different <= {"source", "feature_path_length", *MEASURES}
+
+
+def test_tall_photographs_of_various_sizes(tmp_path):
+    rng = np.random.default_rng(0)
+    for index in range(24):
+        folder = tmp_path / "photos" / ("dark", "light")[index % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(128 * (index % 2), 128 + 127 * (index % 2), (30 + index, 40 - index, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    config = Config(
+        dataset=f"folder:{tmp_path / 'photos'}",
+        image_size="24x16",
+        random_crop=1.25,
+        flip=True,
+        conditional=True,
+        model="dcgan",
+        model_args="width=8",
+        batch_size=8,
+        steps=6,
+        ema_images=24,
+        strategy="one_device",
+        run_dir=str(tmp_path / "run"),
+    )
+    train(config)
+    judged = f"--run_dir={tmp_path / 'run'}", "--extractor=classifier"
+    scores = evaluated(tmp_path, *judged)
+    assert scores["step"] == 6
+    assert all(np.isfinite(scores[name]) for name in (*MEASURES, "precision", "label_accuracy"))
+    bundle = tmp_path / "bundle"
+    export_bundle(tmp_path / "run", bundle, ["saved_model", "onnx", "litert", "web", "triton"])
+    found = dict(verify(bundle))
+    assert found["generator.onnx"] == "latent of 100, 2 classes, 24x16x3 pixels"
+    assert found["latents of golden seeds"] == "identical"
+    generator = Generator.load(bundle)
+    of_bundle = evaluated(tmp_path, f"--bundle={bundle}", *judged)
+    assert of_bundle["frechet_distance"] == pytest.approx(scores["frechet_distance"], rel=0.02)
+    images = generator.sample(6, seed=3, labels="light")
+    assert images.shape == (6, 24, 16, 3)
+    with started(f"--bundle={bundle}") as server:
+        server.wait_until_ready()
+        query = {"n": 6, "seed": 3, "label": "light", "columns": 2}
+        sheet = httpx.get(f"{server.url}/v1/images", params=query).content
+        with Image.open(io.BytesIO(sheet)) as picture:
+            np.testing.assert_array_equal(np.asarray(picture), png.grid(images, 2))
+        array = httpx.get(f"{server.url}/v1/images", params={**query, "format": "npy"}).content
+        np.testing.assert_array_equal(np.load(io.BytesIO(array)), images)
 
 
 MEASURES = (

@@ -146,7 +146,7 @@ def _shifted(images: tf.Tensor, shift: tf.Tensor, axis: int, most: int) -> tf.Te
 
 
 def _cut_out(images: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
-    """Covers a square of half the side, anywhere, even partly outside."""
+    """Covers a rectangle of half the height and half the width, anywhere, even partly outside."""
     inside = []
     for axis in (1, 2):
         size = images.shape[axis]

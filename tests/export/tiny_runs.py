@@ -18,7 +18,7 @@ SPECS = {
     ),
     "resnet": (
         Config(model="resnet", latent_dim=6),
-        DataSpec("shapes", "2.0.0", (18, 18, 3), (), 20),
+        DataSpec("shapes", "2.0.0", (18, 26, 3), (), 20),
     ),
 }
 

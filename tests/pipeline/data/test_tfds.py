@@ -119,6 +119,22 @@ def test_various_sizes_need_an_image_size(config):
     assert load(config("variousset", image_size=16)).images.shape == (3, 16, 16, 3)
 
 
+@pytest.mark.parametrize("dataset", ["variousset", "colourset"])
+def test_sizes_need_not_be_square(dataset, config):
+    sizes = {"image_size": "24x16", "random_crop": 1.25}
+    pictures = {}
+    for fit in ("crop", "pad", "stretch"):
+        found = load(config(dataset, fit=fit, **sizes))
+        assert found.images.shape[1:] == describe(config(dataset, fit=fit, **sizes)).image_shape == (24, 16, 3)
+        assert found.drawn.shape[1:] == (30, 20, 3)
+        pictures[fit] = found.drawn.tobytes()
+    assert len(set(pictures.values())) == 3
+    with pytest.raises(
+        MirageError, match=f"--dataset={dataset}: .* pixels, and with --fit=none all must have 30x20, which"
+    ):
+        load(config(dataset, fit="none", **sizes))
+
+
 @pytest.mark.parametrize(
     ("dataset", "changes", "named"),
     [

@@ -69,6 +69,64 @@ def test_shapes_and_ranges(model, size, channels, conditional):
     assert logits.shape == (2,)
 
 
+# (height, width): the smallest picture; a side that a doubling would exceed; odd ones; the widest.
+BASES = {(96, 64): (6, 4), (24, 16): (6, 4), (28, 20): (7, 5), (17, 31): (5, 8), (16, 128): (4, 32), (45, 33): (6, 5)}
+
+
+@pytest.mark.parametrize("model", ["mlp", "dcgan", "resnet"])
+@pytest.mark.parametrize("size", [*BASES, (20, 28), (128, 96)], ids=lambda size: "x".join(map(str, size)))
+def test_any_aspect(model, size):
+    config = Config(
+        model=model, model_args="" if model == "mlp" else "width=4", conditional=True, latent_dim=5,
+        conditioning="concat,projection,acgan", spectral_norm=model != "resnet",
+    )  # fmt: skip
+    data = DataSpec("shapes", "", (*size, 3), ("a", "b", "c"), 100)
+    networks = networks_of(config, data)
+    z, labels = np.random.default_rng(0).standard_normal((2, 5), np.float32), np.array([0, 2])
+    images = np.asarray(networks["generator"]([z, labels]))
+    assert images.shape == (2, *size, 3)
+    assert np.abs(images).max() <= 1
+    logits, classes = tf.nest.flatten(networks["discriminator"]([images, labels]))
+    assert sorted([logits.shape.rank, classes.shape.rank]) == [1, 2]
+    if model != "mlp" and size in BASES:
+        reshaped = next(each for each in networks["generator"].layers if isinstance(each, keras.layers.Reshape))
+        assert reshaped.target_shape[:2] == BASES[size]
+
+
+@pytest.mark.parametrize("objective", ["vae", "autoencoder"])
+@pytest.mark.parametrize("model", ["mlp", "dcgan", "resnet"])
+def test_encoders_of_any_aspect(model, objective):
+    config = Config(model=model, model_args="width=4", objective=objective, latent_dim=5)
+    networks = networks_of(config, DataSpec("shapes", "", (24, 17, 3), (), 100))
+    code = networks["encoder"](np.zeros((2, 24, 17, 3), np.float32))
+    assert code.shape == (2, 10 if objective == "vae" else 5)
+    assert networks["generator"](np.zeros((2, 5), np.float32)).shape == (2, 24, 17, 3)
+
+
+def test_a_turned_picture_has_the_same_number_of_weights():
+    for model in ("dcgan", "resnet"):
+        tall, wide = (
+            networks_of(Config(model=model), DataSpec("shapes", "", (*size, 1), (), 9)) for size in [(96, 64), (64, 96)]
+        )
+        for name in tall:
+            assert tall[name].count_params() == wide[name].count_params()
+
+
+@pytest.mark.parametrize(
+    ("size", "nearest"),
+    [("200x150", "128x96"), ("8x12", "16x24"), (256, 128), (8, 16), ("300x10", "128x16"), ("1000x500", "128x64")],
+)
+@pytest.mark.parametrize("model", ["dcgan", "resnet"])
+def test_sizes_that_cannot_be_name_the_nearest_that_can(size, nearest, model):
+    config = Config(model=model, image_size=size)
+    with pytest.raises(
+        MirageError, match=f"^--image_size={size} is outside 16 to 128, .* choose {nearest}, or --model="
+    ):
+        config.validate()
+    Config(model=model, image_size=nearest).validate()
+    Config(model="mlp", image_size=size).validate()
+
+
 @pytest.mark.parametrize("model", ["mlp", "dcgan", "resnet"])
 def test_labels_decide_the_output(model):
     config = Config(model=model, conditional=True)

@@ -36,6 +36,19 @@ def test_cutout_covers_a_square_of_half_the_side():
     np.testing.assert_array_equal(cut, expected)
 
 
+def test_each_axis_has_its_own_measure():
+    tall = RNG.uniform(-1, 1, (6, 24, 16, 3)).astype(np.float32)
+    numbers = np.full((6, NUMBERS), 0.5, np.float32)
+    expected = tall.copy()
+    expected[:, 6:18, 4:12] = 0
+    np.testing.assert_array_equal(augment(tall, numbers, ONE, ("cutout",)), expected)
+    numbers[:, 1], numbers[:, 2] = 0.999, 0.0  # three pixels up, two to the right
+    moved = augment(tall, numbers, ONE, ("translation",)).numpy()
+    np.testing.assert_array_equal(moved[:, :-3, 2:], tall[:, 3:, :-2])
+    assert not moved[:, -3:].any()
+    assert not moved[:, :, :2].any()
+
+
 def test_color_against_numpy():
     u = NUMBERS_OF[:, 9:12].T[:, :, None, None, None]
     expected = IMAGES + u[0] - 0.5

@@ -119,6 +119,19 @@ def test_state_and_data_are_exact(changes):
     assert rows["activations"] >= 0  # none where gradients are applied, and freed, as they come
 
 
+def test_data_of_which_parts_are_drawn_take_what_all_of_them_do():
+    tall = DataSpec("tall", "", (24, 16, 3), (), 1000)
+    changes = {"image_size": "24x16", "random_crop": 1.25}
+    for limit, share in ((2048, 1000), (0, 3 * 16)):
+        small = dataclasses.replace(SMALL, device_data_mb=limit)
+        (plain, _), (larger, _) = (
+            memory.estimate(each, tall, 1) for each in (small, dataclasses.replace(small, **changes))
+        )
+        name = "data set, resident" if limit else "data set, streamed"
+        assert larger[name] - plain[name] == share * 3 * (30 * 20 - 24 * 16)
+        assert larger["weights"] == plain["weights"]
+
+
 def test_more_images_at_once_need_more_and_more_replicas_less_each():
     def activations(replicas=1, **changes):
         rows, _ = memory.estimate(dataclasses.replace(SMALL, batch_size=8192, **changes), DIGITS, replicas)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.training.randomness import augmentation, data_order, flips, latents, noise, uniform
+from pipeline.training.randomness import augmentation, corners, data_order, flips, latents, noise, uniform
 
 
 @pytest.mark.parametrize("num_examples", [1, 2, 7, 10])
@@ -44,6 +44,28 @@ def test_flips_are_fair_and_fixed():
     assert abs((first == other).mean() - 0.5) < 0.03
 
 
+def test_corners_are_fair_and_fixed():
+    drawn, again, other = (
+        corners(tf.constant(step, tf.int64), 0, [(0, 4000)], (4, 1), seed=1).numpy() for step in (5, 5, 6)
+    )
+    np.testing.assert_array_equal(drawn, again)
+    # 4,000 draws: a count of a fifth has a standard error of 25, one of a half of 32.
+    assert np.abs(np.bincount(drawn[:, 0], minlength=5) - 800).max() < 100
+    assert np.abs(np.bincount(drawn[:, 1], minlength=2) - 2000).max() < 130
+    assert drawn.min() == 0
+    assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.06
+    assert abs((drawn == other).all(axis=1).mean() - 0.1) < 0.03
+    still = corners(tf.constant(5, tf.int64), 0, [(0, 9)], (0, 3), seed=1).numpy()
+    assert (still[:, 0] == 0).all()
+    assert still[:, 1].max() <= 3
+
+
+def test_the_last_corner_is_within():
+    u = np.float32(1 - 2**-23)  # the largest that TensorFlow draws
+    for margin in range(2**14):
+        assert int(u * (np.float32(margin) + np.float32(1))) == margin
+
+
 DRAWS = {
     "latents": lambda step, rows: latents(step, 1, rows, 3, 7),
     "latents of four": lambda step, rows: latents(step, 1, rows, 4, 7),
@@ -51,6 +73,7 @@ DRAWS = {
     "augmentation": lambda step, rows: augmentation(step, 1, rows, 5, 7),
     "noise": lambda step, rows: noise(step, 1, rows, 6, 7),
     "flips": lambda step, rows: flips(step, 1, rows, 7),
+    "corners": lambda step, rows: corners(step, 1, rows, (6, 4), 7),
 }
 
 

@@ -14,7 +14,7 @@ from pipeline.objectives import Update
 from pipeline.objectives.composition import compose
 from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Layout, ResidentFeed
-from pipeline.training.randomness import data_order, latents
+from pipeline.training.randomness import corners, data_order, flips, latents
 from pipeline.training.step import TrainStep
 from pipeline.training.trainee import Trainee
 
@@ -29,15 +29,15 @@ def updates_of(config):
     return compose(config.to_dict()).updates(images=IMAGES, labels=LABELS, num_labels=3, seed=config.seed)
 
 
-def make(config, strategy, *, trainee=None, jit=False, ema_counts_batches=False):
+def make(config, strategy, *, trainee=None, data=DATA, images=IMAGES, updates=None, **how):
     """Returns a state and a function that trains it for a number of steps and returns the metrics."""
     if trainee is None:
         with strategy.scope():
-            trainee = trainee_of(config, DATA)
-    updates = updates_of(config)
+            trainee = trainee_of(config, data)
+    updates = updates or updates_of(config)
     layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
-    feed = ResidentFeed(strategy, layout, IMAGES, LABELS, config.seed)
-    train_step = TrainStep(config, strategy, trainee, updates, feed, jit=jit, ema_counts_batches=ema_counts_batches)
+    feed = ResidentFeed(strategy, layout, images, LABELS, config.seed)
+    train_step = TrainStep(config, strategy, trainee, updates, feed, **how)
     return trainee, lambda count: train_step(tf.constant(count, tf.int64), tf.constant(0.0))[0].numpy()
 
 
@@ -157,6 +157,63 @@ def test_xla_computes_the_same_step():
     )
     start = weights(plain)
     assert_same_trajectory(([train_compiled(3)], weights(compiled)), ([train_plain(3)], weights(plain)), start)
+
+
+TALL = DataSpec("tall", "", (24, 16, 3), ("a", "b", "c"), 21)
+LARGER = RNG.integers(0, 256, (21, 30, 20, 3), dtype=np.uint8)  # parts of these are TALL
+
+
+@pytest.mark.usefixtures("smooth")
+@pytest.mark.parametrize(
+    ("config", "replicas"),
+    [
+        (
+            Config(
+                model_args="width=4",
+                conditional=True,
+                conditioning="projection,acgan",
+                augment="translation,cutout,color",
+                flip=True,
+                batch_size=16,
+            ),
+            (1, 2, 4),
+        ),
+        (Config(model="resnet", model_args="width=4,blocks=1", batch_size=16), (1, 2)),
+    ],
+    ids=["dcgan", "resnet"],
+)
+def test_parts_of_tall_pictures_follow_the_trajectory_of_one_replica(config, replicas):
+    runs = {}
+    for number in replicas:
+        strategy = make_strategy("one_device") if number == 1 else make_strategy("mirrored", number)
+        trainee, train = make(config, strategy, data=TALL, images=LARGER, margin=(6, 4))
+        start = weights(trainee)
+        runs[number] = [train(5), train(5)], weights(trainee)
+        assert_same_trajectory(runs[number], runs[1], start)
+
+
+@pytest.mark.parametrize(("replicas", "jit"), [(1, False), (1, True), (2, False)])
+def test_networks_see_the_parts_that_were_drawn(replicas, jit):
+    weight = RNG.normal(size=(24, 16, 3)).astype(np.float32)
+
+    def loss(networks, batch):
+        assert batch.images.shape[1:] == (24, 16, 3)
+        seen = tf.reduce_sum(batch.images * weight, [1, 2, 3])
+        return networks["discriminator"](batch.images, batch.labels), {"seen": seen}
+
+    config = Config(model="mlp", batch_size=4, accumulate=3, flip=True, seed=5, ema_images=0)
+    strategy = make_strategy("one_device") if replicas == 1 else make_strategy("mirrored", 2)
+    updates = (Update("discriminator", loss, ("seen",)),)
+    _, train = make(config, strategy, data=TALL, images=LARGER, updates=updates, margin=(6, 4), jit=jit)
+    train(2)
+    step = tf.constant(2, tf.int64)
+    order = data_order(tf.range(24, 36, dtype=tf.int64), 21, 5).numpy()
+    mirrored = flips(step, 0, [(0, 12)], 5).numpy()
+    expected = []
+    for index, (top, left), mirror in zip(order, corners(step, 0, [(0, 12)], (6, 4), 5).numpy(), mirrored, strict=True):
+        part = LARGER[index, top : top + 24, left : left + 16].astype(np.float32) / 127.5 - 1
+        expected.append(((part[:, ::-1] if mirror else part) * weight).sum())
+    np.testing.assert_allclose(train(1), [np.mean(expected)], rtol=1e-4)
 
 
 def without_batch_norm(config):

@@ -175,3 +175,51 @@ def test_data_that_cannot_be_trained_on_are_refused_before_they_are_decoded(
         train(dataclasses.replace(config, **changed))
     assert not (data_dir / "decoded").exists()
     assert not Path(config.run_dir).exists()
+
+
+@pytest.fixture
+def tall(config, tmp_path):
+    """Trains on parts of 24x16 pixels, of pictures of other sizes."""
+    root = tmp_path / "tall"
+    for index in range(12):
+        (root / "ab"[index % 2]).mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(index).integers(0, 256, (40 + index, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / "ab"[index % 2] / f"{index}.png")
+    return dataclasses.replace(
+        config,
+        dataset=f"folder:{root}",
+        image_size="24x16",
+        random_crop=1.25,
+        flip=True,
+        model="dcgan",
+        model_args="width=4",
+    )
+
+
+def test_tall_pictures_are_continued_to_the_last_bit_resident_or_streamed(tall, tmp_path):
+    train(tall)
+    broken = dataclasses.replace(tall, run_dir=str(tmp_path / "broken"))
+    train(dataclasses.replace(broken, steps=4))
+    train(dataclasses.replace(broken, device_data_mb=0, data_dir=str(tmp_path / "data")))
+    for a, b in zip(final_weights(tall), final_weights(broken), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert recorded_data(tall)["image_shape"] == [24, 16, 3]
+    with Image.open(Path(tall.run_dir) / "samples" / "step_0000006.png") as picture:
+        assert picture.size == (8 * 18 + 2, 2 * 26 + 2)
+    with Image.open(Path(tall.run_dir) / "nearest.png") as picture:
+        assert picture.size == (9 * 18 + 6, 8 * 26 + 2)
+    for changes in ({"image_size": "16x24"}, {"fit": "pad"}, {"random_crop": 1.5}):
+        [(flag, value)] = changes.items()
+        with pytest.raises(MirageError, match=f"--{flag}={value}"):
+            train(dataclasses.replace(tall, **changes))
+
+
+def test_a_size_of_a_run_of_before_is_the_same_however_it_is_written(config):
+    square = dataclasses.replace(config, image_size=8)
+    train(square)
+    path = Path(square.run_dir) / "config.json"
+    assert json.loads(path.read_text())["config"]["image_size"] == 8  # a number, as it always was
+    document = json.loads(path.read_text())
+    del document["config"]["fit"], document["config"]["random_crop"]  # flags that there were not
+    path.write_text(json.dumps(document))
+    train(dataclasses.replace(square, image_size="8x8", steps=8))
