@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.evaluation.report.markup import Html, tag
+from pipeline.pages.markup import Html, tag
 
 _GAP = 2  # of previews, see `pipeline.runs.preview.grid`
 _SIDE = 128  # pixels of an image on the page, at most
