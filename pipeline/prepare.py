@@ -2,9 +2,12 @@
 
   python -m pipeline.prepare --dataset=folder:photos --image_size=64
   python -m pipeline.prepare --dataset=folder:photos.zip --image_size=128 --data_dir=/fast/disk
+  python -m pipeline.prepare --dataset=folder:photos --image_size=64 --report=look
   python -m pipeline.prepare --list
   python -m pipeline.prepare --remove=5d1f --data_dir=/fast/disk
   python -m pipeline.prepare --at_most_gb=20
+
+--report writes data.html, a page that shows what is in a data set, what is amiss, and what to do about it.
 
 Training does the same where it must, and with the same flags finds what was prepared, by the content of the files,
 wherever they lie then. It may be ended at any moment: the same command goes on where it was.
@@ -24,6 +27,8 @@ from pipeline.data.options import DataOptions
 def define_flags(values: flags.FlagValues) -> None:
     """Adds the command's flags to `values`."""
     command_line.define_parameters(values, DataOptions)
+    help_text = "folder for data.html and data.json: look through the data, write there what is in them, and stop."
+    flags.DEFINE_string("report", "", help_text, flag_values=values)
     flags.DEFINE_bool("list", False, "say what is kept below --data_dir, and stop.", flag_values=values)
     help_text = "what to remove, by names of --list or how they begin, joined by commas; all removes all."
     flags.DEFINE_list("remove", [], help_text, flag_values=values)
@@ -50,6 +55,18 @@ def _prepare(options: DataOptions) -> None:
     print(f"Prepared in {seconds:.1f} s ({rate}): {spec.num_bytes / 1e6:,.1f} MB in {folder_of(options, source)}")
 
 
+def _report(options: DataOptions, folder: str) -> None:
+    from pipeline.data.survey.findings import find
+    from pipeline.data.survey.report import check_place, told, write_report
+    from pipeline.data.survey.survey import survey
+
+    check_place(folder)
+    seen = survey(options)
+    found = find(seen)
+    page = write_report(seen, found, folder)
+    print(f"{told(seen, found)}\nReport: {page}")
+
+
 def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
     """Runs the command line; returns its exit status."""
     try:
@@ -61,8 +78,10 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
             raise MirageError(f"--{asked[0]} and --{asked[1]} are two things to do; pass one of them.")
         if asked and values["dataset"].present:
             raise MirageError(f"--{asked[0]} is for what is kept, whatever its --dataset; leave that out.")
+        if asked and values.report:
+            raise MirageError(f"--{asked[0]} and --report are two things to do; pass one of them.")
         if not asked:
-            _prepare(options)
+            _report(options, values.report) if values.report else _prepare(options)
             return 0
         from pipeline.data.kept import bound, kept, remove, table
 
