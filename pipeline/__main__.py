@@ -155,10 +155,10 @@ def _dry_run_deep(config: Config) -> int:
         stops = look(quiet)
         try:
             settled, data, done = _plan(config, data_dir)
-            data = write_trial(quiet, settled.batch_size * settled.accumulate, folder)
+            data, unprepared = write_trial(quiet, settled.batch_size * settled.accumulate, folder, config.data_dir)
             write_run(folder, settled, data)
             say = functools.partial(print, file=sys.stderr, flush=True)
-            found = rehearse(settled.to_dict(), data.num_bytes, done, folder, say)
+            found = rehearse(settled.to_dict(), unprepared, done, folder, say)
         except MirageError as error:
             found = Rehearsal(obstacles=[str(error)])
         except OSError as error:

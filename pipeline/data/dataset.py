@@ -19,7 +19,7 @@ from pipeline.data.spec import DataSpec
 from pipeline.data.stacked import base_options
 
 # Pixels that take a moment to be decoded, so that they are worth a file.
-_WORTHWHILE = 2**25
+WORTHWHILE = 2**25
 
 __all__ = [
     "Dataset",
@@ -120,7 +120,7 @@ def _read(source: Source, options: DataOptions) -> Dataset:
     large = spec.num_bytes > options.device_data_mb * 2**20
     if source.arrays is not None:
         return Dataset(spec, *source.arrays, streamed=large or isinstance(source.arrays[0], np.memmap))
-    if large or spec.num_bytes > _WORTHWHILE:
+    if large or spec.num_bytes > WORTHWHILE:
         from pipeline.data.prepared import NoPlaceError, prepared
 
         try:

@@ -1,5 +1,6 @@
 """A part of a data set for a trial of a training: pictures for some steps, and the memory that all would take."""
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -7,25 +8,28 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.base.errors import MirageError
-from pipeline.data.dataset import Dataset
+from pipeline.data.dataset import WORTHWHILE, Dataset
 from pipeline.data.objects import origin_of
 from pipeline.data.options import DataOptions
+from pipeline.data.prepared import folder_of
+from pipeline.data.source import Source
 from pipeline.data.spec import DataSpec
 
 _IMAGES, _LABELS, _SPEC = "images.npy", "labels.npy", "spec.json"
 _MOST_BYTES = 2**26  # of pictures that are decoded
 
 
-def write_trial(options: DataOptions, batch_size: int, folder: Path) -> DataSpec:
+def write_trial(options: DataOptions, batch_size: int, folder: Path, data_dir: str) -> tuple[DataSpec, int]:
     """Writes the first pictures of a data set into a folder, as networks will see them.
 
     Args:
       options: which data.
       batch_size: at least twice as many are written, if there are.
       folder: an existing one.
+      data_dir: where a training would prepare all of them.
 
     Returns:
-      The description of all data.
+      (the description of all data, the bytes that are still to be written to `data_dir`).
 
     Raises:
       MirageError: if they can't be had.
@@ -41,7 +45,14 @@ def write_trial(options: DataOptions, batch_size: int, folder: Path) -> DataSpec
     np.save(folder / _IMAGES, images)
     np.save(folder / _LABELS, labels)
     (folder / _SPEC).write_text(json.dumps(spec.to_dict()), encoding="utf-8")
-    return spec
+    return spec, _to_prepare(dataclasses.replace(options, data_dir=data_dir), source)
+
+
+def _to_prepare(options: DataOptions, source: Source) -> int:
+    size = source.spec.num_bytes
+    if source.arrays is not None or size <= WORTHWHILE or folder_of(options, source).exists():
+        return 0
+    return size
 
 
 def read_trial(folder: Path, device_data_mb: int) -> Dataset:

@@ -12,12 +12,11 @@ from typing import Any
 
 from pipeline.base.folders import cache_folder
 from pipeline.base.interrupt import end_with_parent
-from pipeline.data.spec import is_folder
 from pipeline.diagnosis.child import command, run_child, unstamped
 
 _SECONDS = 10.0  # of training
 _PATIENCE_S = 1800.0  # XLA may compile so long
-_DECODED = 2**25  # pixels that are decoded again at each start, see `pipeline.data.dataset`
+_WORTH_COMPILING = 1000  # steps, see --jit
 _MIB, _GIB = 2**20, 2**30
 
 
@@ -44,13 +43,13 @@ class Rehearsal:
 
 
 def rehearse(
-    values: Mapping[str, Any], data_bytes: int, done: int, folder: Path, say: Callable[[str], None]
+    values: Mapping[str, Any], unprepared: int, done: int, folder: Path, say: Callable[[str], None]
 ) -> Rehearsal:
     """Trains for some seconds, saves, restores, goes on, and exports.
 
     Args:
       values: the run's configuration.
-      data_bytes: of all pictures.
+      unprepared: bytes of pictures that are to be written below `--data_dir` first.
       done: steps that the run has done already.
       folder: a temporary one that holds the run's `config.json` and what `pipeline.data.trial` wrote.
       say: is told what goes on.
@@ -75,7 +74,7 @@ def rehearse(
     if "steps_per_s" not in facts:
         return found
     _tell(found, facts, values)
-    _estimate(found, facts, values, data_bytes, done)
+    _estimate(found, facts, values, unprepared, done)
     say("rehearsal: exporting to ONNX")
     _export(found, folder)
     return found
@@ -95,7 +94,12 @@ def _broken(failure: str, stage: str) -> str:
 
 def _tell(found: Rehearsal, facts: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     rate = facts["steps_per_s"] * facts["images_per_step"]
-    xla = ", without XLA, which --jit=auto may choose" if values["jit"] == "auto" and values["steps"] >= 1000 else ""
+    may = (
+        values["jit"] == "auto"
+        and values["steps"] >= _WORTH_COMPILING
+        and (facts["gpu_memory"] or values["model"] == "mlp")
+    )
+    xla = ", without XLA, which --jit=auto may choose" if may else ""
     found.lines.append(f"first step after {facts['first_step_s']:.1f} s")
     found.lines.append(f"{rate:,.1f} images/s, {facts['steps_per_s']:.3g} steps/s, over {facts['steps']} steps{xla}")
     if facts.get("memory"):
@@ -112,7 +116,7 @@ def _tell(found: Rehearsal, facts: Mapping[str, Any], values: Mapping[str, Any])
 
 
 def _estimate(
-    found: Rehearsal, facts: Mapping[str, Any], values: Mapping[str, Any], data_bytes: int, done: int
+    found: Rehearsal, facts: Mapping[str, Any], values: Mapping[str, Any], unprepared: int, done: int
 ) -> None:
     """How long the training takes and what it writes, and whether there is room for that."""
     left = max(values["steps"] - done, 0)
@@ -129,10 +133,9 @@ def _estimate(
     found.estimate = f"{duration(seconds)} for {left:,} steps{without}, {_size(total)} in {values['run_dir']}"
     parts = ", ".join(f"{name} {_size(size)}" for name, size in run.items())
     found.lines.append(f"estimated for {left:,} steps: {duration(seconds)}{without}; disk {_size(total)} ({parts})")
-    decoded = data_bytes if is_folder(str(values["dataset"])) and data_bytes > _DECODED else 0
-    if decoded:
-        found.lines.append(f"prepared pictures {_size(decoded)}, once, below --data_dir")
-    for where, needed in ((Path(values["run_dir"]), total), (cache_folder(values["data_dir"]), decoded)):
+    if unprepared:
+        found.lines.append(f"prepared pictures {_size(unprepared)}, once, below --data_dir")
+    for where, needed in ((Path(values["run_dir"]), total), (cache_folder(values["data_dir"]), unprepared)):
         found.obstacles += _no_room(where, needed)
 
 

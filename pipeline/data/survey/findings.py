@@ -66,9 +66,10 @@ def _small_classes(survey: Survey) -> Finding | None:
     named = ", ".join(f"{survey.class_names[each]} ({counts[each]:,})" for each in ordered[:_NAMED])
     says = f"There are {few}{alone}: {named}{', ...' if len(small) > _NAMED else ''}."
     do = "Nothing but these very pictures could be learnt of them: join small classes, add pictures, or leave them out."
-    good, labels = survey.good, survey.labels
-    shown = [Example([int(row)], survey.class_names[labels[row]]) for row in good if labels[row] in {*ordered[:_SHOWN]}]
-    return Finding("small_classes", WARNS, len(small), says, do, shown[:_SHOWN])
+    labels = survey.labels
+    rows = survey.good[np.isin(labels[survey.good], ordered[:_SHOWN])][:_SHOWN]
+    shown = [Example([int(row)], survey.class_names[labels[row]]) for row in rows]
+    return Finding("small_classes", WARNS, len(small), says, do, shown)
 
 
 def _sizes(survey: Survey) -> Finding | None:

@@ -1,6 +1,7 @@
 """What is measured of each picture, as a row of a table that stays small with a million of them."""
 
 import hashlib
+import threading
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,11 +43,12 @@ class Kinds:
     def __init__(self) -> None:
         """Without any."""
         self._numbers: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     def number(self, name: str) -> int:
         """The number of a name."""
-        # One step of the interpreter, so that two threads that meet a new name agree; gaps in the numbers don't matter.
-        return self._numbers.setdefault(name, min(len(self._numbers), 255))
+        with self._lock:
+            return self._numbers.setdefault(name, min(len(self._numbers), 255))
 
     def counts(self, column: NDArray[np.uint8]) -> dict[str, int]:
         """How often each name stands in a column, the most frequent first."""

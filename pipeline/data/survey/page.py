@@ -48,9 +48,8 @@ def page_of(survey: Survey, found: Sequence[Finding]) -> str:
 def _lead(survey: Survey) -> str:
     split = f", --split={survey.options.split}" if survey.options.split != "train" else ""
     size = f", --image_size={survey.options.image_size}" if survey.options.image_size else ""
-    part = (
-        "" if survey.looked_at == survey.total else f"; {survey.looked_at:,} of them, drawn at random, were looked at"
-    )
+    how = "drawn at random" if survey.at_random else "the first"
+    part = "" if survey.looked_at == survey.total else f"; {survey.looked_at:,} of them, {how}, were looked at"
     other = f"; compared with {int(survey.apart.sum()):,} of {survey.other}" if survey.other else ""
     return f"{survey.total:,} pictures{split}{size}{part}{other}"
 

@@ -96,7 +96,8 @@ def _refusal(folder: str, error: OSError) -> MirageError:
 
 def told(survey: Survey, found: Sequence[Finding]) -> str:
     """A line for each finding, below one that says what was looked at."""
-    part = "" if survey.looked_at == survey.total else f" of {survey.total:,}, drawn at random"
+    how = "drawn at random" if survey.at_random else "the first"
+    part = "" if survey.looked_at == survey.total else f" of {survey.total:,}, {how}"
     number = in_numbers(len(found), "finding") if found else "nothing amiss"
     head = f"Data: {survey.looked_at:,} pictures{part}, {number}"
     return "\n".join([f"{head}{':' if found else '.'}", *(f"  {LEVELS[each.level]}: {each.line()}" for each in found)])

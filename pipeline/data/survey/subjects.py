@@ -26,10 +26,12 @@ class Subject(Protocol):
     Attributes:
       labels: int32 [N]; those of examples are known once these are measured.
       with_files: whether each is a file.
+      at_random: whether any can be had as fast as the first.
     """
 
     labels: NDArray[np.int32]
     with_files: bool
+    at_random: bool
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -59,7 +61,7 @@ class Subject(Protocol):
 class Files:
     """Picture files."""
 
-    with_files = True
+    with_files = at_random = True
 
     def __init__(self, files: Collection, labels: NDArray[np.int32], class_names: Sequence[str]) -> None:
         """Takes files, and their classes; see `Subject`."""
@@ -111,6 +113,7 @@ class Examples:
         """Takes an opened data set."""
         self._source = source
         arrays = source.arrays
+        self.at_random = arrays is not None
         self.labels = np.zeros(len(self), np.int32) if arrays is None else np.asarray(arrays[1], np.int32)
 
     @property

@@ -1,6 +1,7 @@
 """Looks through a data set, picture by picture, and keeps a row for each."""
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -63,29 +64,34 @@ class Survey:
         return len(self.rows) - int(self.apart.sum())
 
     @property
+    def at_random(self) -> bool:
+        """Whether those were drawn at random; the first of them otherwise."""
+        return self.sides[0].at_random
+
+    @property
     def with_files(self) -> bool:
         """Whether the pictures are files."""
         return self.sides[0].with_files
 
-    @property
+    @functools.cached_property
     def class_names(self) -> Sequence[str]:
         """In label order."""
         return [printable(name) for name in self.sides[0].class_names]
 
-    @property
+    @functools.cached_property
     def good(self) -> NDArray[np.int64]:
         """Rows of the pictures that are trained on and can be read."""
         good = ~self.apart
         good[[*self.bad]] = False
         return np.flatnonzero(good)
 
-    @property
+    @functools.cached_property
     def labels(self) -> NDArray[np.int32]:
         """int32 [N], of all rows; those of the other split may be numbered in another way."""
         parts = [self.sides[side].labels[self.numbers[self.apart == side]] for side in range(len(self.sides))]
         return np.concatenate(parts)
 
-    @property
+    @functools.cached_property
     def per_class(self) -> NDArray[np.int64]:
         """int64 [K], how many pictures each class has, of all that are trained on where that is known."""
         subject = self.sides[0]
@@ -94,7 +100,7 @@ class Survey:
         labels = subject.labels if self.with_files else self.labels[~self.apart]
         return np.bincount(labels, minlength=len(subject.class_names)).astype(np.int64)
 
-    @property
+    @functools.cached_property
     def all_grey(self) -> bool:
         """Whether networks get grey pictures."""
         return bool((self.rows["traits"][self.good] & GREY).all())
@@ -159,7 +165,7 @@ def _survey(
     ignored: Mapping[str, int] | None = None,
     empty: Sequence[str] = (),
 ) -> Survey:
-    numbers = [_drawn(len(subject), most) for subject in sides]
+    numbers = [_drawn(subject, most) for subject in sides]
     rows = np.zeros(sum(map(len, numbers)), ROW)
     ruler, bad, row = Ruler(), {}, 0
     with tqdm.tqdm(
@@ -179,8 +185,11 @@ def _survey(
     return Survey(options, sides, other, np.concatenate(numbers), apart, rows, bad, alike, ruler, ignored or {}, empty)
 
 
-def _drawn(count: int, most: int) -> NDArray[np.int64]:
+def _drawn(subject: Subject, most: int) -> NDArray[np.int64]:
     """Numbers of the pictures that are looked at, ascending."""
+    count = len(subject)
     if not most or count <= most:
         return np.arange(count)
+    if not subject.at_random:
+        return np.arange(most)
     return np.sort(np.random.default_rng(_SEED).choice(count, most, replace=False))

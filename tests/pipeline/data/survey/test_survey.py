@@ -12,6 +12,8 @@ from PIL import Image, ImageEnhance
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
 from pipeline.data.options import DataOptions
+from pipeline.data.source import Source, skipping
+from pipeline.data.spec import DataSpec
 from pipeline.data.survey import report
 from pipeline.data.survey.finding import LEVELS
 from pipeline.data.survey.findings import find
@@ -265,6 +267,21 @@ def test_a_part_is_drawn_of_many(planted):
     assert seen.numbers.tolist() == again.numbers.tolist()
     assert seen.per_class.sum() == seen.total  # labels are known of all files
     assert told(seen, find(seen)).startswith("Data: 50 pictures of 318, drawn at random, ")
+
+
+def test_of_what_is_read_in_order_the_first_are_taken():
+    def opened():
+        taken.append(0)
+        for seed in range(60):
+            taken[-1] += 1
+            yield np.asarray(picture(seed)), 0
+
+    taken = []
+    spec = DataSpec("numbers", "", (64, 64, 3), (), 60)
+    seen = survey(DataOptions(dataset="python:source"), Source(spec, skipping(opened), lambda: ""), most=20)
+    assert seen.numbers.tolist() == [*range(20)]
+    assert told(seen, []).startswith("Data: 20 pictures of 60, the first, ")
+    assert taken[0] <= 21  # the others are not read
 
 
 def test_a_folder_of_bad_files_is_surveyed(tmp_path):
