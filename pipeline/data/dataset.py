@@ -19,7 +19,7 @@ from pipeline.data.spec import DataSpec
 from pipeline.data.stacked import base_options
 
 # Pixels that take a moment to be decoded, so that they are worth a file.
-WORTHWHILE = 2**25
+_WORTHWHILE = 2**25
 
 __all__ = [
     "Dataset",
@@ -115,12 +115,17 @@ def load(options: DataOptions) -> Dataset:
     return open_data(None, options)
 
 
+def decoded_into_a_file(spec: DataSpec, options: DataOptions) -> bool:
+    """Whether data that are no arrays are decoded into a file, rather than into memory at each start."""
+    return spec.num_bytes > min(options.device_data_mb * 2**20, _WORTHWHILE)
+
+
 def _read(source: Source, options: DataOptions) -> Dataset:
     spec = dataclasses.replace(source.spec, fingerprint=source.fingerprint)
     large = spec.num_bytes > options.device_data_mb * 2**20
     if source.arrays is not None:
         return Dataset(spec, *source.arrays, streamed=large or isinstance(source.arrays[0], np.memmap))
-    if large or spec.num_bytes > WORTHWHILE:
+    if decoded_into_a_file(spec, options):
         from pipeline.data.prepared import NoPlaceError, prepared
 
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.base.errors import MirageError
-from pipeline.data.dataset import WORTHWHILE, Dataset
+from pipeline.data.dataset import Dataset, decoded_into_a_file
 from pipeline.data.objects import origin_of
 from pipeline.data.options import DataOptions
 from pipeline.data.prepared import folder_of
@@ -49,10 +49,8 @@ def write_trial(options: DataOptions, batch_size: int, folder: Path, data_dir: s
 
 
 def _to_prepare(options: DataOptions, source: Source) -> int:
-    size = source.spec.num_bytes
-    if source.arrays is not None or size <= WORTHWHILE or folder_of(options, source).exists():
-        return 0
-    return size
+    needed = source.arrays is None and decoded_into_a_file(source.spec, options)
+    return source.spec.num_bytes if needed and not folder_of(options, source).exists() else 0
 
 
 def read_trial(folder: Path, device_data_mb: int) -> Dataset:

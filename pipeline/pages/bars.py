@@ -7,6 +7,7 @@ from pipeline.pages.numbers import count
 
 _WIDTH, _HEIGHT = 440, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 36
+_LEAST = 1.5  # of a column that is not empty
 
 
 def bars(rows: Sequence[tuple[Content, int]], marked: Callable[[int], bool] = lambda number: False) -> Html:
@@ -52,7 +53,7 @@ def histogram(
     base = _HEIGHT - _BOTTOM
     parts = [tag("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=base, y2=base, class_="axis")]
     for place, number in enumerate(counts):
-        high = height * number / most
+        high = max(height * number / most, _LEAST * bool(number))
         hint = tag("title", f"{text(edges[place])} to {text(edges[place + 1])}: {number:,}")
         x, y = round(_LEFT + place * width + 0.5, 1), round(base - high, 1)
         size = {"width": round(max(width - 1, 1), 1), "height": round(high, 1)}

@@ -106,8 +106,7 @@ def test_a_trial_holds_as_much_as_all_data(image_folder, tmp_path, monkeypatch):
     assert {*resident.labels} == {0, 1}
 
 
-def test_what_is_to_be_prepared_is_known(image_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.data.trial.WORTHWHILE", 1000)
+def test_what_is_to_be_prepared_is_known(image_folder, tmp_path):
     config = Config(dataset=f"folder:{image_folder()}", batch_size=1, device_data_mb=0, data_dir=str(tmp_path / "kept"))
     quiet = dataclasses.replace(config, data_dir=str(tmp_path / "elsewhere"))
     assert write_trial(quiet, 4, tmp_path, config.data_dir)[1] == 12 * 16 * 16
