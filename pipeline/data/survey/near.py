@@ -35,7 +35,10 @@ def nearest(hashes: NDArray[np.uint64], same: Same) -> tuple[NDArray[np.int64], 
     """
     best = np.full(len(hashes), _NONE)
     reach = REACH if _cost(hashes, deep=True) <= _MOST else _SHORT_REACH
-    for one, other in _candidates(hashes, deep=reach == REACH):
+    most_each = len(hashes)
+    if reach < REACH and _cost(hashes, deep=False) > _MOST:  # such as a film: each is compared with the likest alone
+        most_each = max(1, _MOST // (BANDS * len(hashes)))
+    for one, other in _candidates(hashes, most_each, deep=reach == REACH):
         apart = distances(hashes[one], hashes[other])
         close = np.flatnonzero(apart <= reach)
         one, other, apart = one[close], other[close], apart[close].astype(np.int64)
@@ -64,11 +67,13 @@ def _cost(hashes: NDArray[np.uint64], *, deep: bool) -> int:
     return total
 
 
-def _candidates(hashes: NDArray[np.uint64], *, deep: bool) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _candidates(
+    hashes: NDArray[np.uint64], most_each: int, *, deep: bool
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Yields numbers of pairs with a band that is the same or, if `deep`, differs in a bit; some of them repeatedly."""
     for band in range(BANDS):
         keys = _band(hashes, band)
-        order = np.argsort(keys, kind="stable")
+        order = np.lexsort((hashes, keys))
         keys = keys[order]
         first = np.searchsorted(keys, np.arange((1 << _BAND) + 1))
         for mask in _masks(deep=deep):
@@ -78,7 +83,7 @@ def _candidates(hashes: NDArray[np.uint64], *, deep: bool) -> Iterator[tuple[NDA
                 start = np.arange(1, len(keys) + 1)  # each pair once
             else:
                 stop = np.where(keys < wanted, stop, start)
-            yield from _expanded(order, start, np.maximum(stop - start, 0))
+            yield from _expanded(order, start, np.clip(stop - start, 0, most_each))
 
 
 def _expanded(

@@ -64,29 +64,49 @@ def test_nearest_is_what_comparing_all_finds(values, odd_only, monkeypatch):
         np.testing.assert_array_equal(apart, expected_apart)
 
 
+def compared_of(monkeypatch):
+    """Counts the pairs that are compared."""
+    counts = []
+
+    def counting(one, other):
+        counts.append(len(one))
+        return distances(one, other)
+
+    monkeypatch.setattr(near, "distances", counting)
+    return counts
+
+
 def test_where_too_many_are_too_much_alike_less_far_is_looked(monkeypatch):
-    values = clustered(4)
-    monkeypatch.setattr(near, "_MOST", 10)
+    values = clustered(4, skew=0xFFFF_0000_FFFF_FFFF)
+    counts = compared_of(monkeypatch)
+    assert nearest(values, everything)[2] == REACH
+    monkeypatch.setattr(near, "_MOST", sum(counts) - 1)
+    counts.clear()
     found, apart, reach = nearest(values, everything)
     assert reach == 3
+    assert sum(counts) <= near._MOST
     expected, expected_apart = brute_force(values, everything, 3)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(apart, expected_apart)
 
 
+def test_a_film_of_the_same_frames_is_compared_in_bounded_time(monkeypatch):
+    values = np.repeat(np.random.default_rng(0).integers(0, 2**63, 20, dtype=np.uint64), 250)
+    monkeypatch.setattr(near, "_MOST", 100_000)
+    counts = compared_of(monkeypatch)
+    found, apart, reach = nearest(values, everything)
+    assert sum(counts) <= 100_000
+    assert reach == 3
+    assert (values[found] == values).all()
+    assert (apart == 0).all()
+
+
 def test_far_fewer_pairs_are_compared_than_there_are(monkeypatch):
     rng = np.random.default_rng(5)
     values = rng.integers(0, 2**63, 20_000, dtype=np.uint64)
-    compared = 0
-
-    def counting(one, other):
-        nonlocal compared
-        compared += len(one)
-        return distances(one, other)
-
-    monkeypatch.setattr(near, "distances", counting)
+    counts = compared_of(monkeypatch)
     nearest(values, everything)
-    assert compared < len(values) ** 2 / 2 / 200
+    assert sum(counts) < len(values) ** 2 / 2 / 200
 
 
 def rows_of(images):
