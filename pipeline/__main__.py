@@ -144,6 +144,7 @@ def _dry_run_deep(config: Config) -> int:
     from pipeline.data.trial import write_trial
     from pipeline.diagnosis.rehearsal import Rehearsal, rehearse
     from pipeline.runs.run_file import write_run
+    from pipeline.training.feed import check_data
 
     if config.strategy in ("auto", "multi_worker") and find_cluster(os.environ) is not None:
         raise MirageError("--dry_run=deep tries one machine; unset TF_CONFIG, or start it outside of Slurm's srun.")
@@ -156,6 +157,7 @@ def _dry_run_deep(config: Config) -> int:
         try:
             settled, data, done = _plan(config, data_dir)
             data, unprepared = write_trial(quiet, settled.batch_size * settled.accumulate, folder, config.data_dir)
+            check_data(settled, settled, settled.split, data)
             write_run(folder, settled, data)
             say = functools.partial(print, file=sys.stderr, flush=True)
             found = rehearse(settled.to_dict(), unprepared, done, folder, say)

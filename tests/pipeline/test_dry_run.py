@@ -261,6 +261,20 @@ def test_a_deep_dry_run_says_what_stands_in_the_way(image_folder, tmp_path, caps
     assert not (tmp_path / "kept").exists()
 
 
+@pytest.mark.parametrize(
+    ("classes", "more", "why"),
+    [
+        (("cat", "dog"), "--batch_size=400", "--batch_size=400 is larger than the 12 images"),
+        ((), "--conditional", "--conditional needs labels"),
+    ],
+)
+def test_a_deep_dry_run_refuses_what_training_refuses(image_folder, tmp_path, capsys, monkeypatch, classes, more, why):
+    monkeypatch.setattr(rehearsal, "run_child", None)  # so that nothing can be tried
+    status, said = call(capsys, "--dry_run=deep", *flags_of(image_folder(classes), tmp_path, more))
+    assert status == MISTAKE
+    assert said.out.splitlines()[-1].startswith(f"Verdict: not ready: {why}")
+
+
 def test_what_cannot_be_looked_at_is_a_mistake(tmp_path, capsys):
     status, said = call(capsys, "--dry_run=deep", *flags_of(tmp_path / "none", tmp_path))
     assert status == MISTAKE

@@ -64,7 +64,7 @@ def _small_classes(survey: Survey) -> Finding | None:
     alone = f", of which {len(single):,} with one or none" if len(single) else ""
     ordered = small[np.argsort(counts[small], kind="stable")]
     named = ", ".join(f"{survey.class_names[each]} ({counts[each]:,})" for each in ordered[:_NAMED])
-    says = f"There are {few}{alone}: {named}{', ...' if len(small) > _NAMED else ''}."
+    says = f"There are {few}{alone}: {named}{_more(len(small))}."
     do = "Nothing but these very pictures could be learnt of them: join small classes, add pictures, or leave them out."
     labels = survey.labels
     rows = survey.good[np.isin(labels[survey.good], ordered[:_SHOWN])][:_SHOWN]
@@ -82,7 +82,7 @@ def _sizes(survey: Survey) -> Finding | None:
         return None
     order = np.argsort(-counts, kind="stable")
     named = ", ".join(f"{sizes[each][0]}x{sizes[each][1]} ({counts[each]:,})" for each in order[:_NAMED])
-    says = f"Pictures have {len(sizes):,} sizes: {named}{', ...' if len(sizes) > _NAMED else ''}."
+    says = f"Pictures have {len(sizes):,} sizes: {named}{_more(len(sizes))}."
     shorter = int(np.percentile(np.minimum(rows["width"][good], rows["height"][good]), 10))
     side = max((each for each in (16, 32, 64, 128, 256, 512, 1024) if each <= shorter), default=16)
     do = f"Set --image_size to bring all to one; {side} enlarges at most a tenth of them."
@@ -192,6 +192,10 @@ def _colours(survey: Survey) -> Finding | None:
         else "Leave the grey ones out, unless the generator shall make grey pictures as well."
     )
     return Finding("colours", WARNS if mostly else NOTES, len(rare), says, do, _shown(survey, good[rare]))
+
+
+def _more(count: int) -> str:
+    return f" and {count - _NAMED:,} more" if count > _NAMED else ""
 
 
 def _size(survey: Survey, row: int) -> str:
