@@ -10,6 +10,7 @@ from pipeline.data.survey import finding_files, finding_pairs
 from pipeline.data.survey.finding import LEVELS, NOTES, STOPS, WARNS, Example, Finding, in_numbers
 from pipeline.data.survey.measures import GREY
 from pipeline.data.survey.survey import Survey
+from pipeline.data.survey.target import enlarged, lost, target_of
 
 _NAMED = 5
 _SHOWN = 24
@@ -75,7 +76,7 @@ def _small_classes(survey: Survey) -> Finding | None:
 def _sizes(survey: Survey) -> Finding | None:
     """Various sizes where none was chosen."""
     good, rows = survey.good, survey.rows
-    if survey.options.image_size or not survey.with_files or not len(good):
+    if target_of(survey.options) or not survey.with_files or not len(good):
         return None
     sizes, counts = np.unique(np.stack([rows["width"][good], rows["height"][good]], 1), axis=0, return_counts=True)
     if len(sizes) < 2:
@@ -90,18 +91,18 @@ def _sizes(survey: Survey) -> Finding | None:
 
 
 def _upscaled(survey: Survey) -> Finding | None:
-    side = survey.options.image_size
+    target = target_of(survey.options)
     good, rows = survey.good, survey.rows
-    if not side or not survey.with_files:
+    if target is None or not survey.with_files:
         return None
-    shorter = np.minimum(rows["width"][good], rows["height"][good])
-    small = np.flatnonzero(shorter < side)
+    times = enlarged(rows["width"][good], rows["height"][good], target)
+    small = np.flatnonzero(times > 1)
     if not len(small):
         return None
-    worst = small[np.argsort(shorter[small], kind="stable")]
+    worst = small[np.argsort(-times[small], kind="stable")]
     says = (
-        f"{in_numbers(len(small), 'picture is', 'pictures are')} smaller than {side} pixels, and "
-        f"{'is' if len(small) == 1 else 'are'} enlarged, which blurs; the smallest has a side of {shorter[worst[0]]:,}."
+        f"{in_numbers(len(small), 'picture is', 'pictures are')} smaller than {target[0]}x{target[1]} pixels, and "
+        f"{'is' if len(small) == 1 else 'are'} enlarged, which blurs; the smallest has {_size(survey, good[worst[0]])}."
     )
     do = "Leave such out, or choose a smaller --image_size; else the generator learns the blur, too."
     shown = [Example([int(good[each])], _size(survey, good[each])) for each in worst[:_SHOWN]]
@@ -112,16 +113,14 @@ def _aspects(survey: Survey) -> Finding | None:
     good, rows = survey.good, survey.rows
     if not len(good) or not survey.with_files:
         return None
-    ratios = np.log(rows["width"][good] / rows["height"][good])
-    target = 0.0 if survey.options.image_size else float(np.median(ratios))
-    lost = 1 - np.exp(-np.abs(ratios - target))
-    odd = np.flatnonzero(lost > _LOST + 1e-6)
+    shares = lost(rows["width"][good], rows["height"][good], target_of(survey.options))
+    odd = np.flatnonzero(shares > _LOST + 1e-6)
     if not len(odd):
         return None
-    worst = odd[np.argsort(-lost[odd], kind="stable")]
+    worst = odd[np.argsort(-shares[odd], kind="stable")]
     says = (
         f"{in_numbers(len(odd), 'picture is', 'pictures are')} of another shape: more than half of each is cropped "
-        f"away, {lost[worst[0]]:.0%} of the worst."
+        f"away, {shares[worst[0]]:.0%} of the worst."
     )
     do = "What is cropped may be what the picture shows: crop such by hand, or leave them out."
     shown = [Example([int(good[each])], _size(survey, good[each])) for each in worst[:_SHOWN]]

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from pipeline.base.names import printable
 from pipeline.data.survey.finding import LEVELS, STOPS, WARNS, Finding
 from pipeline.data.survey.survey import Survey
-from pipeline.data.survey.thumbnails import SHEET_CLASSES, drawn, fetched, side_of
+from pipeline.data.survey.target import target_of
+from pipeline.data.survey.thumbnails import SHEET_CLASSES, drawn, fetched, shown_size
 from pipeline.pages.bars import bars, histogram
 from pipeline.pages.frame import Section, framed, tile, warnings
 from pipeline.pages.markup import Html, escaped, table, tag
@@ -47,7 +48,7 @@ def page_of(survey: Survey, found: Sequence[Finding]) -> str:
 
 def _lead(survey: Survey) -> str:
     split = f", --split={survey.options.split}" if survey.options.split != "train" else ""
-    size = f", --image_size={survey.options.image_size}" if survey.options.image_size else ""
+    size = f", --image_size={survey.options.image_size}" if target_of(survey.options) else ""
     how = "drawn at random" if survey.at_random else "the first"
     part = "" if survey.looked_at == survey.total else f"; {survey.looked_at:,} of them, {how}, were looked at"
     other = f"; compared with {int(survey.apart.sum()):,} of {survey.other}" if survey.other else ""
@@ -207,10 +208,10 @@ def _ignored(survey: Survey) -> Html:
 
 
 def _seen_hint(survey: Survey) -> str:
-    if survey.options.image_size:
-        side = survey.options.image_size
-        return f"As the networks will see them: {side}x{side} pixels, {'grey' if survey.all_grey else 'RGB'}."
-    if side_of(survey):
+    target = target_of(survey.options)
+    if target:
+        return f"As the networks will see them: {target[0]}x{target[1]} pixels, {'grey' if survey.all_grey else 'RGB'}."
+    if shown_size(survey):
         return "They have various sizes: here brought to one, as --image_size would."
     return "As the networks will see them."
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.data.pixels import fit, in_mode
 from pipeline.data.survey.survey import Survey
+from pipeline.data.survey.target import prepared_picture, target_of
 
 _WHOLE = 112  # pixels of the longer side of a picture that is shown whole
 _SEED = 1
@@ -61,26 +61,26 @@ def fetched(
     """
     whole, seen = {*whole}, {*seen}
     mode = "L" if survey.all_grey else "RGB"
-    side = side_of(survey)
+    target = shown_size(survey)
     small: dict[int, NDArray[np.uint8]] = {}
     as_seen: dict[int, NDArray[np.uint8]] = {}
     for row, picture in survey.pictures([*(whole | seen)]):
         if row in seen:
-            as_seen[row] = _pixels(in_mode(fit(picture, side) if side else picture, mode))
+            as_seen[row] = _pixels(prepared_picture(picture, target, mode))
         if row in whole:
             picture.thumbnail((_WHOLE, _WHOLE), Image.Resampling.LANCZOS)
             small[row] = _pixels(picture)
     return small, as_seen
 
 
-def side_of(survey: Survey) -> int:
-    """The side to which pictures are brought on the page: that of training, or one that suits where there is none."""
-    if survey.options.image_size:
-        return survey.options.image_size
+def shown_size(survey: Survey) -> tuple[int, int] | None:
+    """The size to which pictures are brought on the page: that of training, or one that suits where there is none."""
+    target = target_of(survey.options)
     width, height = (survey.rows[name][survey.good] for name in ("width", "height"))
-    if not len(width) or ((width == width[0]) & (height == height[0])).all():
-        return 0
-    return int(min(np.median(np.minimum(width, height)), 128))
+    if target or not len(width) or ((width == width[0]) & (height == height[0])).all():
+        return target
+    side = int(min(np.median(np.minimum(width, height)), 128))
+    return side, side
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:

@@ -156,7 +156,7 @@ def test_empty_tones_shapes_and_sizes_are_found(seen, found):
     assert names("aspect") == {"wide.jpg", "tall.jpg"}
     assert names_of(seen, found["aspect"])[0] == ("big/z_wide.jpg",)  # the worst first
     assert names("upscaled") == {"tiny.png", "tall.jpg"}
-    assert "has a side of 9" in found["upscaled"].says
+    assert "the smallest has 9x9" in found["upscaled"].says
 
 
 @pytest.mark.parametrize("kind", ["animated.gif", "transparent.png", "cmyk.jpg", "deep.png", "turned.jpg"])
