@@ -3,9 +3,12 @@
   python -m pipeline.prepare --dataset=folder:photos --image_size=64
   python -m pipeline.prepare --dataset=folder:photos.zip --image_size=128 --data_dir=/fast/disk
   python -m pipeline.prepare --dataset=folder:photos --image_size=64 --out=prepared/photos
+  python -m pipeline.prepare --dataset=folder:photos --image_size=64 --report=look
   python -m pipeline.prepare --list
   python -m pipeline.prepare --remove=5d1f --data_dir=/fast/disk
   python -m pipeline.prepare --at_most_gb=20
+
+--report writes data.html, a page that shows what is in a data set, what is amiss, and what to do about it.
 
 Training does the same where it must, and with the same flags finds what was prepared, by the content of the files,
 wherever they lie then. It may be ended at any moment: the same command goes on where it was.
@@ -30,6 +33,8 @@ def define_flags(values: flags.FlagValues) -> None:
         "--data_dir, where training with the same flags finds it."
     )
     flags.DEFINE_string("out", "", help_text, flag_values=values)
+    help_text = "folder for data.html and data.json: look through the data, write there what is in them, and stop."
+    flags.DEFINE_string("report", "", help_text, flag_values=values)
     flags.DEFINE_bool("list", False, "say what is kept below --data_dir, and stop.", flag_values=values)
     help_text = "what to remove, by names of --list or how they begin, joined by commas; all removes all."
     flags.DEFINE_list("remove", [], help_text, flag_values=values)
@@ -58,6 +63,18 @@ def _prepare(options: DataOptions, out: str) -> None:
     print(f"Prepared in {seconds:.1f} s ({rate}): {spec.num_bytes / 1e6:,.1f} MB in {folder}")
 
 
+def _report(options: DataOptions, folder: str) -> None:
+    from pipeline.data.survey.findings import find
+    from pipeline.data.survey.report import check_place, told, write_report
+    from pipeline.data.survey.survey import survey
+
+    check_place(folder)
+    seen = survey(options)
+    found = find(seen)
+    page = write_report(seen, found, folder)
+    print(f"{told(seen, found)}\nReport: {page}")
+
+
 def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
     """Runs the command line; returns its exit status."""
     try:
@@ -69,8 +86,12 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
             raise MirageError(f"--{asked[0]} and --{asked[1]} are two things to do; pass one of them.")
         if asked and values["dataset"].present:
             raise MirageError(f"--{asked[0]} is for what is kept, whatever its --dataset; leave that out.")
+        if asked and values.report:
+            raise MirageError(f"--{asked[0]} and --report are two things to do; pass one of them.")
+        if values.out and (asked or values.report):
+            raise MirageError(f"--out and --{[*asked, 'report'][0]} are two things to do; pass one of them.")
         if not asked:
-            _prepare(options, values.out)
+            _report(options, values.report) if values.report else _prepare(options, values.out)
             return 0
         from pipeline.data.kept import bound, kept, remove, table
 

@@ -68,7 +68,7 @@ def test_the_files_are_found():
 # sum of all rooms' parameters, is on no floor: it takes the light `options.py` of each, and few may take it, see below.
 FLOORS = (
     {"base"},
-    {"devices"},
+    {"devices", "pages"},
     {"data", "foreign", "networks", "objectives", "metrics"},
     {"cluster", "runs"},
     {"training"},

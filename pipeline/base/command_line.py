@@ -102,6 +102,30 @@ def define_automatic(values: flags.FlagValues, field: dataclasses.Field) -> None
     flags.DEFINE(parser, field.name, AUTO, field.metadata["help"], values, flags.ArgumentSerializer())
 
 
+class _SwitchParser(flags.BooleanParser):
+    """Takes some words besides true and false."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__()
+        self._words = words
+        self.syntactic_help = ""
+
+    def parse(self, argument: Any) -> Any:
+        """See `flags.ArgumentParser`."""
+        if argument in self._words:
+            return argument
+        try:
+            return super().parse(argument)
+        except (TypeError, ValueError):
+            raise ValueError(f"expected true, false or {' or '.join(self._words)}") from None
+
+
+def define_switch(values: flags.FlagValues, name: str, help_text: str, words: Sequence[str]) -> None:
+    """Adds a switch that is off, and may be set to one of some words, too: --name, --noname, --name=word."""
+    parser = _SwitchParser(words)
+    flags.DEFINE_flag(flags.Flag(parser, None, name, False, help_text, boolean=True), values)
+
+
 def define_parameters(values: flags.FlagValues, part: type[Parameters]) -> None:
     """Adds a flag for each parameter of a part to `values`."""
     for field in dataclasses.fields(part):

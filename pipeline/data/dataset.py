@@ -143,6 +143,11 @@ def _as_seen(spec: DataSpec, options: DataOptions) -> DataSpec:
     return dataclasses.replace(spec, image_shape=(*size, spec.image_shape[2]))
 
 
+def decoded_into_a_file(spec: DataSpec, options: DataOptions) -> bool:
+    """Whether data that are no arrays are decoded into a file, rather than into memory at each start."""
+    return spec.num_bytes > min(options.device_data_mb * 2**20, _WORTHWHILE)
+
+
 def _read(source: Source, options: DataOptions) -> Dataset:
     dataset = _read_whole(source, options)
     spec, whole = _as_seen(dataset.spec, options), dataset.images
@@ -159,7 +164,7 @@ def _read_whole(source: Source, options: DataOptions) -> Dataset:
     large = spec.num_bytes > options.device_data_mb * 2**20
     if source.arrays is not None:
         return Dataset(spec, *source.arrays, streamed=large or isinstance(source.arrays[0], np.memmap))
-    if large or spec.num_bytes > _WORTHWHILE:
+    if decoded_into_a_file(spec, options):
         from pipeline.data.prepared import NoPlaceError, prepared
 
         try:

@@ -1,5 +1,6 @@
 """`--dataset=folder:/path`: images in a folder or an archive, flat or in folders that name their classes."""
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Iterator
@@ -46,18 +47,11 @@ def open_folder(options: DataOptions) -> Source:
     Raises:
       MirageError: for a folder or file that can't be used.
     """
-    root = local_folder(f"--dataset={options.dataset}", options.dataset.removeprefix(PREFIX))
-    files = _opened(options, root)
-    by = labelling(options, files)
-    names = _images(options, root, files, by)
-    part = slice_of(options.split, len(names))
-    if not names[part]:
-        raise MirageError(
-            f"--split={options.split} selects none of the {len(names)} images in {printable(root)}; widen it."
-        )
-    pictures = Pictures(options, files.among(names[part]))
-    labels, class_names = by.classes(names)
-    labels = labels[part][pictures.chosen]
+    listing = list_folder(options)
+    pictures = Pictures(options, listing.files.among(listing.names[listing.part]))
+    labels, class_names = listing.by.classes(listing.names)
+    labels = labels[listing.part][pictures.chosen]
+    by = listing.by
 
     def identify() -> str:
         alone = pictures.identify()  # which says what folders the files are in
@@ -74,6 +68,45 @@ def open_folder(options: DataOptions) -> Source:
     return Source(spec, examples, identify, contents=contents)
 
 
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """What a folder or an archive holds, by names alone.
+
+    Attributes:
+      files: where they are.
+      by: where classes stand.
+      names: of all images, in the order of the data set.
+      part: those of them that `--split` selects.
+      found: what was left aside.
+    """
+
+    files: Collection
+    by: Labelling
+    names: list[str]
+    part: slice
+    found: Scan
+
+
+def list_folder(options: DataOptions) -> Listing:
+    """Lists the folder or archive that `options.dataset` names, and looks into no image.
+
+    Raises:
+      MirageError: for a folder or file that can't be used, or without images.
+    """
+    root = local_folder(f"--dataset={options.dataset}", options.dataset.removeprefix(PREFIX))
+    files = _opened(options, root)
+    by = labelling(options, files)
+    found = _images(options, root, files, by)
+    # Mixed by name, so that a slice of the split holds every class; stable when files are added.
+    names = sorted(found.files, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
+    part = slice_of(options.split, len(names))
+    if not names[part]:
+        raise MirageError(
+            f"--split={options.split} selects none of the {len(names)} images in {printable(root)}; widen it."
+        )
+    return Listing(files, by, names, part, found)
+
+
 def _opened(options: DataOptions, root: Path) -> Collection:
     """Opens a folder, whose files are not listed yet, or an archive."""
     name = printable(options.dataset)
@@ -86,8 +119,8 @@ def _opened(options: DataOptions, root: Path) -> Collection:
     )
 
 
-def _images(options: DataOptions, root: Path, files: Collection, by: Labelling) -> list[str]:
-    """Returns the names of the images, in the order of the data set."""
+def _images(options: DataOptions, root: Path, files: Collection, by: Labelling) -> Scan:
+    """Finds the images, and says what is left aside."""
     name = printable(options.dataset)
     if isinstance(files, FolderCollection):
         found = scan(root, ENDINGS, by.levels, deeper=not by.strict)
@@ -103,8 +136,7 @@ def _images(options: DataOptions, root: Path, files: Collection, by: Labelling) 
         )
     if left_aside:
         say_once(f"--dataset={name}: left aside {left_aside}.")
-    # Mixed by name, so that a slice of the split holds every class; stable when files are added.
-    return sorted(found.files, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
+    return found
 
 
 def _check_depths(name: str, root: Path, found: Scan, by: Labelling) -> None:

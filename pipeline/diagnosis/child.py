@@ -96,10 +96,15 @@ def run_child(
     return Outcome(facts, tuple(map(unstamped, said)), failure)
 
 
+def command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of Mirage, by the Python and from the place that this process has."""
+    return [sys.executable, "-P", "-c", _START, _ROOT, module, *arguments]
+
+
 def _start(module: str, argument: Any, pipe: int, environment: Mapping[str, str] | None) -> subprocess.Popen[str]:
     name = f"pipeline.diagnosis.children.{module}"
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", _START, _ROOT, name, str(pipe), json.dumps(argument)],
+        command(name, str(pipe), json.dumps(argument)),
         env=None if environment is None else dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

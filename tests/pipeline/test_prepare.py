@@ -127,3 +127,23 @@ def test_a_damaged_or_other_folder_is_no_prepared_data_set(image_folder, tmp_pat
     assert call(f"--dataset=folder:{tmp_path / 'images'}", f"--out={tmp_path / 'images'}") == MISTAKE
     assert "holds other files" in capsys.readouterr().err
     assert (tmp_path / "images" / "cat" / "0.png").exists()
+
+
+def test_a_report_is_written_and_nothing_is_prepared(image_folder, kept, tmp_path, capsys):
+    root = image_folder()
+    (root / "cat" / "7.png").write_bytes(b"")
+    prepare(kept, root, f"--report={tmp_path / 'look'}", "--image_size=8")
+    said = capsys.readouterr()
+    assert "training refuses this: 1 picture of 13 can't be read: cat/7.png (empty file)." in said.out
+    assert said.out.rstrip().endswith(f"Report: {tmp_path / 'look' / 'data.html'}")
+    assert {path.name for path in (tmp_path / "look").iterdir()} == {"data.html", "data.json"}
+    assert not kept.exists()
+
+
+def test_a_report_that_has_no_place_is_refused_before_the_look(image_folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert call(f"--dataset=folder:{image_folder()}", f"--report={tmp_path / 'file'}") == MISTAKE
+    assert call("--list", "--report=look") == MISTAKE
+    place, two = capsys.readouterr().err.splitlines()
+    assert place.startswith(f"error: --report={tmp_path / 'file'} can't be written (")
+    assert two == "error: --list and --report are two things to do; pass one of them."

@@ -4,10 +4,11 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pipeline.evaluation.report.charts import Point, Series, chart
-from pipeline.evaluation.report.figures import Figure, count, figures_of
-from pipeline.evaluation.report.markup import Html, tag
+from pipeline.evaluation.report.figures import Figure, figures_of
 from pipeline.evaluation.report.record import COUNTS, Record, interval, number
+from pipeline.pages.charts import Point, Series, chart
+from pipeline.pages.markup import Html, tag
+from pipeline.pages.numbers import count
 
 _ACCURACIES = {"d_acc_real": "real", "d_acc_fake": "generated"}
 _LOSSES = {"d_loss": "D", "g_loss": "G"}

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.evaluation.report.figures import count, shown, title_of
-from pipeline.evaluation.report.markup import Html, escaped, table, tag
-from pipeline.evaluation.report.pictures import cells, img, load, spread, strip
+from pipeline.evaluation.report.figures import title_of
 from pipeline.evaluation.report.record import Record, number
+from pipeline.pages.markup import Html, escaped, table, tag
+from pipeline.pages.numbers import count, shown
+from pipeline.pages.pictures import cells, img, load, spread, strip
 from pipeline.runs.preview import grid_labels
 
 NEAREST_FILE = "nearest.png"

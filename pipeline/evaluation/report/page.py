@@ -1,8 +1,5 @@
 """A page: everything in one file, which asks nobody for anything."""
 
-import datetime
-from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 from pipeline.base.files import write_file
@@ -10,14 +7,11 @@ from pipeline.base.parameters import Parameters
 from pipeline.data.spec import DataSpec
 from pipeline.evaluation.report import curves, images, texts
 from pipeline.evaluation.report.figures import title_of
-from pipeline.evaluation.report.markup import Content, Html, escaped, tag
 from pipeline.evaluation.report.record import Record, read
+from pipeline.pages.frame import Section, framed, warnings
+from pipeline.pages.markup import Content, Html
 
 REPORT_FILE = "report.html"
-# The page itself shall keep to that: no request leaves it, whatever stands in a record.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-
-Section = tuple[str, str, Content, Html]  # name, heading, what is said of it, content
 
 
 def write_report(run_dir: Path, *, config: Parameters | None = None, data: DataSpec | None = None) -> Path:
@@ -55,41 +49,8 @@ def page_of_run(record: Record) -> str:
     ]
     steps = record.values.steps
     progress = f"step {record.step:,} of {steps:,}"
-    top = Html(texts.warnings(record.warnings()) + texts.tiles(record))
+    top = Html(warnings(record.warnings()) + texts.tiles(record))
     return framed(record.name, [trained_on(record), f"; {progress}"], top, sections)
-
-
-def framed(title: str, lead: Content, top: Html, sections: Sequence[Section]) -> str:
-    """Puts sections, those that have something to show, into a whole page."""
-    there = [each for each in sections if each[3]]
-    links = [tag("a", heading, href=f"#{name}") for name, heading, _, _ in there]
-    body = [
-        tag(
-            "section",
-            tag("h2", heading, id=f"{name}-title"),
-            tag("p", hint, class_="hint") if hint else None,
-            content,
-            id=name,
-            aria_labelledby=f"{name}-title",
-        )
-        for name, heading, hint, content in there
-    ]
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    web = resources.files("pipeline.evaluation.report") / "web"
-    head = [
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("title", f"{title} · Mirage"),
-        tag("style", Html((web / "page.css").read_text(encoding="utf-8"))),
-    ]
-    heading = tag(
-        "header", tag("h1", title), tag("p", lead, class_="lead"), tag("nav", links, aria_label="sections"), top
-    )
-    foot = tag("footer", f"Written by Mirage, {now}.")
-    script = tag("script", Html((web / "page.js").read_text(encoding="utf-8")))
-    content = escaped([tag("head", head), tag("body", heading, tag("main", body), foot, script)])
-    return f'<!doctype html>\n<html lang="en">{content}</html>\n'
 
 
 def trained_on(record: Record) -> str:

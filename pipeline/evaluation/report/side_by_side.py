@@ -10,12 +10,14 @@ import numpy as np
 from pipeline.base.errors import MirageError
 from pipeline.base.files import write_file
 from pipeline.evaluation.report import curves, images, texts
-from pipeline.evaluation.report.figures import Figure, figures_of, shown
-from pipeline.evaluation.report.markup import Content, Html, table, tag
+from pipeline.evaluation.report.figures import Figure, figures_of
 from pipeline.evaluation.report.noise import best, difference, sentences
-from pipeline.evaluation.report.page import REPORT_FILE, Section, framed, page_of_run, trained_on
-from pipeline.evaluation.report.pictures import img, strip
+from pipeline.evaluation.report.page import REPORT_FILE, page_of_run, trained_on
 from pipeline.evaluation.report.record import JUDGE, Record, number, read
+from pipeline.pages.frame import Section, framed, warnings
+from pipeline.pages.markup import Content, Html, table, tag
+from pipeline.pages.numbers import shown
+from pipeline.pages.pictures import img, strip
 
 _NOISE = (
     "Intervals are of 95 %, and say what other samples of the same networks would give. Two trainings that differ in "
@@ -118,7 +120,7 @@ def page_of_runs(records: Sequence[Record], strips: Sequence[Strip], shown_figur
     ]
     warned = [f"{record.name}: {line}" for record in records for line in record.warnings()]
     lead = f"{len(records)} runs on {records[0].data.name}, {judged}"
-    return framed(" · ".join(names) if len(names) < 5 else f"{len(names)} runs", lead, texts.warnings(warned), sections)
+    return framed(" · ".join(names) if len(names) < 5 else f"{len(names)} runs", lead, warnings(warned), sections)
 
 
 def _compared(rows: Sequence[Mapping[str, Any]], metrics: str, shown_figures: Sequence[str]) -> list[Figure]:

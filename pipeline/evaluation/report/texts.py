@@ -2,14 +2,16 @@
 
 import dataclasses
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.base.parameters import flag_default
-from pipeline.evaluation.report.figures import Figure, duration, figures_of, shown
-from pipeline.evaluation.report.markup import Content, Html, printed, table, tag
+from pipeline.evaluation.report.figures import Figure, figures_of
 from pipeline.evaluation.report.record import Record, interval, number
 from pipeline.metrics import TITLES
+from pipeline.pages.frame import tile
+from pipeline.pages.markup import Content, Html, printed, table, tag
+from pipeline.pages.numbers import duration, shown
 from pipeline.runs.run_file import read_automatic
 
 _ARROWS = {"lower": "↓", "higher": "↑"}
@@ -49,13 +51,13 @@ def tiles(record: Record) -> Html:
     figures = figures_of(scores, record.values.metrics, extractor)
     parts = [_main_tile(record, figure) for figure in figures if figure.name == "frechet_distance"]
     for figure in [each for each in figures if each.is_share][:3]:
-        parts.append(_tile(figure.title, with_interval(scores, figure.name), figure.meaning))
+        parts.append(tile(figure.title, with_interval(scores, figure.name), figure.meaning))
     log = record.log[-1] if record.log else {}
     seconds, images, speed = (number(log.get(name)) for name in ("seconds", "images", "images_per_s"))
     if seconds:
-        parts.append(_tile("Training", duration(seconds), f"{images:,.0f} images" if images else ""))
+        parts.append(tile("Training", duration(seconds), f"{images:,.0f} images" if images else ""))
     if speed:
-        parts.append(_tile("Images per second", f"{speed:,.0f}", "in the last log line"))
+        parts.append(tile("Images per second", f"{speed:,.0f}", "in the last log line"))
     return tag("div", parts, class_="tiles") if parts else Html("")
 
 
@@ -70,12 +72,7 @@ def _main_tile(record: Record, figure: Figure) -> Html:
     if known and not record.scores:
         best, step = min(known)
         notes.append("the best so far" if step == known[-1][1] else f"best {shown(best)} at step {step:,}")
-    return _tile(figure.title, with_interval(scores, figure.name), "; ".join(notes), "main")
-
-
-def _tile(title: str, value: Content, note: str, class_: str = "") -> Html:
-    parts = [tag("span", title, class_="title"), tag("span", value, class_="value"), tag("span", note, class_="note")]
-    return tag("div", parts, class_=f"tile {class_}".strip())
+    return tile(figure.title, with_interval(scores, figure.name), "; ".join(notes), "main")
 
 
 def figures_table(record: Record) -> Html:
@@ -154,15 +151,6 @@ def commands(record: Record) -> Html:
 def _end_of_decay(record: Record) -> str:
     decay = record.values.lr_decay_images
     return f" until the learning rate is 0, at {decay:,} images" if decay else ""
-
-
-def warnings(lines: Sequence[str]) -> Html:
-    """What the run was warned of."""
-    if not lines:
-        return Html("")
-    return tag(
-        "div", tag("h2", "Warnings"), tag("ul", [tag("li", line) for line in lines]), class_="warnings", role="note"
-    )
 
 
 def _flag(name: str, value: Any) -> str:

@@ -12,10 +12,12 @@ from PIL import Image
 from pipeline import Run
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
-from pipeline.evaluation.report import charts, images, texts
-from pipeline.evaluation.report.figures import figures_of, shown
+from pipeline.evaluation.report import images, texts
+from pipeline.evaluation.report.figures import figures_of
 from pipeline.evaluation.report.page import page_of_run, write_report
 from pipeline.evaluation.report.record import read
+from pipeline.pages import charts
+from pipeline.pages.numbers import shown
 from pipeline.runs.preview import write_png
 from tests.pipeline.evaluation.report.parsed import Page
 from tests.pipeline.evaluation.report.written import evaluation, previews, write_lines

@@ -6,8 +6,8 @@ import json
 import math
 from collections.abc import Callable, Sequence
 
-from pipeline.evaluation.report.figures import count, shown
-from pipeline.evaluation.report.markup import Html, tag
+from pipeline.pages.markup import Html, tag
+from pipeline.pages.numbers import count, shown
 
 _WIDTH, _HEIGHT = 440, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 36

@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.evaluation.report.markup import Html, tag
+from pipeline.pages.markup import Html, tag
 
 _GAP = 2  # of previews, see `pipeline.runs.preview.grid`
 _SIDE = 128  # pixels of an image on the page, at most
@@ -52,11 +52,11 @@ def cells(picture: Pixels, image_shape: Sequence[int]) -> Pixels | None:
     return grid[:, :height, :, :width].transpose(0, 2, 1, 3, 4)
 
 
-def strip(images: Pixels, *, down: bool = False, side: int = _SIDE) -> Pixels:
+def strip(images: Iterable[Pixels], *, down: bool = False, side: int = _SIDE) -> Pixels:
     """Puts images in a row, or below one another, small ones enlarged and large ones reduced.
 
     Args:
-      images: uint8 [n, H, W, C].
+      images: uint8 [H, W, C] each.
       down: below one another.
       side: of an image, in pixels, at most.
     """

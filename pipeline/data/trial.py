@@ -1,0 +1,79 @@
+"""A part of a data set for a trial of a training: pictures for some steps, and the memory that all would take."""
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.base.errors import MirageError
+from pipeline.data.dataset import Dataset, decoded_into_a_file
+from pipeline.data.objects import origin_of
+from pipeline.data.options import DataOptions
+from pipeline.data.prepared import folder_of
+from pipeline.data.source import Source
+from pipeline.data.spec import DataSpec
+
+_IMAGES, _LABELS, _SPEC = "images.npy", "labels.npy", "spec.json"
+_MOST_BYTES = 2**26  # of pictures that are decoded
+
+
+def write_trial(options: DataOptions, batch_size: int, folder: Path, data_dir: str) -> tuple[DataSpec, int]:
+    """Writes the first pictures of a data set into a folder, as networks will see them.
+
+    Args:
+      options: which data.
+      batch_size: at least twice as many are written, if there are.
+      folder: an existing one.
+      data_dir: where a training would prepare all of them.
+
+    Returns:
+      (the description of all data, the bytes that are still to be written to `data_dir`).
+
+    Raises:
+      MirageError: if they can't be had.
+      OSError: if they can't be written.
+    """
+    source = origin_of(None, options).open()
+    spec = source.spec
+    each = spec.num_bytes // spec.num_examples
+    most = min(spec.num_examples, max(2 * batch_size, _MOST_BYTES // each))
+    images, labels = np.empty((most, *spec.image_shape), np.uint8), np.zeros(most, np.int32)
+    for index, (image, label) in enumerate(itertools.islice(source, most)):
+        images[index], labels[index] = image, label
+    np.save(folder / _IMAGES, images)
+    np.save(folder / _LABELS, labels)
+    (folder / _SPEC).write_text(json.dumps(spec.to_dict()), encoding="utf-8")
+    return spec, _to_prepare(dataclasses.replace(options, data_dir=data_dir), source)
+
+
+def _to_prepare(options: DataOptions, source: Source) -> int:
+    needed = source.arrays is None and decoded_into_a_file(source.spec, options)
+    return source.spec.num_bytes if needed and not folder_of(options, source).exists() else 0
+
+
+def read_trial(folder: Path, device_data_mb: int) -> Dataset:
+    """Reads what `write_trial` wrote.
+
+    Args:
+      folder: the same.
+      device_data_mb: up to which size all pictures are kept on each device; as many as there are in all then stand in
+        memory, the same ones again and again. Of more, the few are streamed.
+
+    Raises:
+      MirageError: if that takes more memory than there is.
+    """
+    images, labels = np.load(folder / _IMAGES), np.load(folder / _LABELS)
+    spec = DataSpec.from_dict(json.loads((folder / _SPEC).read_text(encoding="utf-8")))
+    if spec.num_bytes > device_data_mb * 2**20:
+        few = DataSpec(spec.name, spec.version, spec.image_shape, spec.class_names, len(images))
+        return Dataset(few, images, labels, streamed=True)
+    try:
+        pixels = np.resize(images, (spec.num_examples, *spec.image_shape))
+        return Dataset(spec, pixels, np.resize(labels, spec.num_examples))
+    except MemoryError:
+        raise MirageError(
+            f"--dataset={spec.name} needs {spec.num_bytes / 2**30:,.1f} GiB of memory, and there is less; lower "
+            "--device_data_mb, so that it is streamed."
+        ) from None

@@ -1,0 +1,1 @@
+"""Pages: HTML in one file each, which asks nobody for anything; what reports of runs and of data share."""
