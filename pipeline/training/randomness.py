@@ -129,10 +129,11 @@ def corners(step: tf.Tensor, block: int, rows: Rows, margin: tuple[int, int], se
       seed: the run's seed.
 
     Returns:
-      int32 [n, 2], the part's first row and first column, each as likely as any other.
+      int64 [n, 2], the part's first row and first column, each as likely as any other.
     """
     u = _draw(tf.raw_ops.StatelessRandomUniformV2, rows, 2, _philox(seed, _CROPS, step, block))
-    return tf.cast(u * (tf.constant(margin, tf.float32) + 1.0), tf.int32)  # u is at most 1 - 2**-23
+    # No int32, which TensorFlow would fetch from a GPU to the host; u is at most 1 - 2**-23.
+    return tf.cast(u * (tf.constant(margin, tf.float32) + 1.0), tf.int64)
 
 
 def _draw(operation: Callable[..., tf.Tensor], rows: Rows, width: int, philox: _Philox) -> tf.Tensor:

@@ -326,7 +326,9 @@ class TrainStep:
 def _part_of(images: tf.Tensor, corners: tf.Tensor, margin: tuple[int, int]) -> tf.Tensor:
     """Cuts a part out of each image, [n, H + h, W + w, C] to [n, H, W, C], that begins at rows and columns [n, 2]."""
     height, width = images.shape[1] - margin[0], images.shape[2] - margin[1]
-    rows, columns = corners[:, :1] + tf.range(height), corners[:, 1:] + tf.range(width)
+    rows, columns = (
+        corners[:, axis, None] + tf.range(size, dtype=tf.int64) for axis, size in ((0, height), (1, width))
+    )
     return tf.gather(tf.gather(images, rows, batch_dims=1), columns, axis=2, batch_dims=1)
 
 
