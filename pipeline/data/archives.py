@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,15 @@ class Zip(Collection):
         """
         super().__init__(root, names)
         self._archive, self._members = archive, members
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which opens the archive itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "_archive"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Opens the archive."""
+        self.__dict__.update(state)
+        self._archive = zipfile.ZipFile(self.root)
 
     def content(self, name: str) -> bytes | None:
         """See `Collection`."""

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tqdm
 from numpy.typing import NDArray
-from PIL import Image
 
-from pipeline.base.ahead import ahead
+from pipeline.base.crew import by_all_cores
 from pipeline.base.kept_files import DamagedFileError, unsealed, write_sealed
 from pipeline.data.collection import Collection
+from pipeline.data.decoding import DECODED, GREY, SEVERAL, TRANSPARENT, Looking, Way
 from pipeline.data.fingerprint import fingerprint_of, not_remembered, settled
-from pipeline.data.image_file import BadImageError, read, several_pictures
-from pipeline.data.pixels import is_grey, is_transparent, upright_size
 
 _PROGRESS_S = 1.0
 _WORTHWHILE_S = 1.0  # looking that takes less is not worth a file
-_GREY, _SEVERAL, _DECODED, _TRANSPARENT = 1, 2, 4, 8  # bits of `traits`
 _FORMAT = 2
 
 
@@ -49,17 +44,17 @@ class Looks:
     @property
     def grey(self) -> NDArray[np.bool_]:
         """Whether each has no colours."""
-        return (self.traits & _GREY) != 0
+        return (self.traits & GREY) != 0
 
     @property
     def several(self) -> NDArray[np.bool_]:
         """Whether each holds further pictures, as animations do."""
-        return (self.traits & _SEVERAL) != 0
+        return (self.traits & SEVERAL) != 0
 
     @property
     def transparent(self) -> NDArray[np.bool_]:
         """Whether each has an alpha channel, or a transparent colour."""
-        return (self.traits & _TRANSPARENT) != 0
+        return (self.traits & TRANSPARENT) != 0
 
     def chosen(self, numbers: NDArray[np.int64]) -> Looks:
         """Those of some files, none of which is bad."""
@@ -82,7 +77,7 @@ def look(
     files: Collection,
     memory: Path | None,
     shown: str,
-    decode: Callable[[Image.Image], object] | None = None,
+    way: Way | None = None,
 ) -> Looks:
     """Looks at files, by all cores.
 
@@ -91,32 +86,15 @@ def look(
       memory: file of what was seen before, or None. It is written if that saves time later; where it can't be, a
         warning says so. One that is damaged counts as missing.
       shown: what the files are, for the progress bar.
-      decode: called with each image whose pixels were never decoded, to find those whose damage shows only there.
+      way: how pixels that were never decoded are, to find files whose damage shows only there; None leaves that out.
     """
     started, start_ns = time.perf_counter(), time.time_ns()
     stamps = files.stamps()
     looks = Looks.of(len(files))
     known = _recall(memory)
-    left = known.fill(files, stamps, looks, np.uint8(_DECODED if decode else 0)) if known else np.arange(len(files))
+    left = known.fill(files, stamps, looks, np.uint8(DECODED if way else 0)) if known else np.arange(len(files))
 
-    def look_at(number: int) -> tuple[bytes, tuple[int, int], int] | str:
-        index = int(left[number])
-        try:
-            content = files.read(index)
-
-            def use(image: Image.Image) -> tuple[tuple[int, int], int]:
-                several = several_pictures(image)
-                size, traits = upright_size(image), _GREY * is_grey(image) + _SEVERAL * several
-                traits += _TRANSPARENT * is_transparent(image)
-                if decode is not None:
-                    decode(image)
-                return size, traits + _DECODED * (decode is not None)
-
-            return hashlib.sha256(content).digest(), *read(content, use)
-        except BadImageError as error:
-            return str(error)
-
-    results = ahead(look_at, 0, len(left))
+    results = by_all_cores(Looking(files, left, way), 0, len(left))
     told = {"unit": "file", "file": sys.stderr, "delay": _PROGRESS_S, "disable": None}
     for index, result in zip(left, tqdm.tqdm(results, f"looking at {shown}", len(left), **told), strict=True):
         if isinstance(result, str):

@@ -1,27 +1,28 @@
 """The chosen picture files of a data set: looked at, decoded by all cores, and all bad ones told together."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.base.ahead import ahead
+from pipeline.base.crew import CHUNK, by_all_cores
 from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
 from pipeline.data.collection import Collection
+from pipeline.data.decoding import Decoding, Way
 from pipeline.data.deep import Depths
-from pipeline.data.encoded import encode
 from pipeline.data.fingerprint import memory_of
-from pipeline.data.image_file import BadImageError, read
 from pipeline.data.looks import Looks, fingerprint, look
 from pipeline.data.notices import say_once
 from pipeline.data.options import DataOptions
-from pipeline.data.pixels import fit, in_mode, to_grey_or_rgb, wrong_size
+from pipeline.data.pixels import wrong_size
 
 _NAMED = 10
-_T = TypeVar("_T")
+_CHUNK_BYTES = 2**21
 
 
 class Pictures:
@@ -56,8 +57,8 @@ class Pictures:
             self._check_sizes()
         width, height = map(int, self.looks.sizes[0])
         self.size = (height, width) if size is None else size
-        self._keep = options.transparency == "keep" and bool(self.looks.transparent.any())
-        self.mode = "RGBA" if self._keep else "L" if self.looks.grey.all() else "RGB"
+        keep = options.transparency == "keep" and bool(self.looks.transparent.any())
+        self.mode = "RGBA" if keep else "L" if self.looks.grey.all() else "RGB"
         several = int(self.looks.several.sum())
         if several:
             say_once(f"--dataset={self._name}: {several:,} files hold several pictures, of which the first is taken.")
@@ -77,7 +78,8 @@ class Pictures:
 
     def contents(self, start: int) -> Iterator[bytes]:
         """Like `examples`, but picture files of which the same pixels can be decoded."""
-        return self._each(start, self._content)
+        right = (self.looks.sizes[:, ::-1] == self.size).all(axis=1) & (self.mode != "RGBA")
+        return self._each(start, right)
 
     def examples(self, start: int) -> Iterator[np.ndarray]:
         """Decodes.
@@ -91,12 +93,16 @@ class Pictures:
         Raises:
           MirageError: at the end, if some can't be decoded.
         """
-        return self._each(start, self._decode)
+        return self._each(start, None)
 
-    def _each(self, start: int, make: Callable[[int, Depths], _T | str]) -> Iterator[_T]:
+    def _each(self, start: int, as_they_are: NDArray[np.bool_] | None) -> Iterator[Any]:
         bad: dict[int, str] = {}
         depths = Depths()
-        for number, result in enumerate(ahead(lambda each: make(each, depths), start, len(self)), start):
+        chunk = max(1, min(CHUNK, _CHUNK_BYTES // math.prod(self.image_shape)))
+        job = Decoding(self._files, self.chosen, Way.of(self._options), self.size, self.mode, as_they_are)
+        for number, (result, used) in enumerate(by_all_cores(job, start, len(self), chunk), start):
+            if used is not None:
+                depths.add(*used)
             if isinstance(result, str):
                 bad[int(self.chosen[number])] = result
             elif not bad:
@@ -105,42 +111,9 @@ class Pictures:
         if warning := depths.warning():
             say_once(f"warning: --dataset={self._name}: {warning}")
 
-    def _decode(self, number: int, depths: Depths) -> np.ndarray | str:
-        """Returns the pixels, or why they can't be had."""
-        try:
-            image = read(self._files.read(int(self.chosen[number])), self._fitted(depths))
-        except BadImageError as error:
-            return str(error)
-        if image.size != self.size[::-1]:
-            return f"its pixels are {image.height}x{image.width}, other than its head says"
-        if self.mode == "L" != image.mode:
-            return "its pixels have colours, other than its head says"
-        return np.asarray(in_mode(image, self.mode)).reshape(self.image_shape)
-
-    def _content(self, number: int, depths: Depths) -> bytes | str:
-        """Returns the file itself, if its picture is of the right size, else a small one; or why it can't be had."""
-        pixels = self._decode(number, depths)
-        if isinstance(pixels, str):
-            return pixels
-        if self._keep or tuple(self.looks.sizes[number]) != self.size[::-1]:
-            return encode(pixels)
-        try:
-            return self._files.read(int(self.chosen[number]))
-        except BadImageError as error:
-            return str(error)
-
-    def _fitted(self, depths: Depths) -> Callable[[Image.Image], Image.Image]:
-        size, how = self._options.prepared_size, self._options.fit
-
-        def decode(file: Image.Image) -> Image.Image:
-            image = to_grey_or_rgb(file, depths, keep=self._options.transparency == "keep")
-            return image if size is None else fit(image, size, how)
-
-        return decode
-
     def _look(self, options: DataOptions) -> Looks:
-        memory, decode = memory_of(self._files.root, options.data_dir), self._fitted(Depths())
-        looks = look(self._files, memory, self._name, decode if options.skip_bad_images else None)
+        memory, way = memory_of(self._files.root, options.data_dir), Way.of(options)
+        looks = look(self._files, memory, self._name, way if options.skip_bad_images else None)
         bad = looks.bad
         if options.skip_bad_images and len(bad) < len(self._files):
             if bad:
@@ -149,7 +122,7 @@ class Pictures:
                     f"{len(self._files):,} images: {self._told(bad)}."
                 )
         elif bad:  # so the others are decoded only to name all bad ones at once
-            self._refuse(bad | look(self._files, memory, self._name, decode).bad, len(self._files))
+            self._refuse(bad | look(self._files, memory, self._name, way).bad, len(self._files))
         return looks
 
     def _check_sizes(self) -> None:

@@ -300,7 +300,7 @@ def test_with_skipping_it_is_remembered_which_images_can_be_decoded(tmp_path, mo
     seen = []
     original = to_grey_or_rgb
     monkeypatch.setattr(
-        "pipeline.data.pictures.to_grey_or_rgb", lambda *given, **more: seen.append(1) or original(*given, **more)
+        "pipeline.data.decoding.to_grey_or_rgb", lambda *given, **more: seen.append(1) or original(*given, **more)
     )
     counts = []
     for _ in range(3):

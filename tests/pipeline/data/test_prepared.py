@@ -152,7 +152,7 @@ def test_images_that_fit_a_device_are_kept_too_if_they_take_a_while(config, wort
     config = dataclasses.replace(config, device_data_mb=2048)
     arrays = expected(config)
     same(load(config), *arrays)
-    monkeypatch.setattr("pipeline.data.pictures.to_grey_or_rgb", None)  # so that nothing can be decoded
+    monkeypatch.setattr("pipeline.data.decoding.to_grey_or_rgb", None)  # so that nothing can be decoded
     same(load(config), *arrays)
     assert not load(config).streamed
 
@@ -282,3 +282,22 @@ def test_a_damaged_picture_is_named(pictures, monkeypatch):
     path.write_bytes(content)
     with pytest.raises(MirageError, match=r"picture \d+ of the prepared data can't be decoded .*--remove"):
         np.asarray(load(pictures).images)
+
+
+@pytest.mark.parametrize("pack", [None, "zip", "tar"])
+@pytest.mark.parametrize("form", ["pixels", "pictures"])
+def test_many_files_are_decoded_by_processes_to_the_same_pixels(image_folder, tmp_path, monkeypatch, pack, form):
+    root = image_folder(per_class=40)
+    place = root if pack is None else shutil.make_archive(str(tmp_path / "packed"), pack, root)
+    options = {
+        "dataset": f"folder:{place}",
+        "image_size": 12,
+        "batch_size": 1,
+        "device_data_mb": 0,
+        "prepared_as": form,
+    }
+    by_threads = load(Config(**options, data_dir=str(tmp_path / "threads")))
+    monkeypatch.setattr("pipeline.base.crew._WORTHWHILE", 10)
+    by_processes = load(Config(**options, data_dir=str(tmp_path / "processes")))
+    np.testing.assert_array_equal(np.asarray(by_processes.images), np.asarray(by_threads.images))
+    assert by_processes.fingerprint == by_threads.fingerprint
