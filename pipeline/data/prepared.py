@@ -108,8 +108,8 @@ def prepared(options: DataOptions, source: Source, out: Path | None = None) -> t
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(parent / f".{folder.name}.lock"):
-            if out is not None and folder.exists() and not (folder / ABOUT).exists() and [*folder.iterdir()]:
-                raise MirageError(f"--out={folder} holds other files; choose a new folder.")
+            if out is not None and folder.exists():
+                _check_own(source, folder)
             if folder.exists() and (damaged := _damaged(folder)):
                 print(f"warning: {folder / damaged} is damaged; it is decoded again.", file=sys.stderr, flush=True)
                 shutil.rmtree(folder)
@@ -164,6 +164,20 @@ def _damaged(folder: Path) -> str | None:
     return next((name for name in expected if actual[folder / name] != expected[name]), None)
 
 
+def _check_own(source: Source, folder: Path) -> None:
+    """Refuses a folder that holds anything but this data set, or nothing."""
+    try:
+        spec = DataSpec.from_dict(json.loads(unsealed((folder / ABOUT).read_bytes()))["spec"])
+    except (OSError, DamagedFileError, KeyError, TypeError, ValueError):
+        if folder.is_dir() and not [*folder.iterdir()]:
+            folder.rmdir()
+            return
+        raise MirageError(f"--out={folder} holds other files; choose a new folder.") from None
+    now = dataclasses.replace(source.spec, fingerprint=source.fingerprint)
+    if difference := now.difference_from(spec):
+        raise MirageError(f"--out={folder} holds another data set, and this has {difference}; choose a new folder.")
+
+
 def _check_space(source: Source, parent: Path, form: str, done: int) -> None:
     count = source.spec.num_examples
     needed, free = source.spec.num_bytes * (count - done) // count, shutil.disk_usage(parent).free
@@ -184,7 +198,7 @@ def _form(options: DataOptions, source: Source, parent: Path) -> str:
 
 def _prepare(source: Source, folder: Path, form: str) -> None:
     """Writes all files; the folder appears only when complete. What an end of the process leaves is gone on with."""
-    partial = folder.with_suffix(PARTIAL)
+    partial = folder.with_name(folder.name + PARTIAL)
     partial.mkdir(exist_ok=True)
     try:
         store = _begun(source.spec, partial, form)
