@@ -117,6 +117,40 @@ def test_tall_photographs_of_various_sizes(tmp_path):
         np.testing.assert_array_equal(np.load(io.BytesIO(array)), images)
 
 
+def test_icons_stay_transparent(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "icons").mkdir()
+    for index in range(24):
+        pixels = np.zeros((16, 16, 4), np.uint8)
+        pixels[4:12, 4:12] = [*rng.integers(0, 256, 3), 255]
+        Image.fromarray(pixels).save(tmp_path / "icons" / f"{index}.png")
+    run = train(
+        Config(
+            dataset=f"folder:{tmp_path / 'icons'}",
+            transparency="keep",
+            model_args="width=2",
+            augment="translation,color",
+            flip=True,
+            batch_size=4,
+            steps=4,
+            log_every=4,
+            preview_every=4,
+            run_dir=str(tmp_path / "run"),
+        )
+    )
+    assert run.sample(2).shape == (2, 16, 16, 4)
+    scores = evaluated(tmp_path, f"--run_dir={tmp_path / 'run'}", "--metrics=sharpness,nearest_training_image")
+    assert all(np.isfinite(scores[name]) for name in ("sharpness", "nearest_training_image"))
+    with Image.open(next((tmp_path / "run" / "samples").glob("*4.png"))) as picture:
+        assert picture.mode == "RGBA"
+    bundle = tmp_path / "bundle"
+    export_bundle(tmp_path / "run", bundle, ["onnx", "saved_model"])
+    generator = Generator.load(bundle)
+    assert generator.info.alpha == "premultiplied"
+    assert np.abs(generator.sample(3, seed=5)[..., 3].astype(int) - run.sample(3, seed=5)[..., 3]).max() <= 1
+    assert dict(verify(bundle))["generator.onnx"].endswith("16x16x4 pixels")
+
+
 MEASURES = (
     "frechet_distance",
     "kernel_distance",
