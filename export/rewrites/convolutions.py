@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from export.rewrites.graph import FEW_CHANNELS, Graph, attribute
+from export.rewrites.graph import FEW_CHANNELS, Graph, attribute, shapes_of
 
 _MANY_CHANNELS = 16
 _BLOCK = 4
@@ -111,10 +111,7 @@ def is_plain(node: onnx.NodeProto, weights: NDArray) -> bool:
 def dense_of_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
     """Makes a matrix product of each transposed convolution of a single pixel, which takes a batch in one go."""
     graph = Graph(model)
-    shapes = {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in onnx.shape_inference.infer_shapes(model).graph.value_info
-    }
+    shapes = shapes_of(model)
     for node in graph.nodes:
         weights = graph.constant(node.input[1]) if node.op_type == "ConvTranspose" else None
         if weights is None or shapes.get(node.input[0], [])[2:] != [1, 1] or attribute(node, "group", 1) != 1:

@@ -19,6 +19,12 @@ def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return default
 
 
+def shapes_of(model: onnx.ModelProto) -> dict[str, list[int]]:
+    """Infers the shapes of inner values, by their names; 0 stands for a size that isn't known."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    return {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in inferred}
+
+
 class Graph:
     """An editable copy of a model.
 

@@ -5,7 +5,7 @@ import onnx
 from onnx import helper
 
 from export.rewrites.affine import bias_of
-from export.rewrites.graph import Graph, attribute
+from export.rewrites.graph import Graph, attribute, shapes_of
 
 _RECASTING = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
@@ -48,7 +48,7 @@ def direct_labels(model: onnx.ModelProto) -> onnx.ModelProto:
         label = node.input[1] if table is not None and table.ndim == 2 and attribute(node, "axis", 0) == 0 else ""
         while label != "label" and (before := graph.maker(label)) is not None and before.op_type in _RECASTING:
             label, moved = before.input[0], moved + 1
-        shape = _sizes(model).get(node.output[0], [])
+        shape = shapes_of(model).get(node.output[0], [])
         if label != "label" or not moved or table is None or any(size != 1 for size in shape[1:-1]) or not shape:
             continue
         row = graph.fresh("row")
@@ -60,11 +60,6 @@ def direct_labels(model: onnx.ModelProto) -> onnx.ModelProto:
         graph.replace([node], nodes)
     _drop_ones(graph)
     return graph.finish()
-
-
-def _sizes(model: onnx.ModelProto) -> dict[str, list[int]]:
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    return {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in inferred.value_info}
 
 
 def _drop_ones(graph: Graph) -> None:

@@ -5,7 +5,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from export.rewrites.graph import FEW_CHANNELS, Graph, attribute
+from export.rewrites.graph import FEW_CHANNELS, Graph, attribute, shapes_of
 from export.rewrites.transposed import activation_behind, conv
 
 
@@ -79,10 +79,7 @@ def stacked(model: onnx.ModelProto) -> onnx.ModelProto:
     onnxruntime's DepthToSpace moves value by value along six axes; joining values, then rows, takes half as long.
     """
     graph = Graph(model)
-    shapes = {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in onnx.shape_inference.infer_shapes(model).graph.value_info
-    }
+    shapes = shapes_of(model)
     for node in graph.nodes:
         joined = graph.maker(node.input[0]) if node.op_type == "DepthToSpace" else None
         if joined is None or joined.op_type != "Concat" or graph.only_user(joined.output[0]) is None:

@@ -37,7 +37,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     """(width, height) of what `to_grey_or_rgb` will make of it."""
     width, height = image.size
     # The mark of a square doesn't matter, and may stand behind a PNG file's pixels.
-    if width == height or _orientation(image) not in (5, 6, 7, 8):
+    if width == height or orientation(image) not in (5, 6, 7, 8):
         return width, height
     if image.format == "TIFF":  # which Pillow turns itself, the size sooner than the pixels
         image.load()
@@ -81,11 +81,11 @@ def to_grey_or_rgb(image: Image.Image, depths: Depths | None = None, *, keep: bo
 
 def _turned(original: Image.Image, image: Image.Image) -> Image.Image:
     """Applies the orientation mark of `original`, whose pixels are loaded, to `image`."""
-    turn = _TURNS.get(_orientation(original))
+    turn = _TURNS.get(orientation(original))
     return image if turn is None else image.transpose(turn)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """The orientation mark, 1 to 8; 1 also if there is none.
 
     The other metadata are not decoded, and none are written, as `ImageOps.exif_transpose` does: cameras and editors

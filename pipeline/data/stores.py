@@ -23,7 +23,7 @@ class Store(abc.ABC):
     """Writes images into a folder, one after the other; what is written so far can be told and found again.
 
     Attributes:
-      files: names of the files whose bytes count.
+      files: names of the files whose bytes count, the content first.
       done: number of images that are written.
     """
 
@@ -60,8 +60,18 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def _add(self, item: Any) -> None: ...
 
-    @abc.abstractmethod
-    def _flush(self) -> dict[str, Any]: ...
+    def _goes_on(self, size: int, progress: Mapping[str, Any]) -> None:
+        """Opens the content behind its first `size` bytes, which must be those that were noted."""
+        path = self._folder / self.files[0]
+        self._digest = _digest(path, size)
+        if progress and self._digest.hexdigest() != progress["content"]:
+            raise ValueError("other content than was noted")
+        self._file = path.open("r+b")
+        self._file.seek(size)
+
+    def _write(self, content: Any) -> None:
+        self._file.write(content)
+        self._digest.update(content)
 
     def add(self, item: Any, label: int) -> None:
         """Writes the next image."""
@@ -72,12 +82,16 @@ class Store(abc.ABC):
     def note(self) -> dict[str, Any]:
         """Brings all to the disk, and says what is there."""
         self._labels.flush()
-        return {"done": self.done, "labels": self._labels_digest(), **self._flush()}
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return {"done": self.done, "labels": self._labels_digest(), "content": self._digest.hexdigest()}
 
     def end(self) -> dict[str, str]:
         """Completes all files; returns their SHA-256 in hexadecimal, by name."""
         self.note()
-        return {name: _digest(self._folder / name).hexdigest() for name in self.files}
+        content, *others = self.files
+        digests = {content: self._digest.hexdigest()}  # not read again: it may be larger than memory
+        return digests | {name: _digest(self._folder / name).hexdigest() for name in others}
 
     def _labels_digest(self) -> str:
         return hashlib.sha256(self._labels[: self.done].astype("<i4").tobytes()).hexdigest()
@@ -95,31 +109,16 @@ class PixelStore(Store):
         if not progress:
             np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
         images = np.lib.format.open_memmap(path, mode="r")
-        size = images.offset + self.done * math.prod(spec.image_shape)
-        self._digest = _digest(path, size)
-        if progress and (images.shape != shape or self._digest.hexdigest() != progress["images"]):
+        if images.shape != shape:
             raise ValueError("other pixels than were noted")
-        self._file = path.open("r+b")
-        self._file.seek(size)
+        self._goes_on(images.offset + self.done * math.prod(spec.image_shape), progress)
 
     def items(self, source: Source) -> Iterable[tuple[Any, int]]:
         """See `Store`."""
         return source.since(self.done)
 
     def _add(self, item: np.ndarray) -> None:
-        pixels = np.ascontiguousarray(item).data
-        self._file.write(pixels)
-        self._digest.update(pixels)
-
-    def _flush(self) -> dict[str, Any]:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return {"images": self._digest.hexdigest()}
-
-    def end(self) -> dict[str, str]:
-        """See `Store`."""
-        self.note()
-        return {_IMAGES: self._digest.hexdigest(), LABELS: _digest(self._folder / LABELS).hexdigest()}
+        self._write(np.ascontiguousarray(item).data)
 
 
 class PictureStore(Store):
@@ -135,28 +134,21 @@ class PictureStore(Store):
             path.write_bytes(b"")
             np.save(folder / _OFFSETS, np.zeros(spec.num_examples + 1, np.int64))
         self._offsets = np.load(folder / _OFFSETS, mmap_mode="r+")
-        size = int(self._offsets[self.done])
-        self._digest = _digest(path, size)
-        if progress and (size != progress["size"] or self._digest.hexdigest() != progress["pictures"]):
-            raise ValueError("other pictures than were noted")
-        self._file = path.open("r+b")
-        self._file.truncate(size)
-        self._file.seek(size)
+        self._goes_on(int(self._offsets[self.done]), progress)
+        self._file.truncate()
 
     def items(self, source: Source) -> Iterable[tuple[Any, int]]:
         """See `Store`."""
         return source.contents_since(self.done)
 
     def _add(self, item: bytes) -> None:
-        self._file.write(item)
-        self._digest.update(item)
+        self._write(item)
         self._offsets[self.done + 1] = self._offsets[self.done] + len(item)
 
-    def _flush(self) -> dict[str, Any]:
-        self._file.flush()
-        os.fsync(self._file.fileno())
+    def note(self) -> dict[str, Any]:
+        """See `Store`."""
         self._offsets.flush()
-        return {"pictures": self._digest.hexdigest(), "size": int(self._offsets[self.done])}
+        return super().note()
 
 
 STORES: dict[str, type[Store]] = {"pixels": PixelStore, "pictures": PictureStore}

@@ -9,11 +9,10 @@ from PIL import Image
 
 from pipeline.data.deep import Depths, is_deep
 from pipeline.data.image_file import several_pictures
-from pipeline.data.pixels import is_grey, to_grey_or_rgb
+from pipeline.data.pixels import is_grey, is_transparent, orientation, to_grey_or_rgb
 
 SIDE = 16  # of the little grey picture by which pictures are compared
 _PATCHES = 4  # a side of the still smaller one of their colours
-_ORIENTATION = 0x0112
 
 # What a file is that a reader of the report should know of, a bit each.
 ANIMATED, TRANSPARENT, CMYK, DEEP, TURNED, GREY = (1 << bit for bit in range(6))
@@ -90,7 +89,7 @@ class Ruler:
         traits = ANIMATED * several_pictures(file) + CMYK * (file.mode == "CMYK") + DEEP * _deep(file)
         name, mode = file.format or "", file.mode
         image = to_grey_or_rgb(file, self.depths)
-        traits += TRANSPARENT * _transparent(file) + TURNED * _turned(file)
+        traits += TRANSPARENT * _transparent(file) + TURNED * (orientation(file) != 1)
         digest = np.frombuffer(hashlib.sha256(content).digest()[:16], "<u8")
         head = digest, _checksum(image), len(content), *image.size, traits + GREY * (image.mode == "L")
         return *head, self.formats.number(name), self.modes.number(mode), *looks_of(image)
@@ -134,16 +133,9 @@ def _deep(file: Image.Image) -> bool:
 
 def _transparent(file: Image.Image) -> bool:
     """Whether any pixel is not opaque: many files have an alpha channel of which nothing is to be seen."""
+    if not is_transparent(file):
+        return False
     if "transparency" in file.info:
         return True
-    if file.mode not in ("RGBA", "LA", "PA", "La", "RGBa"):
-        return False
     low, _ = file.getchannel(len(file.getbands()) - 1).getextrema()
     return low < 255  # type: ignore[operator]
-
-
-def _turned(file: Image.Image) -> bool:
-    try:
-        return file.getexif().get(_ORIENTATION, 1) in range(2, 9)
-    except Exception:  # Pillow raises what it likes of metadata that are no EXIF
-        return False
