@@ -127,7 +127,7 @@ def open_data(data: Any, options: DataOptions, check: Callable[[DataSpec], objec
       MirageError: if the data can't be had or read.
     """
     source = origin_of(data, options).open()
-    check(_as_seen(source.spec, options))
+    check(as_seen(source.spec, options))
     origin = None if isinstance(data, str) else data
     return dataclasses.replace(_read(source, options), origin=origin)
 
@@ -137,7 +137,7 @@ def load(options: DataOptions) -> Dataset:
     return open_data(None, options)
 
 
-def _as_seen(spec: DataSpec, options: DataOptions) -> DataSpec:
+def as_seen(spec: DataSpec, options: DataOptions) -> DataSpec:
     """The description of images without the margin with which they are prepared."""
     size = options.picture_size or spec.image_shape[:2]
     return dataclasses.replace(spec, image_shape=(*size, spec.image_shape[2]))
@@ -150,7 +150,12 @@ def decoded_into_a_file(spec: DataSpec, options: DataOptions) -> bool:
 
 def _read(source: Source, options: DataOptions) -> Dataset:
     dataset = _read_whole(source, options)
-    spec, whole = _as_seen(dataset.spec, options), dataset.images
+    return centred(dataset, as_seen(dataset.spec, options))
+
+
+def centred(dataset: Dataset, spec: DataSpec) -> Dataset:
+    """Gives images that were prepared with a margin the size of a description, in which they are judged."""
+    whole = dataset.images
     if spec.image_shape == dataset.spec.image_shape:
         return dataset
     height, width, _ = spec.image_shape
@@ -239,7 +244,7 @@ def describe(options: DataOptions, data: Any = None) -> DataSpec:
       MirageError: if there is no such data set, or it holds no usable images.
     """
     origin = origin_of(data, options)
-    return _as_seen(origin.describe() if origin.describe is not None else origin.open().spec, options)
+    return as_seen(origin.describe() if origin.describe is not None else origin.open().spec, options)
 
 
 def folder_of(dataset: str) -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.base.errors import MirageError
-from pipeline.data.dataset import Dataset, decoded_into_a_file
+from pipeline.data.dataset import Dataset, as_seen, centred, decoded_into_a_file
 from pipeline.data.objects import origin_of
 from pipeline.data.options import DataOptions
 from pipeline.data.prepared import folder_of
@@ -44,8 +44,9 @@ def write_trial(options: DataOptions, batch_size: int, folder: Path, data_dir: s
         images[index], labels[index] = image, label
     np.save(folder / _IMAGES, images)
     np.save(folder / _LABELS, labels)
-    (folder / _SPEC).write_text(json.dumps(spec.to_dict()), encoding="utf-8")
-    return spec, _to_prepare(dataclasses.replace(options, data_dir=data_dir), source)
+    seen = as_seen(spec, options)
+    (folder / _SPEC).write_text(json.dumps([spec.to_dict(), seen.to_dict()]), encoding="utf-8")
+    return seen, _to_prepare(dataclasses.replace(options, data_dir=data_dir), source)
 
 
 def _to_prepare(options: DataOptions, source: Source) -> int:
@@ -65,13 +66,13 @@ def read_trial(folder: Path, device_data_mb: int) -> Dataset:
       MirageError: if that takes more memory than there is.
     """
     images, labels = np.load(folder / _IMAGES), np.load(folder / _LABELS)
-    spec = DataSpec.from_dict(json.loads((folder / _SPEC).read_text(encoding="utf-8")))
+    spec, seen = map(DataSpec.from_dict, json.loads((folder / _SPEC).read_text(encoding="utf-8")))
     if spec.num_bytes > device_data_mb * 2**20:
         few = DataSpec(spec.name, spec.version, spec.image_shape, spec.class_names, len(images))
-        return Dataset(few, images, labels, streamed=True)
+        return centred(Dataset(few, images, labels, streamed=True), dataclasses.replace(seen, num_examples=len(images)))
     try:
         pixels = np.resize(images, (spec.num_examples, *spec.image_shape))
-        return Dataset(spec, pixels, np.resize(labels, spec.num_examples))
+        return centred(Dataset(spec, pixels, np.resize(labels, spec.num_examples)), seen)
     except MemoryError:
         raise MirageError(
             f"--dataset={spec.name} needs {spec.num_bytes / 2**30:,.1f} GiB of memory, and there is less; lower "
