@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from serving.contract.attributes import Attribute, attributes_of
+
 _STACKED, _PLACES = "stacked:", ("array:", "folder:", "prepared:")
 
 
@@ -30,10 +32,12 @@ class DataSpec:
       name: the data set's name, as in `--dataset`.
       version: its version, or empty where there is none.
       image_shape: (height, width, channels), channels 1, 3, or 4 with alpha.
-      class_names: one name per label, in label order; empty if the data has no labels.
+      class_names: one name per label, in label order; empty if the data has no labels, or several of each picture.
       num_examples: number of training images.
       fingerprint: what the images are by their content, see `pipeline.data.fingerprint`; empty where it isn't
         known. It is no part of the description, which it doesn't distinguish: `difference_from` looks at it.
+      attributes: where each picture has several labels, or numbers, what they are, in order; labels are then float32
+        [N, len(attributes)], in the unit in which they were given.
     """
 
     name: str
@@ -42,6 +46,12 @@ class DataSpec:
     class_names: tuple[str, ...]
     num_examples: int
     fingerprint: str = dataclasses.field(default="", compare=False)
+    attributes: tuple[Attribute, ...] = ()
+
+    @property
+    def num_labels(self) -> int:
+        """How many numbers tell a network what a picture is of: classes, or attributes; 0 without labels."""
+        return len(self.class_names or self.attributes)
 
     @property
     def num_bytes(self) -> int:
@@ -71,6 +81,11 @@ class DataSpec:
                 for names in (self.class_names, earlier.class_names)
             )
             return f"{now} instead of {then}" if now != then else "other names of classes"
+        if [each.name for each in self.attributes] != [each.name for each in earlier.attributes]:
+            now, then = (", ".join(each.name for each in data.attributes) or "none" for data in (self, earlier))
+            return f"the attributes {now} instead of {then}"
+        if self.attributes != earlier.attributes:
+            return "other values of the attributes"
         if self.fingerprint and earlier.fingerprint:
             return (
                 "" if self.fingerprint == earlier.fingerprint else "other content of the pictures, or other file names"
@@ -83,8 +98,11 @@ class DataSpec:
             **dataclasses.asdict(self),
             "image_shape": list(self.image_shape),
             "class_names": list(self.class_names),
+            "attributes": [each.to_dict() for each in self.attributes],
         }
-        return fields if self.fingerprint else {name: value for name, value in fields.items() if name != "fingerprint"}
+        # What most data haven't is left out, as it was before there was such a thing.
+        left_out = {name for name in ("fingerprint", "attributes") if not fields[name]}
+        return {name: value for name, value in fields.items() if name not in left_out}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DataSpec":
@@ -94,7 +112,12 @@ class DataSpec:
           KeyError, TypeError, ValueError: if the values are no description of data, as after a hand edit.
         """
         data = cls(
-            **{**values, "image_shape": tuple(values["image_shape"]), "class_names": tuple(values["class_names"])}
+            **{
+                **values,
+                "image_shape": tuple(values["image_shape"]),
+                "class_names": tuple(values["class_names"]),
+                "attributes": attributes_of(values.get("attributes", [])),
+            }
         )
         sizes = (*data.image_shape, data.num_examples)
         if len(data.image_shape) != 3 or not all(type(size) is int and size > 0 for size in sizes):

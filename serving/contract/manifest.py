@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from serving.contract.attributes import Attribute, attributes_of
 from serving.contract.files import read_file, sha256_of_file
 
 MANIFEST_FILE = "manifest.json"
@@ -62,10 +63,11 @@ class ModelInfo:
       latent_dim: components of the latent z.
       image_shape: (height, width, channels): 1 channel is grey, 3 are RGB, 4 are RGBA.
       conditional: whether the generator takes labels.
-      class_names: one name per label, in label order; empty if unconditional.
+      class_names: one name per label, in label order; empty if unconditional, or if labels are attributes.
       latent_distribution: "standard_normal", or "uniform" from -1 to 1: what each component is drawn from.
       alpha: of 4 channels, what the network's colours are, "premultiplied" or "straight"; None of others. Pixels are
         straight in either case, see `serving.contract.pixels`.
+      attributes: of a generator that takes several numbers for each picture in place of a label, these in order.
     """
 
     latent_dim: int
@@ -74,6 +76,7 @@ class ModelInfo:
     class_names: tuple[str, ...]
     latent_distribution: str = NORMAL
     alpha: str | None = None
+    attributes: tuple[Attribute, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuses values that no generator has.
@@ -101,8 +104,8 @@ class ModelInfo:
         _seed_law(self.latent_distribution)
         if type(self.conditional) is not bool or not all(type(name) is str for name in self.class_names):
             raise BundleError("conditional must be true or false, and class_names a list of strings.")
-        if self.conditional != bool(self.class_names):
-            raise BundleError("class_names must be given if, and only if, the generator is conditional.")
+        if self.conditional != bool(self.class_names or self.attributes) or (self.class_names and self.attributes):
+            raise BundleError("class_names or attributes must be given if, and only if, the generator is conditional.")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the facts as JSON types, with the laws that all Mirage generators share."""
@@ -115,6 +118,7 @@ class ModelInfo:
             "conditional": self.conditional,
             "class_names": list(self.class_names),
             **({} if self.alpha is None else {"alpha": self.alpha}),
+            **({"attributes": [each.to_dict() for each in self.attributes]} if self.attributes else {}),
         }
 
     @classmethod
@@ -139,6 +143,10 @@ class ModelInfo:
         for name in ("latent_dim", "conditional"):
             if name not in values:
                 raise BundleError(f"{name} is missing from the model's description.")
+        try:
+            attributes = attributes_of(values.get("attributes", []))
+        except ValueError as error:
+            raise BundleError(str(error)) from None
         return cls(
             latent_dim=values["latent_dim"],
             image_shape=tuple(values["image_shape"]),
@@ -146,6 +154,7 @@ class ModelInfo:
             class_names=tuple(values["class_names"]),
             latent_distribution=distribution,
             alpha=values.get("alpha"),
+            attributes=attributes,
         )
 
 
