@@ -178,6 +178,7 @@ EXPORTING = "export.bundle.export_bundle"
             "pipeline",
             ("export", "serving"),
             (
+                "serving.contract.attributes",
                 "serving.contract.latents",
                 "serving.contract.manifest",
                 "serving.contract.pixels",
