@@ -131,7 +131,7 @@ def _labels(labels: np.ndarray, generator: Generator) -> np.ndarray | None:
     if not generator.info.conditional:
         return None
     try:
-        return generator.check_positions(labels, len(labels))
+        return generator.check_condition(labels, len(labels))
     except ValueError as error:
         raise BundleError(f"{GOLDEN_FILE} can't be used: {error}") from None
 
