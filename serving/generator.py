@@ -307,18 +307,21 @@ class Generator:
         """As `condition`, of labels alone."""
         return self.condition(labels, None, n)
 
-    def check_condition(self, values: NDArray, n: int) -> Condition:
-        """As `condition`, of what the ONNX files themselves take: positions in `class_names`, or all attributes.
+    def check_condition(self, values: NDArray, n: int) -> NDArray:
+        """Checks what the ONNX files themselves take: positions in `class_names`, or all attributes.
 
         Args:
           values: integers [n] that shall mean nothing else than positions, or numbers [n, number of attributes].
           n: number of images.
 
+        Returns:
+          Of positions int64 [n], of attributes float32 [n, number of attributes].
+
         Raises:
-          ValueError: for those that don't fit.
+          ValueError: for those that don't fit, or if the generator takes neither.
         """
         if not self._condition:
-            return self.condition(values, None, n)
+            self.condition(values, None, n)
         return (self._attributes if self.attributes else self._classes).check(values, n)
 
     def _draw(
