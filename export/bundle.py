@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from export.apart import export_apart
+from export.conditions import decoded, sheet
 from export.formats import DEFAULT, Format, Generate, Work, check_source, chosen, served, waves
 from export.golden import write_golden
 from export.model_card import model_card
@@ -33,10 +33,6 @@ from serving.contract.manifest import (
 )
 from serving.contract.pixels import to_pixels
 from serving.generator import Generator
-
-_SHEET_PER_CLASS = 8
-_SHEET_CLASSES = 20
-_SHEET_SIDE = 5
 
 
 def export_bundle(
@@ -120,20 +116,12 @@ def _report(what: str, started: float) -> float:
 
 def _write_sheet(folder: Path, info: ModelInfo, reference: Generate) -> None:
     """Draws samples with what the edge will load, or with the source where that is not exported."""
-    classes = len(info.class_names)
-    if not classes:
-        labels, columns = np.zeros(_SHEET_SIDE**2, np.int64), _SHEET_SIDE
-    elif classes <= _SHEET_CLASSES:
-        labels, columns = np.repeat(np.arange(classes), _SHEET_PER_CLASS), _SHEET_PER_CLASS
-    else:
-        labels, columns = np.arange(classes), int(np.ceil(np.sqrt(classes)))
-    seeds = np.arange(len(labels)) % (columns if classes else len(labels))
+    seeds, condition, columns = sheet(info)
     z = latents(seeds, info.latent_dim, info.latent_distribution)
     if (folder / GENERATOR_FILE).exists():
-        names = [info.class_names[label] for label in labels] if classes else None
-        images = Generator.load(folder / GENERATOR_FILE).decode(z, names)
+        images = decoded(Generator.load(folder / GENERATOR_FILE), z, condition)
     else:
-        images = to_pixels(reference(z, labels), info.alpha)
+        images = to_pixels(reference(z, condition), info.alpha)
     png.write(folder / "samples.png", png.grid(images, columns))
 
 

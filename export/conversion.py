@@ -26,8 +26,8 @@ def convert(model: keras.Model, info: ModelInfo) -> onnx.ModelProto:
       info: its description.
 
     Returns:
-      A checked model with inputs `z` float32 [N, latent_dim] and, if conditional, `label` int64 [N],
-      and the output `image` float32 [N, H, W, C] in [-1, 1].
+      A checked model with inputs `z` float32 [N, latent_dim] and, if conditional, `label` int64 [N] or
+      `attributes` float32 [N, number of them], and the output `image` float32 [N, H, W, C] in [-1, 1].
 
     Raises:
       MirageError: naming the layers that hold what an ONNX file can't.

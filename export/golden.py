@@ -8,6 +8,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from export.conditions import conditions
 from export.formats import Generate
 from serving.contract.files import read_file
 from serving.contract.latents import latents
@@ -21,8 +22,9 @@ _MAX_IMAGES = 256
 def write_golden(folder: Path, info: ModelInfo, reference: Generate) -> None:
     """Writes `golden.npz`, the same bytes for the same arrays.
 
-    It holds `seed` int64 [n], `label` int64 [n], their latents `z` float32 [n, latent_dim], `image` float32
-    [n, H, W, C] and `pixels` uint8 [n, H, W, C]; labels are zeros if the generator takes none.
+    It holds `seed` int64 [n], `label` int64 [n] or `attributes` float32 [n, number of them], the seeds' latents `z`
+    float32 [n, latent_dim], `image` float32 [n, H, W, C] and `pixels` uint8 [n, H, W, C]; labels are zeros if the
+    generator takes nothing.
 
     Args:
       folder: where to write.
@@ -30,11 +32,17 @@ def write_golden(folder: Path, info: ModelInfo, reference: Generate) -> None:
       reference: the trained network.
     """
     seed = np.array(_SEEDS, np.int64)
-    label = np.arange(len(seed), dtype=np.int64) % max(1, len(info.class_names))
+    condition = conditions(np.arange(len(seed)), info)
     z = latents(seed, info.latent_dim, info.latent_distribution)
-    image = reference(z, label)
+    image = reference(z, condition)
     pixels = to_pixels(image, info.alpha)
-    arrays: dict[str, np.ndarray] = {"seed": seed, "label": label, "z": z, "image": image, "pixels": pixels}
+    arrays: dict[str, np.ndarray] = {
+        "seed": seed,
+        _condition(info): condition,
+        "z": z,
+        "image": image,
+        "pixels": pixels,
+    }
     with zipfile.ZipFile(folder / GOLDEN_FILE, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             data = io.BytesIO()
@@ -79,11 +87,17 @@ def _kinds(info: ModelInfo) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
     """Type of each array, and its shape without the axis of images."""
     return {
         "seed": (np.dtype(np.int64), ()),
-        "label": (np.dtype(np.int64), ()),
+        _condition(info): (np.dtype(np.float32), (len(info.attributes),))
+        if info.attributes
+        else (np.dtype(np.int64), ()),
         "z": (np.dtype(np.float32), (info.latent_dim,)),
         "image": (np.dtype(np.float32), info.image_shape),
         "pixels": (np.dtype(np.uint8), info.image_shape),
     }
+
+
+def _condition(info: ModelInfo) -> str:
+    return info.condition or "label"
 
 
 def _bytes_of(dtype: np.dtype, shape: tuple[int, ...]) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.closeness import visible
+from export.conditions import conditions
 from export.source import Draw, Gate, Verdict
 from pipeline.evaluation.judge import Judge
 from pipeline.metrics.frechet import frechet_distance_of_few
@@ -32,23 +33,23 @@ _BLOCK = 32  # as many as the extractor describes at once
 Describe = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
-def by_distance(judge: Judge, latent_dim: int, conditional: bool) -> Gate:
+def by_distance(judge: Judge, info: ModelInfo) -> Gate:
     """Makes the gate of generators whose training data are at hand: distance to them, and label accuracy.
 
     Args:
       judge: what scores pictures.
-      latent_dim: components of a latent.
-      conditional: whether labels mean something.
+      info: the generator's description.
 
     Returns:
       A function of both generators; it draws the pictures of the seeds 0, 1, ...
     """
-    z = latents(np.arange(judge.num_samples), latent_dim)
+    z = latents(np.arange(judge.num_samples), info.latent_dim)
+    kind = np.float32 if info.attributes else np.int64
 
     def score(draw: Draw) -> dict[str, Any]:
         parts = [slice(start, start + _BATCH) for start in range(0, len(z), _BATCH)]
-        pixels = [draw(z[part], judge.labels[part].astype(np.int64)) for part in parts]
-        scores = judge.quick(np.concatenate(pixels), conditional=conditional)
+        pixels = [draw(z[part], judge.labels[part].astype(kind)) for part in parts]
+        scores = judge.quick(np.concatenate(pixels), conditional=info.conditional)
         rounded = {name: round(value, 5) for name, value in scores.items() if not isinstance(value, list)}
         facts = {name: value for name, value in judge.facts().items() if not isinstance(value, list)}
         return {**facts, **rounded}  # without intervals, which both generators share
@@ -83,7 +84,7 @@ def by_pixels(info: ModelInfo, num_samples: int) -> Gate:
         for start in range(0, number, _BLOCK):
             places = np.arange(start, min(start + _BLOCK, number))
             z = latents(first + places, info.latent_dim, info.latent_distribution)
-            yield draw(z, places % max(1, len(info.class_names)))
+            yield draw(z, conditions(places, info))
 
     def gate(float32: Draw, int8: Draw) -> Verdict:
         scores = {"num_samples": count, **pixel_figures(pictures(float32, 0, count), pictures(int8, 0, count))}

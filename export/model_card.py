@@ -6,6 +6,8 @@ from typing import Any
 
 from export.formats import Format
 from export.source import COLOURS, Source
+from serving.attributes import number_text
+from serving.contract.attributes import BINARY
 from serving.contract.manifest import NORMAL, PREMULTIPLIED, UNIFORM, ModelInfo
 
 # The head is what Hugging Face reads of a model card.
@@ -28,7 +30,7 @@ license_name: that-of-the-training-data
 | --- | --- |
 | image | {height} x {width}, {colours} |
 | latent | {latent_dim} components, {law} |
-| classes | {classes} |
+{classes}
 {origin}
 {scores}
 
@@ -38,7 +40,7 @@ license_name: that-of-the-training-data
 from serving import Generator
 
 generator = Generator.load("path/to/this/folder")
-images = generator.sample(16, seed=7{label})  # uint8 [16, {height}, {width}, {channels}]
+images = generator.sample(16, seed=7{condition})  # uint8 [16, {height}, {width}, {channels}]
 ```
 
 ```sh
@@ -72,6 +74,12 @@ They resemble the training data and nothing else. {quality}
 A generator can reproduce training images: mind the data's licence.
 """
 _LAWS = {NORMAL: "standard normal", UNIFORM: "uniform from -1 to 1"}
+_LAYOUTS = {
+    "": "Random samples.",
+    "label": "Each row shows one class.",
+    "attributes": "Each row shows an attribute from its least to its greatest value, in the order below, others being "
+    "typical: a number of one seed, a binary one of four seeds at either.",
+}
 _SCORES = {
     "frechet_distance": "Fréchet distance",
     "frechet_floor": "the same of real images",
@@ -96,20 +104,20 @@ def model_card(source: Source, sections: Mapping[str, Any], formats: Sequence[Fo
     height, width, channels = info.image_shape
     titles = {each.name: each.title or each.name for each in formats}
     return _TEMPLATE.format(
-        kind="class-conditional" if info.conditional else "unconditional",
+        kind={"label": "class-conditional", "attributes": "conditional"}.get(info.condition, "unconditional"),
         dataset=source.name,
-        layout="Each row shows one class." if info.conditional else "Random samples.",
+        layout=_LAYOUTS[info.condition],
         height=height,
         width=width,
         channels=channels,
         colours=COLOURS[channels],
         latent_dim=info.latent_dim,
         law=_LAWS[info.latent_distribution],
-        classes=", ".join(info.class_names).replace("|", "\\|") or "none",
+        classes=_what(info),
         origin="\n".join(f"| {name} | {text} |" for name, text in source.card().items()),
         framework=source.reference().framework,
         scores=_score_rows(sections["scores"]),
-        label=f", labels={json.dumps(info.class_names[0], ensure_ascii=False)}" if info.conditional else "",
+        condition=_example(info),
         tensors=_tensors(info, sections, formats),
         elsewhere=_elsewhere(info, sorted(formats, key=lambda each: not each.served)),
         samplers=", ".join(sections["sampler_readers"]) or "none",
@@ -124,6 +132,34 @@ def model_card(source: Source, sections: Mapping[str, Any], formats: Sequence[Fo
         if sections["scores"]
         else "How good and how varied they are has not been measured; look at the sheet.",
     )
+
+
+def _what(info: ModelInfo) -> str:
+    """Rows of the classes or the attributes."""
+    if not info.attributes:
+        return f"| classes | {_cell(', '.join(info.class_names)) or 'none'} |"
+    rows = []
+    for each in info.attributes:
+        low, high, typical = map(number_text, (each.low, each.high, each.typical))
+        values = f"{low} or {high}" if each.kind == BINARY else f"a number from {low} to {high}"
+        rows.append(f"| attribute {_cell(each.name)} | {values}, typically {typical} |")
+    return "\n".join(rows)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _example(info: ModelInfo) -> str:
+    """What the call of `sample` says of the picture."""
+    if info.attributes:
+        first, last = info.attributes[0], info.attributes[-1]
+        values = ", ".join(
+            f"{json.dumps(each.name, ensure_ascii=False)}: {number_text(each.typical)}"
+            for each in dict.fromkeys((first, last))
+        )
+        return f", attributes={{{values}}}"
+    return f", labels={json.dumps(info.class_names[0], ensure_ascii=False)}" if info.class_names else ""
 
 
 def _score_rows(scores: Mapping[str, Any]) -> str:
@@ -149,6 +185,7 @@ def _tensors(info: ModelInfo, sections: Mapping[str, Any], formats: Iterable[For
         "z": f"latent, {_LAWS[info.latent_distribution]}",
         "seed": "any number",
         "label": f"class, 0 to {len(info.class_names) - 1}",
+        "attributes": _cell(", ".join(each.name for each in info.attributes)),
         "truncation": "factor of the latent; may be left out",
         "image": f"output in [-1, 1]{f', colours {info.alpha}' if info.alpha else ''}",
         "pixels": f"output in 0 to 255{', colours straight' if info.alpha else ''}",
@@ -166,9 +203,11 @@ def _elsewhere(info: ModelInfo, formats: Iterable[Format]) -> str:
     """What holds in which format and runtime."""
     parts = ["A batch must hold at least one picture; an empty one is refused."]
     if info.conditional:
+        wrong = "An attribute beyond its values" if info.attributes else "A label of no class"
+        cut = "" if info.attributes else " (which reads its low 32 bits only)"
         parts.append(
-            "A label of no class is refused; where a runtime can't refuse it, as OpenVINO (which reads its low 32 bits "
-            f"only), it makes a plain {'half transparent' if info.alpha else 'grey'} picture."
+            f"{wrong} is refused; where a runtime can't refuse it, as OpenVINO{cut}, it makes a plain "
+            f"{'half transparent' if info.alpha else 'grey'} picture."
         )
     if info.alpha == PREMULTIPLIED:
         parts.append(

@@ -9,7 +9,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from export.conditions import conditions
 from export.conversion import OPSET
+from export.formats.base import label_feed
 from export.rewrites.layouts import choose, forms_of, has_convolutions
 from export.sampler import sampler_of
 from export.source import Source
@@ -22,6 +24,8 @@ _DOCS = {
     "seed": "Any number; the same one gives the same picture in every runtime that computes integers of 64 bits. All "
     "pictures are black in those that cut them to 32 bits, such as OpenVINO.",
     "label": "Class, a position in class_names. Others are refused, or make grey pictures where they can't be.",
+    "attributes": "What the picture shall be, a number for each of the attributes in order, from its low to its high. "
+    "Others are refused, or make grey pictures where they can't be.",
     "truncation": "Factor of the latent; 1 if left out, less for more usual pictures.",
     "image": "Pictures in [-1, 1].",
     "pixels": "Pictures in 0 to 255.",
@@ -83,8 +87,9 @@ def example_feeds(info: ModelInfo) -> Callable[[int], dict[str, NDArray]]:
     """Returns a function that makes a generator's inputs for a batch size."""
 
     def feeds(count: int) -> dict[str, NDArray]:
-        labels = {"label": np.arange(count) % len(info.class_names)} if info.conditional else {}
-        return {"z": latents(np.arange(count), info.latent_dim, info.latent_distribution), **labels}
+        places = np.arange(count)
+        z = latents(places, info.latent_dim, info.latent_distribution)
+        return {"z": z, **label_feed(conditions(places, info), info)}
 
     return feeds
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.closeness import closeness
+from export.conditions import conditions
 from export.formats import Generate, Reader, Sample
 from export.source import Reference
 from pipeline.base.errors import MirageError
@@ -70,7 +71,7 @@ def check_samplers(
       MirageError: if pixels differ by more than one level, or in more than 0.1 % of places (but one may always).
     """
     seed = np.array([0, -(2**40) - 5, 1, 7, -1, 2**31, 2**63 - 1, -(2**63)], np.int64)[:max_batch]
-    label = np.arange(len(seed), dtype=np.int64) % max(1, len(info.class_names))
+    label = conditions(np.arange(len(seed)), info)
     for truncation in (1.0, 0.5):
         z = latents(seed, info.latent_dim, info.latent_distribution) * np.float32(truncation)
         expected = to_pixels(reference.generate(z, label), info.alpha)
@@ -103,7 +104,7 @@ def check_parity(
     figures = {name: dict.fromkeys(_FIGURES, 0.0) for name in others}
     for batch_size in sorted({min(size, max_batch or size) for size in BATCH_SIZES}):
         z = latents(np.arange(batch_size), info.latent_dim, info.latent_distribution)
-        label = np.arange(batch_size, dtype=np.int64) % max(1, len(info.class_names))
+        label = conditions(np.arange(batch_size), info)
         expected = reference.generate(z, label)
         for name, generate in others.items():
             _compare(name, (expected, generate(z, label)), figures[name], reference, info.alpha)

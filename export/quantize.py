@@ -22,6 +22,9 @@ _CALIBRATION_IMAGES = 512
 _CALIBRATION_BATCH = 16
 # All that only moves values works on bytes too.
 _OPERATORS = ("Conv", "MatMul", "Add", "Relu", "Concat", "Reshape", "DepthToSpace", "Slice")
+# What leaves attributes as they are, and where they go into a network.
+_MOVING = ("Cast", "Concat", "Identity", "Reshape", "Unsqueeze")
+_LAYERS = ("Concat", "Conv", "MatMul")
 
 
 class _Latents(CalibrationDataReader):
@@ -63,7 +66,7 @@ def quantize(model: onnx.ModelProto, feeds: Feeds) -> onnx.ModelProto:
                 _Latents(feeds),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=list(_OPERATORS),
-                nodes_to_exclude=[*_of_latents(model), *_of_pictures(model)],
+                nodes_to_exclude=[*_of_latents(model), *_of_attributes(model), *_of_pictures(model)],
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -80,6 +83,24 @@ def quantize(model: onnx.ModelProto, feeds: Feeds) -> onnx.ModelProto:
 def _of_latents(model: onnx.ModelProto) -> list[str]:
     """Name of the node that only looks at latents, see `export.rewrites.inputs.guarded`."""
     return [node.name for node in model.graph.node if "z" in node.input]
+
+
+def _of_attributes(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that see attributes in units of their own, of which one scale would leave the small nothing.
+
+    These are all up to the layer that they go into, and that one too if nothing has brought them into one unit before.
+    """
+    names, as_given, scaled = [], {"attributes"}, set[str]()
+    for node in model.graph.node:
+        inputs, enters = {*node.input}, node.op_type in _LAYERS
+        if inputs & as_given and node.op_type in _MOVING:
+            as_given |= {*node.output}
+        elif (inputs & as_given or inputs & scaled) and not enters:
+            scaled |= {*node.output}
+        elif not inputs & as_given:
+            continue
+        names.append(node.name)
+    return names
 
 
 def _of_pictures(model: onnx.ModelProto) -> list[str]:

@@ -65,10 +65,10 @@ class RunSource(Source):
     @property
     def info(self) -> ModelInfo:
         """What a program needs to know of the generator."""
-        names = self.data.class_names if self.config.conditional else ()
-        config, shape = self.config, self.data.image_shape
+        config, data, shape = self.config, self.data, self.data.image_shape
+        names, attributes = (data.class_names, data.attributes) if config.conditional else ((), ())
         alpha = PREMULTIPLIED if shape[2] == 4 else None
-        return ModelInfo(config.latent_dim, shape, config.conditional, names, alpha=alpha)
+        return ModelInfo(config.latent_dim, shape, config.conditional, names, alpha=alpha, attributes=attributes)
 
     @property
     def name(self) -> str:
@@ -146,7 +146,7 @@ class RunSource(Source):
         judge = make_judge(
             config, dataset, num_samples, config.extractor, config.inception_weights, download=config.download
         )
-        return by_distance(judge, config.latent_dim, config.conditional)
+        return by_distance(judge, self.info)
 
 
 def _is_keras(kind: type) -> bool:

@@ -114,12 +114,12 @@ def sampler_of(generator: onnx.ModelProto, distribution: str = NORMAL, alpha: st
     """Puts seeds before a generator and pixels behind it.
 
     Args:
-      generator: a model of `z` [N, latent_dim] and perhaps `label`, to `image` in [-1, 1].
+      generator: a model of `z` [N, latent_dim] and perhaps `label` or `attributes`, to `image` in [-1, 1].
       distribution: what its latents are drawn from.
       alpha: of four channels, what their colours are, as in `ModelInfo`.
 
     Returns:
-      A model of `seed` int64 [N] and perhaps `label`, to `pixels` uint8 [N, H, W, C]. Latents are multiplied by
+      A model of `seed` int64 [N] and perhaps that, to `pixels` uint8 [N, H, W, C]. Latents are multiplied by
       `truncation`, a float32 scalar that may be left out and then is 1: with less, pictures are more usual and more
       alike.
     """

@@ -1,6 +1,6 @@
 """What all formats are made of: a generator, and its sampler, as functions of TensorFlow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -8,11 +8,14 @@ import tensorflow as tf
 
 from export.formats.base import Generate
 from export.sampler import tensorflow_latents, tensorflow_pixels
+from serving.contract.attributes import Attribute
 from serving.contract.manifest import ModelInfo
 
 
 def keras_generator(model: keras.Model, info: ModelInfo) -> Generate:
-    """The trained network itself, as a function of latents and labels."""
+    """The trained network itself, as a function of latents and labels or attributes."""
+    if info.attributes:
+        return lambda z, label: np.asarray(model([tf.constant(z), tf.constant(label, tf.float32)], training=False))
     if info.conditional:
         return lambda z, label: np.asarray(model([tf.constant(z), tf.constant(label, tf.int32)], training=False))
     return lambda z, label: np.asarray(model(tf.constant(z), training=False))
@@ -26,23 +29,33 @@ def generator_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, l
       info: its description.
 
     Returns:
-      (function of z float32 [N, latent_dim] and, if conditional, label int64 [N], that returns
-      {"image": float32 [N, H, W, C] in [-1, 1]}; its input signature).
+      (function of z float32 [N, latent_dim] and, if conditional, label int64 [N] or attributes float32 [N, number of
+      them], that returns {"image": float32 [N, H, W, C] in [-1, 1]}; its input signature).
     """
-    signature = [tf.TensorSpec([None, info.latent_dim], tf.float32, name="z")]
-    if info.conditional:
-        signature.append(tf.TensorSpec([None], tf.int64, name="label"))
+    latent = tf.TensorSpec([None, info.latent_dim], tf.float32, name="z")
 
-    # Its parameters' names become the signature's.
-    def generate(z: tf.Tensor, label: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+    def image(z: tf.Tensor, *condition: tf.Tensor) -> tf.Tensor:
         message = "a batch must hold at least one latent or seed."
         with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(z)[0], message)]):
-            image = model(z if label is None else [z, tf.cast(label, tf.int32)], training=False)
-        if label is not None:
-            image *= _one_for_classes(label, len(info.class_names))
-        return {"image": tf.identity(image, name="image")}
+            return model([z, *condition] if condition else z, training=False)
 
-    return generate, signature
+    # Their parameters' names become the signature's.
+    def generate(z: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"image": tf.identity(image(z), name="image")}
+
+    def generate_of_class(z: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
+        product = image(z, tf.cast(label, tf.int32)) * _one_for_classes(label, len(info.class_names))
+        return {"image": tf.identity(product, name="image")}
+
+    def generate_with(z: tf.Tensor, attributes: tf.Tensor) -> dict[str, tf.Tensor]:
+        product = image(z, attributes) * _one_within(attributes, info.attributes)
+        return {"image": tf.identity(product, name="image")}
+
+    if info.attributes:
+        return generate_with, [latent, tf.TensorSpec([None, len(info.attributes)], tf.float32, name="attributes")]
+    if info.conditional:
+        return generate_of_class, [latent, tf.TensorSpec([None], tf.int64, name="label")]
+    return generate, [latent]
 
 
 def _one_for_classes(label: tf.Tensor, classes: int) -> tf.Tensor:
@@ -60,6 +73,17 @@ def _one_for_classes(label: tf.Tensor, classes: int) -> tf.Tensor:
         return tf.gather(tf.ones([classes, 1, 1, 1]), label)
 
 
+def _one_within(values: tf.Tensor, attributes: Sequence[Attribute]) -> tf.Tensor:
+    """Returns ones, [N, 1, 1, 1], if all attributes are from their least to their greatest value; see above."""
+    low, high = ([getattr(each, end) for each in attributes] for end in ("low", "high"))
+    # Of NaN both are false.
+    inside = tf.logical_and(values >= tf.constant(low, tf.float32), values <= tf.constant(high, tf.float32))
+    outside = tf.reduce_max(tf.cast(tf.logical_not(inside), tf.int32), axis=1)
+    message = f"attributes must be from {low} to {high}."
+    with tf.control_dependencies([tf.debugging.assert_less(outside, 1, message)]):
+        return tf.gather(tf.ones([1, 1, 1, 1]), outside)
+
+
 def module_of(model: keras.Model) -> tf.Module:
     """Makes a module that keeps a generator's weights, for functions that use them."""
     module = tf.Module()
@@ -69,12 +93,17 @@ def module_of(model: keras.Model) -> tf.Module:
 
 
 def sampler_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, list[tf.TensorSpec]]:
-    """Makes the same from seeds: seed int64 [N], perhaps label, truncation float32, to pixels uint8 [N, H, W, C]."""
-    generate, (_, *label_spec) = generator_function(model, info)
+    """Makes the same from seeds.
 
-    def pixels_of(seed: tf.Tensor, truncation: tf.Tensor, *label: tf.Tensor) -> dict[str, tf.Tensor]:
+    Returns:
+      (function of seed int64 [N], perhaps label or attributes, and truncation float32, that returns {"pixels": uint8
+      [N, H, W, C]}; its input signature).
+    """
+    generate, (_, *condition_spec) = generator_function(model, info)
+
+    def pixels_of(seed: tf.Tensor, truncation: tf.Tensor, *condition: tf.Tensor) -> dict[str, tf.Tensor]:
         z = truncation * tensorflow_latents(seed, info.latent_dim, info.latent_distribution)
-        return {"pixels": tensorflow_pixels(generate(z, *label)["image"], info.alpha)}
+        return {"pixels": tensorflow_pixels(generate(z, *condition)["image"], info.alpha)}
 
     plain = tf.constant(1.0)
 
@@ -84,5 +113,9 @@ def sampler_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, lis
     def sample_of_class(seed: tf.Tensor, label: tf.Tensor, truncation: tf.Tensor = plain) -> dict[str, tf.Tensor]:
         return pixels_of(seed, truncation, label)
 
+    def sample_with(seed: tf.Tensor, attributes: tf.Tensor, truncation: tf.Tensor = plain) -> dict[str, tf.Tensor]:
+        return pixels_of(seed, truncation, attributes)
+
+    function = sample_with if info.attributes else sample_of_class if info.conditional else sample
     seed_spec, truncation_spec = tf.TensorSpec([None], tf.int64, "seed"), tf.TensorSpec([], tf.float32, "truncation")
-    return sample_of_class if label_spec else sample, [seed_spec, *label_spec, truncation_spec]
+    return function, [seed_spec, *condition_spec, truncation_spec]

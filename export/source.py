@@ -15,9 +15,9 @@ from serving.contract.manifest import ModelInfo
 if TYPE_CHECKING:
     import onnx
 
-# Of latents and labels, to images and to pixels.
-Generate = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]]
-Draw = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.uint8]]
+# Of latents, and labels int64 [N] or attributes float32 [N, number of them], to images and to pixels.
+Generate = Callable[[NDArray[np.float32], NDArray], NDArray[np.float32]]
+Draw = Callable[[NDArray[np.float32], NDArray], NDArray[np.uint8]]
 
 
 # What pictures are called, by their number of channels.
@@ -28,7 +28,7 @@ class Reference(NamedTuple):
     """A generator as its own framework computes it, by which exports are judged.
 
     Attributes:
-      generate: computes images in [-1, 1] of latents and labels.
+      generate: computes images in [-1, 1] of latents, and labels or attributes.
       framework: what it is called in messages and on the card.
       tolerance: how far images may be from it; pixels must be the same nevertheless, see `export.closeness`.
     """
@@ -63,8 +63,8 @@ class Source(abc.ABC):
 
     Attributes:
       model: the generator in TensorFlow: called with `z` float32 [N, latent_dim], or with a list of that and `label`
-        int32 [N], and `training=False`, it returns float32 [N, H, W, C] in [-1, 1]; it has `variables`. None for a
-        generator that TensorFlow can't compute.
+        int32 [N] or `attributes` float32 [N, number of them], and `training=False`, it returns float32 [N, H, W, C] in
+        [-1, 1]; it has `variables`. None for a generator that TensorFlow can't compute.
     """
 
     model: Any

@@ -12,8 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 
 from export.closeness import closeness
+from export.conditions import decoded
 from export.golden import read_golden
 from export.timing import in_turn, timed
 from pipeline.base import command_line
@@ -113,11 +115,11 @@ def _pictures(bundle: Path, manifest: Manifest) -> Iterator[tuple[str, str]]:
     ):
         raise BundleError("the latents of the golden seeds are others on this machine; report this with its CPU.")
     yield "latents of golden seeds", "identical"
-    labels = _labels(golden["label"], generator)
-    names = None if labels is None else [generator.class_names[label] for label in labels]
-    yield "pictures of golden latents", _compare(generator.decode(golden["z"], names), golden["pixels"])
+    kind = generator.info.condition
+    condition = _condition(golden[kind or "label"], generator)
+    yield "pictures of golden latents", _compare(decoded(generator, golden["z"], condition), golden["pixels"])
     sampler = open_session(verify_file(bundle, manifest, SAMPLER_FILE), 1)
-    feeds = {"seed": golden["seed"], **({} if labels is None else {"label": labels})}
+    feeds = {"seed": golden["seed"], **({kind: condition} if kind else {})}
     try:
         (pixels,) = sampler.run(["pixels"], feeds)
     except Exception as error:  # onnxruntime's exceptions share no better base class
@@ -127,11 +129,11 @@ def _pictures(bundle: Path, manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield from _times(bundle, manifest, generator)
 
 
-def _labels(labels: np.ndarray, generator: Generator) -> np.ndarray | None:
-    if not generator.info.conditional:
-        return None
+def _condition(given: NDArray, generator: Generator) -> NDArray:
+    if not generator.info.condition:
+        return given
     try:
-        return generator.check_positions(labels, len(labels))
+        return generator.check_condition(given, len(given))
     except ValueError as error:
         raise BundleError(f"{GOLDEN_FILE} can't be used: {error}") from None
 
@@ -143,8 +145,9 @@ def _plain(text: str) -> str:
 
 def _signature(generator: Generator) -> str:
     height, width, channels = generator.image_shape
-    classes = f"{len(generator.class_names)} classes" if generator.info.conditional else "no classes"
-    return f"latent of {generator.latent_dim}, {classes}, {height}x{width}x{channels} pixels"
+    kinds = {"label": f"{len(generator.class_names)} classes", "attributes": f"{len(generator.attributes)} attributes"}
+    told = kinds.get(generator.info.condition, "no classes")
+    return f"latent of {generator.latent_dim}, {told}, {height}x{width}x{channels} pixels"
 
 
 def _compare(actual: np.ndarray, expected: np.ndarray) -> str:

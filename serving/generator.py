@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from serving.arguments import INT64, described, factor, matrix, whole
-from serving.contract.latents import latents
+from serving.attributes import Attributes, AttributeValues
+from serving.contract.attributes import Attribute
+from serving.contract.latents import between, latents, slerp
 from serving.contract.manifest import (
     CHUNK_KEY,
     GENERATOR_FILE,
     INT8_FILE,
     METADATA_KEY,
-    UNIFORM,
     BundleError,
     ModelInfo,
     parse_chunk,
@@ -41,6 +42,8 @@ _CHUNK = 16
 # Latents of as many images are computed at once, so that their memory doesn't grow with what is asked for.
 _BLOCK = 4096
 _MAX_THREADS = 1024
+# What a picture shall be of, for each: labels int64 [n], attributes float32 [n, number of them], or neither.
+Condition = NDArray[Any] | None
 GENERATOR_FILES = {"float32": GENERATOR_FILE, "int8": INT8_FILE}
 
 
@@ -64,14 +67,14 @@ class _Source:
 class Generator:
     """Makes images from seeds or latents, on the CPU.
 
-    The same seed and label give the same picture, whatever else is in the batch: to the last bit on
+    The same seed and label, or attributes, give the same picture, whatever else is in the batch: to the last bit on
     the x86-64 CPUs that were tested, with 1 to 8 threads; onnxruntime itself promises no more than
     float rounding, which can move a pixel by one level on another kind of CPU. An instance may be
     used from several threads at once, and in processes that are forked. It can be pickled and
     copied; its file is then loaded again, and must still be there.
 
     Attributes:
-      info: latent size, image shape and classes.
+      info: latent size, image shape, classes and attributes.
     """
 
     def __init__(
@@ -82,7 +85,8 @@ class Generator:
         self._session: ort.InferenceSession | None = session
         self._chunk = chunk
         self._source = source
-        self._classes = Classes(info.class_names)
+        self._classes, self._attributes = Classes(info.class_names), Attributes(info.attributes)
+        self._condition = info.condition
         _LOADED.add(self)
 
     @classmethod
@@ -141,8 +145,13 @@ class Generator:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, in label order; empty if the generator is unconditional."""
+        """Names of the classes, in label order; empty if the generator takes no labels."""
         return self.info.class_names
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """The attributes in order, each with `name`, `low`, `high` and `typical`; empty if it takes none."""
+        return self.info.attributes
 
     @property
     def latent_dim(self) -> int:
@@ -159,7 +168,15 @@ class Generator:
         """SHA-256 of what its file held when it was loaded, in hexadecimal; empty if it was made of a session."""
         return self._source.seal.decode() if self._source is not None else ""
 
-    def sample(self, n: int, seed: int = 0, labels: Labels = None, *, truncation: float = 1.0) -> NDArray[np.uint8]:
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        labels: Labels = None,
+        *,
+        attributes: AttributeValues = None,
+        truncation: float = 1.0,
+    ) -> NDArray[np.uint8]:
         """Makes `n` images; image i has the seed `seed + i`.
 
         Args:
@@ -169,13 +186,15 @@ class Generator:
             None takes the classes in turn, image i being of class i modulo the number of classes. A label is a position
             in `class_names`; where a name is a number, that number means the class of this name, and is refused if
             it is another one's position.
+          attributes: for a generator of attributes: a mapping of names to a number, or to one for each image; one
+            mapping for each image; or numbers in order, for all images or [n, ...]. What is left out is typical.
           truncation: factor of the latents; less than 1 makes pictures more usual and more alike.
 
         Returns:
           uint8 [n, H, W, C].
 
         Raises:
-          ValueError: for n, seed, labels or a truncation that don't fit.
+          ValueError: for n, seed, labels, attributes or a truncation that don't fit.
           BundleError: if the file, sound as it looked, can't be run.
         """
         n = whole("n", n, 0, INT64[1])
@@ -190,26 +209,29 @@ class Generator:
                 z *= scale
             return z
 
-        return self._draw(n, latents_of, labels)
+        return self._draw(n, latents_of, labels, attributes)
 
-    def decode(self, z: ArrayLike, labels: Labels = None) -> NDArray[np.uint8]:
+    def decode(self, z: ArrayLike, labels: Labels = None, *, attributes: AttributeValues = None) -> NDArray[np.uint8]:
         """Makes an image of each latent.
 
         Args:
           z: real numbers [n, latent_dim], converted to float32.
           labels: as for `sample`.
+          attributes: as for `sample`.
 
         Returns:
           uint8 [n, H, W, C].
 
         Raises:
-          ValueError: for latents of another shape or not finite, or labels that don't fit.
+          ValueError: for latents of another shape or not finite, or labels or attributes that don't fit.
           BundleError: as for `sample`.
         """
         array = matrix("z", z, self.latent_dim)
-        return self._draw(len(array), lambda start, stop: array[start:stop], labels)
+        return self._draw(len(array), lambda start, stop: array[start:stop], labels, attributes)
 
-    def interpolate(self, first: int, last: int, n: int, labels: Labels = None) -> NDArray[np.uint8]:
+    def interpolate(
+        self, first: int, last: int, n: int, labels: Labels = None, *, attributes: AttributeValues = None
+    ) -> NDArray[np.uint8]:
         """Walks from one seed's image to another's.
 
         Normal latents lie on the great arc between the two (White 2016, arXiv 1609.04468), because the straight line
@@ -220,88 +242,107 @@ class Generator:
           last: seed of the last image.
           n: number of images, both ends included; at least 2.
           labels: as for `sample`, but None means class 0 throughout.
+          attributes: as for `sample`; those with a number for each image change on the way.
 
         Returns:
           uint8 [n, H, W, C].
 
         Raises:
-          ValueError: for n below 2, or seeds or labels that don't fit.
+          ValueError: for n below 2, or seeds, labels or attributes that don't fit.
           BundleError: as for `sample`.
         """
         n = whole("n", n, 2, INT64[1])
         seeds = [whole(name, value, *INT64) for name, value in (("first", first), ("last", last))]
         ends = latents(seeds, self.latent_dim, self.info.latent_distribution)
-        labels = 0 if labels is None and self.info.conditional else labels
+        labels = 0 if labels is None and self.info.class_names else labels
 
         def latents_of(start: int, stop: int) -> NDArray[np.float32]:
             return between(ends[0], ends[1], np.linspace(0, 1, n)[start:stop], self.info.latent_distribution)
 
-        return self._draw(n, latents_of, labels)
+        return self._draw(n, latents_of, labels, attributes)
 
-    def images(self, z: NDArray[np.float32], labels: NDArray[np.int64] | None) -> NDArray[np.float32]:
+    def images(self, z: NDArray[np.float32], condition: Condition) -> NDArray[np.float32]:
         """Runs the network once, on a batch as it is: for programs that form batches themselves.
 
         Args:
           z: float32 [n, latent_dim], finite.
-          labels: int64 [n], each that of a class, as `check_labels` returns them; None if unconditional.
+          condition: labels or attributes, as `condition` returns them.
 
         Returns:
           float32 [n, H, W, C] in [-1, 1]; `to_pixels`, with `info.alpha`, makes uint8 of them.
         """
-        feeds = {"z": z} if labels is None else {"z": z, "label": labels}
+        feeds = {"z": z} if condition is None else {"z": z, self._condition: condition}
         session = self._session
         if session is None:
             session = self._session = self._open_again()
         (images,) = session.run(["image"], feeds)
         return images
 
-    def check_labels(self, labels: Labels, n: int) -> NDArray[np.int64] | None:
-        """Makes an array of labels from what `sample` takes.
+    def condition(self, labels: Labels, attributes: AttributeValues, n: int) -> Condition:
+        """Makes an array of the labels or the attributes that `sample` takes.
 
         Args:
           labels: as for `sample`.
+          attributes: as for `sample`.
           n: number of images.
 
         Returns:
-          int64 [n], or None if the generator is unconditional.
+          Of labels int64 [n], of attributes float32 [n, number of attributes]; None if the generator takes neither.
 
         Raises:
-          ValueError: for labels that don't fit.
+          ValueError: for those that don't fit, or that the generator doesn't take.
         """
-        if self.info.conditional:
+        kind = self._condition
+        if attributes is not None and kind != "attributes":
+            what = "takes labels" if kind else "is unconditional"
+            raise ValueError(f"attributes were passed, but this generator {what}; leave them out.")
+        if labels is not None and kind != "label":
+            what = f"takes attributes ({self._attributes.names})" if kind else "is unconditional"
+            raise ValueError(f"labels were passed, but this generator {what}; leave them out.")
+        if kind == "label":
             return self._classes.positions(labels, n)
-        if labels is not None:
-            raise ValueError("labels were passed, but this generator is unconditional; leave them out.")
-        return None
+        return self._attributes.values(attributes, n) if kind else None
 
-    def check_positions(self, labels: NDArray[np.integer], n: int) -> NDArray[np.int64] | None:
-        """As `check_labels`, for positions in `class_names` that shall mean nothing else.
+    def check_labels(self, labels: Labels, n: int) -> Condition:
+        """As `condition`, of labels alone."""
+        return self.condition(labels, None, n)
+
+    def check_condition(self, values: NDArray, n: int) -> NDArray:
+        """Checks what the ONNX files themselves take: positions in `class_names`, or all attributes.
 
         Args:
-          labels: integers [n]: what the ONNX files themselves take.
+          values: integers [n] that shall mean nothing else than positions, or numbers [n, number of attributes].
           n: number of images.
 
         Returns:
-          int64 [n], or None if the generator is unconditional.
+          Of positions int64 [n], of attributes float32 [n, number of attributes].
 
         Raises:
-          ValueError: for labels that don't fit.
+          ValueError: for those that don't fit, or if the generator takes neither.
         """
-        return self._classes.check_positions(labels, n) if self.info.conditional else self.check_labels(labels, n)
+        if not self._condition:
+            self.condition(values, None, n)
+        return (self._attributes if self.attributes else self._classes).check(values, n)
 
-    def _draw(self, n: int, latents_of: Callable[[int, int], NDArray[np.float32]], labels: Labels) -> NDArray[np.uint8]:
+    def _draw(
+        self,
+        n: int,
+        latents_of: Callable[[int, int], NDArray[np.float32]],
+        labels: Labels,
+        attributes: AttributeValues,
+    ) -> NDArray[np.uint8]:
         if 0 < n <= self._chunk:  # no more than one run, so that nothing is put together
-            positions = self.check_labels(labels, n)
-            images = self._checked_images(latents_of(0, n), positions)
+            condition = self.condition(labels, attributes, n)
+            images = self._checked_images(latents_of(0, n), condition)
             return to_pixels(images, self.info.alpha, images)
         pixels = self._room_for(n)
-        positions = self.check_labels(labels, n)
+        condition = self.condition(labels, attributes, n)
         for block in range(0, n, _BLOCK):
             z = latents_of(block, min(block + _BLOCK, n))
             for start in range(0, len(z), self._chunk):
                 part = z[start : start + self._chunk]
                 place = slice(block + start, block + start + len(part))
-                images = self._checked_images(part, None if positions is None else positions[place])
+                images = self._checked_images(part, None if condition is None else condition[place])
                 pixels[place] = to_pixels(images, self.info.alpha, images)
         return pixels
 
@@ -314,9 +355,9 @@ class Generator:
                 pass
         raise ValueError(f"n is {n}, which is more images than memory holds; ask for fewer at a time.")
 
-    def _checked_images(self, z: NDArray[np.float32], labels: NDArray[np.int64] | None) -> NDArray[np.float32]:
+    def _checked_images(self, z: NDArray[np.float32], condition: Condition) -> NDArray[np.float32]:
         try:
-            images = self.images(z, labels)
+            images = self.images(z, condition)
         except BundleError:
             raise
         except Exception as error:  # onnxruntime's exceptions share no better base class
@@ -354,42 +395,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def between(
-    a: NDArray[np.float32], b: NDArray[np.float32], t: NDArray[np.float64], distribution: str
-) -> NDArray[np.float32]:
-    """Walks from one latent to another one through latents that a generator knows.
-
-    Args:
-      a: float32 [d], the latent at t = 0.
-      b: float32 [d], the latent at t = 1.
-      t: float64 [n].
-      distribution: of the latents, as in `ModelInfo`.
-
-    Returns:
-      float32 [n, d].
-    """
-    if distribution == UNIFORM:
-        return ((1 - t[:, None]) * a + t[:, None] * b).astype(np.float32)
-    return slerp(a, b, t)
-
-
-def slerp(a: NDArray[np.float32], b: NDArray[np.float32], t: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Spherical linear interpolation (Shoemake 1985).
-
-    Args:
-      a: [d], the vector at t = 0.
-      b: [d], the vector at t = 1.
-      t: [n], in [0, 1].
-
-    Returns:
-      float32 [n, d]; where the two vectors are parallel, the straight line.
-    """
-    start, end = a.astype(np.float64), b.astype(np.float64)
-    cosine = start @ end / max(float(np.linalg.norm(start) * np.linalg.norm(end)), np.finfo(np.float64).tiny)
-    angle = np.arccos(np.clip(cosine, -1, 1))
-    t = t[:, None]
-    if np.sin(angle) < 1e-6:
-        return ((1 - t) * start + t * end).astype(np.float32)
-    return ((np.sin((1 - t) * angle) * start + np.sin(t * angle) * end) / np.sin(angle)).astype(np.float32)

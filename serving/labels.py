@@ -59,7 +59,7 @@ class Classes:
         if isinstance(labels, str) or integer(labels) is not None:
             return np.full(n, self._position(labels), np.int64)
         if isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind in "iu" and self._plain:
-            return self.check_positions(labels, n)
+            return self.check(labels, n)
         if isinstance(labels, (bytes, bytearray, memoryview, Set, Mapping)) or not isinstance(labels, Iterable):
             raise ValueError(f"labels is {described(labels)}; expected a label, or a sequence of one for each image.")
         found = list(itertools.islice(labels, n + 1))  # it may have no end
@@ -70,7 +70,7 @@ class Classes:
             return np.array([self._by_name[label] for label in found], np.int64)
         return np.array([self._position(label) for label in found], np.int64)
 
-    def check_positions(self, positions: NDArray[np.integer], n: int) -> NDArray[np.int64]:
+    def check(self, positions: NDArray[np.integer], n: int) -> NDArray[np.int64]:
         """Checks labels that are positions and nothing else, as ONNX files take them.
 
         Args:

@@ -74,8 +74,10 @@ def check_signature(session: ort.InferenceSession, info: ModelInfo) -> None:
       BundleError: naming what differs.
     """
     expected: dict[str, tuple[str, tuple[int, ...]]] = {"z": ("tensor(float)", (info.latent_dim,))}
-    if info.conditional:
+    if info.class_names:
         expected["label"] = ("tensor(int64)", ())
+    if info.attributes:
+        expected["attributes"] = ("tensor(float)", (len(info.attributes),))
     actual = {node.name: (node.type, tuple(node.shape[1:])) for node in session.get_inputs()}
     if actual != expected:
         raise BundleError(f"its inputs are {shown(actual)}; expected {expected}, each with a batch axis in front.")

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from export.source import Generate, Source
 from serving.contract.manifest import ModelInfo
 
-# Of seeds, labels and truncation; pixels uint8.
-Sample = Callable[[NDArray[np.int64], NDArray[np.int64], float], NDArray[np.uint8]]
+# Of seeds, labels or attributes, and truncation; pixels uint8.
+Sample = Callable[[NDArray[np.int64], NDArray, float], NDArray[np.uint8]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Reader:
 
     Attributes:
       name: what reads them, with its version.
-      generate: computes images of latents and labels.
-      sample: computes pixels of seeds, labels and truncation; None where the format has no sampler, or not for this
-        reader.
+      generate: computes images of latents, and labels or attributes.
+      sample: computes pixels of seeds, labels or attributes, and truncation; None where the format has no sampler, or
+        not for this reader.
       max_batch: largest batch that it is worth giving to it; None if any.
     """
 
@@ -114,8 +114,8 @@ class Format:
 
 
 def label_feed(label: NDArray, info: ModelInfo) -> dict[str, NDArray]:
-    """The input `label`, if the generator takes it."""
-    return {"label": label} if info.conditional else {}
+    """The input `label` or `attributes`, if the generator takes it."""
+    return {info.condition: label} if info.condition else {}
 
 
 def truncation_feed(truncation: float) -> dict[str, NDArray]:

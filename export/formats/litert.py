@@ -45,7 +45,7 @@ class LiteRT(Format):
 
 
 def write_litert(folder: Path, source: Source) -> None:
-    """Writes `generator.tflite`, whose signature `serving_default` maps `z` (and `label`) to `image`.
+    """Writes `generator.tflite`, whose signature `serving_default` maps `z` (and `label` or `attributes`) to `image`.
 
     Args:
       folder: where to write.
@@ -68,12 +68,16 @@ def write_litert(folder: Path, source: Source) -> None:
 
     function, signature = generator_function(source.model, source.info)
 
-    # Its parameters' names become the signature's.
+    # Their parameters' names become the signature's.
     def generate(z: "tf.Tensor", label: "tf.Tensor | None" = None) -> "dict[str, tf.Tensor]":
         z = z * _one_unless_empty(z)
         return function(z) if label is None else function(z, label)
 
-    concrete = tf.function(generate, input_signature=signature).get_concrete_function()
+    def generate_with(z: "tf.Tensor", attributes: "tf.Tensor") -> "dict[str, tf.Tensor]":
+        return generate(z, attributes)
+
+    made = generate_with if source.info.attributes else generate
+    concrete = tf.function(made, input_signature=signature).get_concrete_function()
     with without_noise(also=_SAID_TWICE):
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module_of(source.model))
         try:

@@ -39,9 +39,10 @@ class OnnxFiles(Format):
     def notes(self, info: ModelInfo) -> Sequence[str]:
         """Where a seed means what."""
         return (
-            "In `sampler.onnx` the same seed and label give the same picture in every runtime that computes integers "
-            "of 64 bits, as onnxruntime does on CPUs, in Node.js and in browsers. OpenVINO cuts them to 32: there all "
-            "pictures of `sampler.onnx` are black; use `generator.onnx`, with latents from `serving.contract.latents`.",
+            "In `sampler.onnx` the same seed, and label or attributes, give the same picture in every runtime "
+            "that computes integers of 64 bits, as onnxruntime does on CPUs, in Node.js and in browsers. OpenVINO cuts "
+            "them to 32: there all pictures of `sampler.onnx` are black; use `generator.onnx`, with latents from "
+            "`serving.contract.latents`.",
         )
 
 

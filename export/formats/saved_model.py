@@ -36,7 +36,7 @@ class SavedModel(Format):
 
     def notes(self, info: ModelInfo) -> Sequence[str]:
         """What its signatures are."""
-        arguments = "seed, label" if info.conditional else "seed"
+        arguments = ", ".join(filter(None, ("seed", info.condition)))
         return (
             "The SavedModel's signature `serving_default` is that of `generator.onnx`, and `sample` that of "
             f"`sampler.onnx`; in Python, where a signature wants all of its inputs, `tf.saved_model.load(...).sample("
@@ -47,8 +47,8 @@ class SavedModel(Format):
 def write_saved_model(model: "keras.Model", info: ModelInfo, folder: Path) -> None:
     """Writes a SavedModel.
 
-    Its signature `serving_default` maps `z` (and `label`) to `image`, and `sample` maps `seed`, perhaps `label`, and
-    `truncation`, which is 1 for the plain law, to `pixels`.
+    Its signature `serving_default` maps `z` (and `label` or `attributes`) to `image`, and `sample` maps `seed`,
+    perhaps one of these, and `truncation`, which is 1 for the plain law, to `pixels`.
 
     Args:
       model: the generator.

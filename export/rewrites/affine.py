@@ -15,7 +15,8 @@ def fold_affine(model: onnx.ModelProto) -> onnx.ModelProto:
     """Folds multiplications and additions of constants, one per channel, into the layers beside them.
 
     Behind a MatMul, Conv or ConvTranspose they go into its weights and bias; before a MatMul too: (x s + t) W =
-    x (s W) + t W. A MatMul keeps an addition, which onnxruntime computes along with it.
+    x (s W) + t W. A MatMul keeps an addition, which onnxruntime computes along with it. What brings attributes into
+    one unit stays before it: of large numbers, such as years, t W would leave no digits.
     """
     graph = Graph(model)
     while _fold_behind(graph) or _fold_before(graph):
@@ -95,7 +96,7 @@ def _fold_before(graph: Graph) -> bool:
         if before is None or before.op_type not in ("Mul", "Add") or graph.only_user(before.output[0]) is None:
             continue
         data = next((name for name in before.input if graph.constant(name) is None), None)
-        if data is None:
+        if data is None or _is_of_attributes(graph, data):
             continue
         values = _per_channel(graph, before, data, len(weights), 2)
         if values is None:
@@ -112,6 +113,13 @@ def _fold_before(graph: Graph) -> bool:
         graph.replace([before, node], nodes)
         return True
     return False
+
+
+def _is_of_attributes(graph: Graph, name: str) -> bool:
+    """Whether a value is the attributes, or these with constants added or multiplied."""
+    while (maker := graph.maker(name)) is not None and maker.op_type in ("Add", "Div", "Mul", "Sub"):
+        name = next((each for each in maker.input if graph.constant(each) is None), "")
+    return name == "attributes"
 
 
 def _per_channel(graph: Graph, node: onnx.NodeProto, data: str, channels: int, ndim: int) -> NDArray | None:

@@ -1,12 +1,12 @@
 """What pictures are made by where labels are several numbers at once: attributes. Needs only the standard library."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
 BINARY, NUMBER = "binary", "number"
 _KINDS = (BINARY, NUMBER)
+_MOST = 3e38  # in float32
 _FIELDS = ("name", "kind", "low", "high", "typical")
 
 
@@ -36,7 +36,7 @@ class Attribute:
             raise ValueError(f"the attribute {self.name:.80} is {self.kind!r:.80}; expected {' or '.join(_KINDS)}.")
         for field in ("low", "high", "typical"):
             value = getattr(self, field)
-            if type(value) not in (int, float) or not math.isfinite(value):
+            if type(value) not in (int, float) or not abs(value) <= _MOST:
                 raise ValueError(f"{field} of the attribute {self.name:.80} is {value!r:.80}; expected a number.")
             object.__setattr__(self, field, float(value))
         if not self.low < self.high or not self.low <= self.typical <= self.high:

@@ -90,3 +90,42 @@ def latents(seeds: ArrayLike, latent_dim: int, distribution: str = NORMAL) -> ND
     np.sin(z, out=z)
     z *= radius[..., None]
     return z.reshape(len(bits), 2 * pairs.size)[:, :latent_dim].astype(np.float32)
+
+
+def between(
+    a: NDArray[np.float32], b: NDArray[np.float32], t: NDArray[np.float64], distribution: str
+) -> NDArray[np.float32]:
+    """Walks from one latent to another one through latents that a generator knows.
+
+    Args:
+      a: float32 [d], the latent at t = 0.
+      b: float32 [d], the latent at t = 1.
+      t: float64 [n].
+      distribution: of the latents, as in `ModelInfo`.
+
+    Returns:
+      float32 [n, d].
+    """
+    if distribution == UNIFORM:
+        return ((1 - t[:, None]) * a + t[:, None] * b).astype(np.float32)
+    return slerp(a, b, t)
+
+
+def slerp(a: NDArray[np.float32], b: NDArray[np.float32], t: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Spherical linear interpolation (Shoemake 1985).
+
+    Args:
+      a: [d], the vector at t = 0.
+      b: [d], the vector at t = 1.
+      t: [n], in [0, 1].
+
+    Returns:
+      float32 [n, d]; where the two vectors are parallel, the straight line.
+    """
+    start, end = a.astype(np.float64), b.astype(np.float64)
+    cosine = start @ end / max(float(np.linalg.norm(start) * np.linalg.norm(end)), np.finfo(np.float64).tiny)
+    angle = np.arccos(np.clip(cosine, -1, 1))
+    t = t[:, None]
+    if np.sin(angle) < 1e-6:
+        return ((1 - t) * start + t * end).astype(np.float32)
+    return ((np.sin((1 - t) * angle) * start + np.sin(t * angle) * end) / np.sin(angle)).astype(np.float32)

@@ -107,6 +107,11 @@ class ModelInfo:
         if self.conditional != bool(self.class_names or self.attributes) or (self.class_names and self.attributes):
             raise BundleError("class_names or attributes must be given if, and only if, the generator is conditional.")
 
+    @property
+    def condition(self) -> str:
+        """Name of the input by which is said what a picture shall be of: "label", "attributes", or empty."""
+        return "attributes" if self.attributes else "label" if self.conditional else ""
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the facts as JSON types, with the laws that all Mirage generators share."""
         return {

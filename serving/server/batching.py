@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from serving.contract.latents import latents
 from serving.contract.pixels import to_pixels
-from serving.generator import Generator
+from serving.generator import Condition, Generator
 
 # Weight of the newest batch in the running estimate of the seconds that an image takes.
 _NEWEST = 0.1
@@ -55,7 +55,7 @@ class Job:
 
     Attributes:
       generator: what makes them.
-      labels: int64 [n], or None if it is unconditional.
+      condition: what they shall be of, as `Generator.condition` returns it.
       finish: makes the answer of the images, in an inference thread.
       z: float32 [n, latent_dim], or None: the latents of `seeds`.
       seeds: int64 [n], or None.
@@ -64,7 +64,7 @@ class Job:
     """
 
     generator: Generator
-    labels: NDArray[np.int64] | None
+    condition: Condition
     finish: Callable[[NDArray], Any]
     z: NDArray[np.float32] | None = None
     seeds: NDArray[np.int64] | None = None
@@ -326,8 +326,8 @@ def _images(pieces: Sequence[_Piece]) -> NDArray[np.float32]:
         for piece, z in zip(seeded, drawn, strict=True):
             parts[id(piece)] = z if piece.job.truncation == 1 else z * np.float32(piece.job.truncation)
     rows = [piece.job.z[piece.start : piece.stop] if piece.job.z is not None else parts[id(piece)] for piece in pieces]
-    labels = [piece.job.labels[piece.start : piece.stop] for piece in pieces if piece.job.labels is not None]
-    return generator.images(np.concatenate(rows), np.concatenate(labels) if labels else None)
+    given = [piece.job.condition[piece.start : piece.stop] for piece in pieces if piece.job.condition is not None]
+    return generator.images(np.concatenate(rows), np.concatenate(given) if given else None)
 
 
 def _deliver(answers: Sequence[_Answer]) -> None:

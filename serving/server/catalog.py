@@ -1,7 +1,7 @@
 """The models that are served: bundles, and from each of them two models of the protocol.
 
-    generator   z (and label) -> image, float32
-    sampler     seed (and label, truncation) -> pixels, uint8
+    generator   z (and label or attributes) -> image, float32
+    sampler     seed (and label or attributes, truncation) -> pixels, uint8
 
 Both run the same session: the sampler's latents are computed here, by the law that `sampler.onnx` has inside. The
 first bundle's models are called `generator` and `sampler`; those of a bundle with a name are (also) called
@@ -227,13 +227,15 @@ def _is_version(name: str) -> bool:
     return name.isdigit() and name.isascii()
 
 
-def _labels(bundle: Bundle) -> tuple[TensorSpec, ...]:
-    return (TensorSpec("label", "INT64", (-1,)),) if bundle.generator.info.conditional else ()
+def _condition(generator: Generator) -> tuple[TensorSpec, ...]:
+    if generator.attributes:
+        return (TensorSpec("attributes", "FP32", (-1, len(generator.attributes))),)
+    return (TensorSpec("label", "INT64", (-1,)),) if generator.class_names else ()
 
 
 def _generator_model(bundle: Bundle) -> Model:
     generator = bundle.generator
-    inputs = (TensorSpec("z", "FP32", (-1, generator.latent_dim)), *_labels(bundle))
+    inputs = (TensorSpec("z", "FP32", (-1, generator.latent_dim)), *_condition(generator))
     return Model(bundle, inputs, (TensorSpec("image", "FP32", (-1, *generator.image_shape)),))
 
 
@@ -241,7 +243,7 @@ def _sampler_model(bundle: Bundle) -> Model:
     generator = bundle.generator
     inputs = (
         TensorSpec("seed", "INT64", (-1,)),
-        *_labels(bundle),
+        *_condition(generator),
         TensorSpec("truncation", "FP32", (), optional=True),
     )
     return Model(bundle, inputs, (TensorSpec("pixels", "UINT8", (-1, *generator.image_shape)),))

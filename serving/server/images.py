@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from serving.attributes import between_ends, parse
 from serving.contract import png
 from serving.contract.latents import latents
-from serving.generator import between
+from serving.generator import Condition, between
 from serving.server.batching import Job
 from serving.server.catalog import MAX_TRUNCATION, Bundle
 from serving.server.protocol import ProtocolError
@@ -62,48 +63,47 @@ class ImageEndpoints:
                     **({} if info.alpha is None else {"alpha": info.alpha}),
                     "latent_dim": info.latent_dim,
                     "class_names": list(info.class_names),
+                    **({"attributes": [each.to_dict() for each in info.attributes]} if info.attributes else {}),
                 }
             )
         return JSONResponse({"bundles": described, "max_images": self._service.settings.max_images})
 
     async def images(self, request: Request) -> Response:
         """Pictures of seeds."""
-        known = ("n", "seed", "label", "truncation", "format", "columns", "bundle")
+        known = ("n", "seed", "label", "attributes", "truncation", "format", "columns", "bundle")
         query = _Query(request.query_params.multi_items(), known)
         self._service.admit(count := query.integer("n", 1, 1, self._service.settings.max_images))
         bundle = self._service.bundle(query.text("bundle"))
         drawn = query.text("seed") is None
         seed = secrets.randbelow(_DRAWN_SEEDS) if drawn else query.integer("seed", 0, -_INT64, _INT64 - count)
         truncation = query.truncation()
-        labels = query.labels(bundle, count)
+        condition = query.condition(bundle, count)
         form, columns = query.form(), query.integer("columns", 0, 0, self._service.settings.max_images)
         seeds = np.int64(seed) + np.arange(count, dtype=np.int64)
-        describe = _describe(bundle, labels, [{"seed": int(each)} for each in seeds])
+        describe = _describe(bundle, condition, [{"seed": int(each)} for each in seeds])
         facts = None if drawn else {"what": "images", **query.values, "seed": seed}
         finish = _finisher(form, columns or _columns(bundle, query, count), describe)
-        job = Job(bundle.generator, labels, finish, seeds=seeds, truncation=truncation, pixels=True)
+        job = Job(bundle.generator, condition, finish, seeds=seeds, truncation=truncation, pixels=True)
         return await self._answer(request, bundle, job, form, facts, seed)
 
     async def interpolate(self, request: Request) -> Response:
         """Pictures on the way from one seed's to another's."""
-        known = ("from", "to", "n", "label", "truncation", "format", "columns", "bundle")
+        known = ("from", "to", "n", "label", "attributes", "truncation", "format", "columns", "bundle")
         query = _Query(request.query_params.multi_items(), known)
         self._service.admit(count := query.integer("n", 8, 2, self._service.settings.max_images))
         bundle = self._service.bundle(query.text("bundle"))
         first = query.integer("from", None, -_INT64, _INT64 - 1)
         last = query.integer("to", None, -_INT64, _INT64 - 1)
         truncation = query.truncation()
-        labels = query.labels(bundle, count)
-        if labels is not None and query.text("label") is None:
-            labels = np.zeros_like(labels)  # a walk through all classes at once would show nothing
+        t = np.linspace(0, 1, count)
+        condition = query.condition(bundle, count, t)
         form, columns = query.form(), query.integer("columns", 0, 0, self._service.settings.max_images)
         law = bundle.generator.info.latent_distribution
         ends = latents([first, last], bundle.generator.latent_dim, law)
-        t = np.linspace(0, 1, count)
-        describe = _describe(bundle, labels, [{"t": float(each)} for each in t])
+        describe = _describe(bundle, condition, [{"t": float(each)} for each in t])
         facts = {"what": "interpolate", **query.values}
         z = between(ends[0], ends[1], t, law) * np.float32(truncation)
-        job = Job(bundle.generator, labels, _finisher(form, columns or count, describe), z=z, pixels=True)
+        job = Job(bundle.generator, condition, _finisher(form, columns or count, describe), z=z, pixels=True)
         return await self._answer(request, bundle, job, form, facts, None)
 
     async def _answer(
@@ -181,27 +181,49 @@ class _Query:
             raise ProtocolError(f"format is {form[:40]!r}; expected one of {', '.join(FORMATS)}.")
         return form
 
-    def labels(self, bundle: Bundle, count: int) -> NDArray[np.int64] | None:
-        text = self.values.get("label")
+    def condition(self, bundle: Bundle, count: int, t: NDArray[np.float64] | None = None) -> Condition:
+        """What the pictures shall be of; on a walk, at its places from 0 to 1."""
+        text, names = self.values.get("label"), bundle.generator.class_names
         label: str | int | None = text
-        if text is not None and text not in bundle.generator.class_names and text.isascii() and text.isdigit():
+        if text is not None and text not in names and text.isascii() and text.isdigit():
             label = int(text[:10])
+        if text is None and names and t is not None:
+            label = 0  # a walk through all classes at once would show nothing
         try:
-            return bundle.generator.check_labels(label, count)
+            return bundle.generator.condition(label, self._attributes(t), count)
         except ValueError as error:
             raise ProtocolError(str(error)) from None
 
+    def _attributes(self, t: NDArray[np.float64] | None) -> Mapping[str, Any] | None:
+        text = self.values.get("attributes")
+        if text is None:
+            return None
+        ends = parse(text)
+        if t is not None:
+            return between_ends(ends, t)
+        for name, (first, last) in ends.items():
+            if first != last:
+                raise ValueError(f"attribute {name[:40]!r} goes from one number to another; only a walk can do that.")
+        return {name: first for name, (first, _) in ends.items()}
+
 
 def _columns(bundle: Bundle, query: _Query, count: int) -> int:
-    in_turn = bundle.generator.info.conditional and query.text("label") is None
+    in_turn = bundle.generator.class_names and query.text("label") is None
     return len(bundle.generator.class_names) if in_turn and count > 1 else math.ceil(math.sqrt(count))
 
 
-def _describe(bundle: Bundle, labels: NDArray[np.int64] | None, images: list[dict[str, Any]]) -> dict[str, Any]:
+def _describe(bundle: Bundle, condition: Condition, images: list[dict[str, Any]]) -> dict[str, Any]:
     """Returns what the JSON form says beside the pictures."""
-    if labels is not None:
-        names = bundle.generator.class_names
-        images = [{**each, "label": int(k), "class_name": names[k]} for each, k in zip(images, labels, strict=True)]
+    generator = bundle.generator
+    if condition is not None and generator.attributes:
+        keys = [each.name for each in generator.attributes]
+        images = [
+            {**each, "attributes": dict(zip(keys, row, strict=True))}
+            for each, row in zip(images, condition.tolist(), strict=True)
+        ]
+    elif condition is not None:
+        names = generator.class_names
+        images = [{**each, "label": int(k), "class_name": names[k]} for each, k in zip(images, condition, strict=True)]
     return {"bundle": bundle.name, "version": bundle.version, "digest": bundle.digest, "images": images}
 
 

@@ -116,12 +116,12 @@ def _job(name: str, model: Model, inference: Inference) -> Job:
     """Makes the work of an inference request.
 
     Raises:
-      ProtocolError: for labels that are not those of classes, or a truncation out of range.
+      ProtocolError: for labels that are not those of classes, or attributes or a truncation out of range.
     """
     generator, inputs = model.bundle.generator, inference.inputs
-    labels = inputs.get("label")
     try:
-        labels = generator.check_positions(labels, inference.count) if labels is not None else None
+        given = inputs.get(generator.info.condition)
+        condition = None if given is None else generator.check_condition(given, inference.count)
     except ValueError as error:
         raise ProtocolError(str(error)) from None
     output = model.outputs[0].name
@@ -136,7 +136,7 @@ def _job(name: str, model: Model, inference: Inference) -> Job:
 
     return Job(
         generator,
-        labels,
+        condition,
         finish,
         z=inputs.get("z"),
         seeds=inputs.get("seed"),

@@ -2,12 +2,15 @@
 
 import html
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from serving.attributes import number_text
+from serving.generator import Generator
 from serving.server.catalog import MAX_TRUNCATION, Model, newest
 from serving.server.images import FORMATS
 from serving.server.protocol import HEADER_LENGTH, TensorSpec
@@ -96,16 +99,29 @@ def _parameter(name: str, description: str, schema: dict[str, Any], *, required:
     return {"name": name, "in": "query", "description": description, "required": required, "schema": schema}
 
 
-def _common(service: Service) -> list[dict[str, Any]]:
+def _condition(generator: Generator, *, walk: bool) -> Iterator[dict[str, Any]]:
+    """The parameter that says what pictures shall be of."""
+    if names := generator.class_names:
+        values = [*names, *(str(number) for number in range(len(names)) if str(number) not in names)]
+        yield _parameter("label", "Class, by name or number.", {"type": "string", "enum": values})
+    if attributes := generator.attributes:
+        ranges = ", ".join(
+            f"{each.name} from {number_text(each.low)} to {number_text(each.high)}" for each in attributes
+        )
+        typical = ",".join(f"{each.name}={number_text(each.typical)}" for each in attributes)
+        more = "; a walk may go from one number to another, as in age=16..80" if walk else ""
+        yield _parameter(
+            "attributes",
+            f"name=number, joined by commas: {ranges}. What is left out is typical{more}.",
+            {"type": "string", "examples": [typical]},
+        )
+
+
+def _common(service: Service, *, walk: bool = False) -> list[dict[str, Any]]:
     most = service.settings.max_images
     bundle = service.catalog.bundle()
-    names = bundle.generator.class_names if bundle is not None else ()
-    label: list[dict[str, Any]] = []
-    if names:
-        values = [*names, *(str(number) for number in range(len(names)) if str(number) not in names)]
-        label = [_parameter("label", "Class, by name or number.", {"type": "string", "enum": values})]
     return [
-        *label,
+        *(_condition(bundle.generator, walk=walk) if bundle is not None else ()),
         _parameter(
             "truncation",
             "Factor of the latents; less than 1 makes pictures more usual and more alike.",
@@ -148,7 +164,7 @@ def _interpolate(service: Service) -> dict[str, Any]:
         _parameter("from", "Seed of the first picture.", _INT64, required=True),
         _parameter("to", "Seed of the last picture.", _INT64, required=True),
         _parameter("n", "How many.", {"type": "integer", "minimum": 2, "maximum": most, "default": 8}),
-        *_common(service),
+        *_common(service, walk=True),
     ]
     return _image_operation("A walk between the pictures of two seeds.", "interpolate", parameters)
 
@@ -169,13 +185,13 @@ def _infer(name: str, model: Model, service: Service) -> dict[str, Any]:
             "inputs": {
                 "type": "array",
                 "minItems": 1,
-                "items": {"oneOf": [_tensor(spec, service) for spec in model.inputs]},
+                "items": {"oneOf": [_tensor(spec, model, service) for spec in model.inputs]},
             },
             "outputs": {"type": ["array", "null"], "items": output},
             "parameters": {"type": "object", "properties": {"binary_data_output": {"type": "boolean"}}},
         },
     }
-    example = {"inputs": [_example(spec) for spec in model.inputs if not spec.optional]}
+    example = {"inputs": [_example(spec, model) for spec in model.inputs if not spec.optional]}
     operation["requestBody"] = {
         "required": True,
         "description": f"JSON; or JSON and binary tensors behind it, with the header {HEADER_LENGTH}.",
@@ -184,10 +200,16 @@ def _infer(name: str, model: Model, service: Service) -> dict[str, Any]:
     return operation
 
 
-def _tensor(spec: TensorSpec, service: Service) -> dict[str, Any]:
+def _tensor(spec: TensorSpec, model: Model, service: Service) -> dict[str, Any]:
     sizes = [service.settings.max_images if size == -1 else size for size in spec.shape]
     most = sizes[0] * sizes[-1] if len(sizes) > 1 else (sizes or [1])[0]
     number = _TRUNCATION if spec.name == "truncation" else _NUMBERS[spec.datatype]
+    if spec.name == "attributes":
+        attributes = model.bundle.generator.attributes
+        number = number | {
+            "minimum": min(each.low for each in attributes),
+            "maximum": max(each.high for each in attributes),
+        }
     return {
         "type": "object",
         "required": ["name", "datatype", "shape", "data"],
@@ -200,10 +222,12 @@ def _tensor(spec: TensorSpec, service: Service) -> dict[str, Any]:
     }
 
 
-def _example(spec: TensorSpec) -> dict[str, Any]:
+def _example(spec: TensorSpec, model: Model) -> dict[str, Any]:
     shape = [1 if size == -1 else size for size in spec.shape]
-    count = shape[-1] if shape else 1
-    return {"name": spec.name, "datatype": spec.datatype, "shape": shape, "data": [0] * count}
+    data: list[float] = [0] * (shape[-1] if shape else 1)
+    if spec.name == "attributes":
+        data = [each.typical for each in model.bundle.generator.attributes]
+    return {"name": spec.name, "datatype": spec.datatype, "shape": shape, "data": data}
 
 
 def _page(document: dict[str, Any]) -> str:
@@ -237,6 +261,8 @@ def _page(document: dict[str, Any]) -> str:
 def _range(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(schema["enum"])
+    if "examples" in schema:
+        return f"such as {schema['examples'][0]}"
     return f"{schema['minimum']} to {schema['maximum']}"
 
 

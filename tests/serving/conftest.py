@@ -9,16 +9,28 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from serving.contract.attributes import Attribute
 from serving.contract.manifest import METADATA_KEY, ModelInfo, sha256
 from serving.contract.onnx_file import seal
 
 UNCONDITIONAL = ModelInfo(5, (8, 8, 3), False, ())
 CONDITIONAL = ModelInfo(6, (8, 8, 1), True, ("cat", "dog", "owl"))
+FACES = ModelInfo(
+    6,
+    (8, 8, 1),
+    True,
+    (),
+    attributes=(
+        Attribute("male", "binary", 0, 1, 0),
+        Attribute("smiling", "binary", 0, 1, 1),
+        Attribute("age", "number", 16, 80, 41.5),
+    ),
+)
 TRANSPARENT = ModelInfo(5, (8, 12, 4), True, ("sun", "moon"), alpha="premultiplied")
 
 
 def build(info: ModelInfo, *, fixed_batch: bool = False) -> onnx.ModelProto:
-    """A dense layer, a transposed convolution and tanh; labels shift the brightness."""
+    """A dense layer, a transposed convolution and tanh; labels, or each attribute, shift the brightness."""
     rng = np.random.default_rng(0)
     height, width, channels = info.image_shape
     batch = 4 if fixed_batch else "N"
@@ -40,10 +52,16 @@ def build(info: ModelInfo, *, fixed_batch: bool = False) -> onnx.ModelProto:
     inputs = [helper.make_tensor_value_info("z", TensorProto.FLOAT, [batch, info.latent_dim])]
     last = "nhwc"
     if info.conditional:
-        inputs.append(helper.make_tensor_value_info("label", TensorProto.INT64, [batch]))
         constants.append(constant("column", np.array([-1, 1, 1, 1])))
+        if count := len(info.attributes):
+            inputs.append(helper.make_tensor_value_info("attributes", TensorProto.FLOAT, [batch, count]))
+            spans = [each.high - each.low for each in info.attributes]
+            constants.append(constant("weights", np.array([[0.5 / span] for span in spans], np.float32)))
+            nodes.append(helper.make_node("MatMul", ["attributes", "weights"], ["level"]))
+        else:
+            inputs.append(helper.make_tensor_value_info("label", TensorProto.INT64, [batch]))
+            nodes.append(helper.make_node("Cast", ["label"], ["level"], to=TensorProto.FLOAT))
         nodes += [
-            helper.make_node("Cast", ["label"], ["level"], to=TensorProto.FLOAT),
             helper.make_node("Reshape", ["level", "column"], ["shift"]),
             helper.make_node("Add", [last, "shift"], ["shifted"]),
         ]
@@ -108,6 +126,12 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def flags_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An unconditional bundle that all tests share and none changes."""
     return write(tmp_path_factory.mktemp("session") / "flags", UNCONDITIONAL, build(UNCONDITIONAL))
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of grey pictures of three attributes that all tests share and none changes."""
+    return write(tmp_path_factory.mktemp("session") / "faces", FACES, build(FACES))
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ def test_a_name_as_text_always_means_its_class(names):
     assert [meaning(classes, name) for name in names] == list(range(len(names)))
     assert classes.positions(names, len(names)).tolist() == list(range(len(names)))
     assert classes.positions(None, 20).tolist() == [i % len(names) for i in range(20)]
-    assert classes.check_positions(np.arange(len(names)), len(names)).tolist() == list(range(len(names)))
+    assert classes.check(np.arange(len(names)), len(names)).tolist() == list(range(len(names)))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_ambiguous_labels_are_refused_in_a_sentence(write_bundle):
             generator.sample(1, labels=labels)
     expected = generator.sample(1, labels="2")
     np.testing.assert_array_equal(generator.sample(1, labels=1), expected)
-    assert generator.check_positions(np.array([2, 0]), 2).tolist() == [2, 0]
+    assert generator.check_condition(np.array([2, 0]), 2).tolist() == [2, 0]
     for wrong in ([3], [-1], [0, 1]):
         with pytest.raises(ValueError, match=r"^[^\n]+\.$"):
-            generator.check_positions(np.array(wrong), 1)
+            generator.check_condition(np.array(wrong), 1)

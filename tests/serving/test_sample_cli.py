@@ -11,6 +11,7 @@ from PIL import Image
 
 from serving import Generator, sample
 from serving.contract import png
+from serving.contract.latents import latents
 from serving.contract.manifest import ModelInfo
 from tests.processes import ROOT
 
@@ -131,3 +132,48 @@ def test_a_sheet_larger_than_memory(call, write_bundle, conditional, tmp_path, m
     monkeypatch.setattr(png, "grid", grid)
     status, _, error = call(f"--bundle={write_bundle(conditional)}", "--n=9", f"--out={tmp_path}/a.png")
     assert (status, error) == (1, "error: a sheet of --n=9 images is larger than memory; ask for fewer.\n")
+
+
+def test_attributes_choose_the_pictures(call, faces, tmp_path):
+    out, generator = tmp_path / "grid.png", Generator.load(faces)
+    assert call(f"--bundle={faces}", "--n=4", "--attributes=male=1,age=30", "--seed=3", f"--out={out}")[0] == 0
+    expected = png.grid(generator.sample(4, 3, attributes={"male": 1, "age": 30}), 2)[..., 0]
+    with Image.open(out) as sheet:
+        np.testing.assert_array_equal(np.asarray(sheet), expected)
+
+
+def test_a_walk_has_a_seed_for_each_row(call, faces, tmp_path):
+    out, generator = tmp_path / "grid.png", Generator.load(faces)
+    flags_ = [f"--bundle={faces}", "--n=8", "--columns=3", "--seed=-2", "--truncation=0.5", f"--out={out}"]
+    status, told, _ = call(*flags_, "--attributes=age=16..80,male=1")
+    assert status == 0
+    assert "8 images of 8x8, seeds -2 to 0, " in told
+    ages, places = [16, 48, 80], np.arange(8)
+    z = latents(places // 3 - 2, 6) * np.float32(0.5)
+    images = generator.decode(z, attributes={"male": 1, "age": [ages[place % 3] for place in places]})
+    with Image.open(out) as sheet:
+        np.testing.assert_array_equal(np.asarray(sheet), png.grid(images, 3)[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--attributes=age=90"], "attribute 'age' is 90; expected a number from 16 to 80."),
+        (["--attributes=age=16..90"], "attribute 'age' is 90; expected a number from 16 to 80."),
+        (["--attributes=beard=1"], "there is no attribute 'beard'; there are male, smiling, age."),
+        (["--attributes=age"], "attributes ends with 'age'; expected a name, = and a number"),
+        (["--attributes="], "attributes ends with ''"),
+        (["--label=1"], "labels were passed, but this generator takes attributes"),
+        (["--attributes=age=16..80", "--seed=9223372036854775807"], "seed is 9223372036854775807; expected at most"),
+    ],
+)
+def test_mistakes_with_attributes_are_one_sentence(call, faces, tmp_path, arguments, said):
+    status, _, error = call(f"--bundle={faces}", *arguments, f"--out={tmp_path}/a.png")
+    assert (status, error.count("\n")) == (1, 1)
+    assert said in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_attributes_of_a_generator_without_are_refused(call, digits, tmp_path):
+    status, _, error = call(f"--bundle={digits}", "--attributes=age=30", f"--out={tmp_path}/a.png")
+    assert (status, error) == (1, "error: attributes were passed, but this generator takes labels; leave them out.\n")

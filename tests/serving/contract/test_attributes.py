@@ -25,6 +25,8 @@ def test_a_list_survives_json():
         ({"kind": "colour"}, "binary or number"),
         ({"low": "16"}, "low"),
         ({"high": float("inf")}, "high"),
+        ({"high": 1e39}, "high"),
+        ({"high": 10**400}, "high"),
         ({"typical": True}, "typical"),
         ({"low": 80}, "low < high"),
         ({"typical": 81}, "low < high"),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.contract.attributes import Attribute
 from serving.contract.manifest import (
     BundleError,
     ModelInfo,
@@ -44,6 +45,37 @@ def test_model_info_round_trip(latent_dim, image_shape, names, alpha):
     info = ModelInfo(latent_dim, image_shape, bool(names), tuple(names), alpha=alpha)
     assert parse_model_info(json.dumps(info.to_dict())) == info
     assert info.to_dict().get("alpha") == alpha
+
+
+def attribute(low, high, share, number):
+    return Attribute(f"a {number}", "number", low, high, min(high, max(low, low + share * (high - low))))
+
+
+NUMBERS = st.floats(-1e30, 1e30, allow_subnormal=False)
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS, st.sampled_from([0, 0.5, 1])), max_size=4))
+def test_attributes_round_trip(ranges):
+    attributes = tuple(
+        attribute(low, high, share, number) for number, (low, high, share) in enumerate(ranges) if low < high
+    )
+    info = ModelInfo(6, (8, 8, 1), bool(attributes), (), attributes=attributes)
+    assert parse_model_info(json.dumps(info.to_dict())) == info
+    assert info.condition == ("attributes" if attributes else "")
+
+
+@pytest.mark.parametrize("values", [{}, 3, [3], [{"name": "age"}], [attribute(0, 1, 1, 1).to_dict()] * 2, None])
+def test_what_is_no_list_of_attributes_is_refused(values):
+    with pytest.raises(BundleError, match=r"attribute.*(expected|same name)|two attributes"):
+        parse_model_info(json.dumps({**MODEL.to_dict(), "class_names": [], "attributes": values}))
+
+
+def test_a_generator_takes_labels_or_attributes():
+    both = {**MODEL.to_dict(), "attributes": [attribute(0, 1, 1, 1).to_dict()]}
+    for wrong in (both, {**both, "class_names": [], "conditional": False}):
+        with pytest.raises(BundleError, match="class_names or attributes must be given if, and only if"):
+            parse_model_info(json.dumps(wrong))
+    assert (MODEL.condition, "attributes" in MODEL.to_dict()) == ("label", False)
 
 
 def test_of_pictures_without_alpha_nothing_is_said():

@@ -1,0 +1,78 @@
+"""What pictures are of where nobody says it: the same in all checks, on all machines."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.contract.attributes import BINARY
+from serving.contract.latents import latents
+from serving.contract.manifest import UNIFORM, ModelInfo
+from serving.generator import Generator
+
+_SEED = -(2**62)  # of attributes, which shall not follow the latents of small seeds
+_SHEET_COLUMNS, _SHEET_ROWS, _SHEET_SIDE = 8, 20, 5
+_BEYOND = 1.1  # so that a tenth of the numbers lies at either end
+
+
+def conditions(places: NDArray[np.integer], info: ModelInfo) -> NDArray:
+    """Labels or attributes of pictures, by their places in a series.
+
+    Args:
+      places: integers [n], 0 or more.
+      info: the generator's description.
+
+    Returns:
+      Of classes int64 [n], in turn; zeros if the generator takes nothing. Of attributes float32 [n, number of them]:
+      typical ones at place 0, and elsewhere each anything from its least to its greatest value, ends included.
+    """
+    if not info.attributes:
+        return np.asarray(places, np.int64) % max(1, len(info.class_names))
+    drawn = latents(_SEED + np.asarray(places, np.int64), len(info.attributes), UNIFORM).astype(np.float64)
+    columns = []
+    for attribute, column in zip(info.attributes, drawn.T, strict=True):
+        low, high = attribute.low, attribute.high
+        share = column > 0 if attribute.kind == BINARY else np.clip(0.5 + 0.5 * _BEYOND * column, 0, 1)
+        columns.append(np.where(places == 0, attribute.typical, low + (high - low) * share))
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def sheet(info: ModelInfo) -> tuple[NDArray[np.int64], NDArray, int]:
+    """What a sheet of samples shows: a row for each class, or for each attribute.
+
+    A row of an attribute goes from its least to its greatest value while the others are typical: of a number in steps
+    with one seed, of a binary one with four seeds at either.
+
+    Returns:
+      (seeds int64 [n]; what `conditions` returns; pictures in a row).
+    """
+    if info.attributes:
+        return _sheet_of_attributes(info)
+    classes = len(info.class_names)
+    if not classes:
+        labels, columns = np.zeros(_SHEET_SIDE**2, np.int64), _SHEET_SIDE
+    elif classes <= _SHEET_ROWS:
+        labels, columns = np.repeat(np.arange(classes), _SHEET_COLUMNS), _SHEET_COLUMNS
+    else:
+        labels, columns = np.arange(classes), int(np.ceil(np.sqrt(classes)))
+    return np.arange(len(labels)) % (columns if classes else len(labels)), labels, columns
+
+
+def _sheet_of_attributes(info: ModelInfo) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
+    typical, places = [each.typical for each in info.attributes], np.arange(_SHEET_COLUMNS)
+    seeds, rows = [], []
+    for number, attribute in enumerate(info.attributes[:_SHEET_ROWS]):
+        row = np.tile(np.array(typical, np.float32), (_SHEET_COLUMNS, 1))
+        half = _SHEET_COLUMNS // 2
+        if attribute.kind == BINARY:
+            row[:, number], seed = places >= half, number + places % half
+        else:
+            row[:, number], seed = np.linspace(attribute.low, attribute.high, _SHEET_COLUMNS), number + 0 * places
+        seeds.append(seed)
+        rows.append(row)
+    return np.concatenate(seeds), np.concatenate(rows), _SHEET_COLUMNS
+
+
+def decoded(generator: Generator, z: NDArray[np.float32], condition: NDArray) -> NDArray[np.uint8]:
+    """Pictures of latents and of what `conditions` returns."""
+    if generator.class_names:
+        return generator.decode(z, [generator.class_names[label] for label in condition])
+    return generator.decode(z, attributes=condition if generator.attributes else None)
