@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pipeline.base.errors import MirageError
 from pipeline.base.libraries import tf
@@ -35,6 +35,7 @@ def pairing_loss(winner: tf.Tensor, loser: tf.Tensor) -> tf.Tensor:
 class R3GAN(Game):
     """Relativistic pairing with R1 and R2; see the module."""
 
+    paired: ClassVar[bool] = True
     gamma: float = parameter(
         0.5, "weight of R3GAN's two gradient penalties, each gamma / 2.", minimum=0, automatic=True
     )

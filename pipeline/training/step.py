@@ -168,6 +168,7 @@ class TrainStep:
         seed, noise_size = self._options.seed, self._trainee.noise_size
         each, n = (step, index, rows), sum(number for _, number in rows)
         u, kinds, noise = tf.zeros([n]), tf.zeros([n, 2, 0]), tf.zeros([n, 0, noise_size])
+        pixels = tf.zeros([n, 2, 0])
         if update.needs_u:
             u = randomness.uniform(*each, seed)
         if update.needs_augmentation:
@@ -176,8 +177,11 @@ class TrainStep:
         if update.needs_noise:
             shape = [n, update.needs_noise, noise_size]
             noise = tf.reshape(randomness.noise(*each, shape[1] * shape[2], seed), shape)
+        if update.needs_pixels:
+            size = self._trainee.image_size
+            pixels = tf.reshape(randomness.pixels(*each, 2 * size, seed), [n, 2, size])
         z = randomness.latents(*each, self._trainee.latent_dim, seed)
-        return {"z": z, "u": u, "augmentation": kinds, "noise": noise}
+        return {"z": z, "u": u, "augmentation": kinds, "noise": noise, "pixels": pixels}
 
     def _replica_step(
         self,

@@ -1,5 +1,6 @@
 """What training changes: networks, optimisers, average generator, step."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -72,6 +73,11 @@ class Trainee:
     def noise_size(self) -> int:
         """Random numbers that the discriminator takes with each image."""
         return noise_size(self.networks["discriminator"]) if "discriminator" in self.networks else 0
+
+    @property
+    def image_size(self) -> int:
+        """Numbers in an image that the discriminator takes."""
+        return math.prod(self.networks["discriminator"].inputs[0].shape[1:])
 
     @property
     def convolutional(self) -> bool:

@@ -215,7 +215,8 @@ def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], a
         own = setting.objects.get("model")
         trainee = trainee_of(config, dataset.spec, say, architecture=own, objective=objective, needs=needs)
     with writing(run_dir):
-        checkpoints = Checkpoints(run_dir, trainee.state(), config.keep_checkpoints) if worker.chief else None
+        kept = run_dir, trainee.state(), config.keep_checkpoints, trainee.scalars
+        checkpoints = Checkpoints(*kept) if worker.chief else None
         restored = checkpoints.restore() if checkpoints else None
     worker.together("the chief to restore its checkpoint")
     if not worker.alone:

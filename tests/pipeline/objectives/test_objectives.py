@@ -70,6 +70,7 @@ def batch():
         augmentation=tf.zeros([5, 2, 0]),
         state={"augment_p": tf.constant(1.0)},
         noise=tf.constant(rng.standard_normal((5, 3, 32)), tf.float32),
+        pixels=tf.zeros([5, 2, 0]),
     )
 
 

@@ -91,6 +91,14 @@ TRAJECTORIES = {
     "mlp-nsgan-adaptive": Config(
         model="mlp", objective="nsgan", augment="translation,cutout,color", augment_adaptive=True, batch_size=16
     ),
+    "mlp-r3gan-ada": Config(
+        model="mlp",
+        augment="bgcfnc",
+        augment_adaptive=True,
+        augment_adaptive_images=200,
+        batch_size=16,
+        accumulate=2,
+    ),
     "mlp-sgan": Config(model="mlp", objective="sgan", labelled=6, batch_size=16, lr_decay_images=400),
     "mlp-infogan-spectral": Config(
         model="mlp", objective="nsgan", categories=3, codes=2, spectral_norm=True, batch_size=16
