@@ -13,8 +13,9 @@ from pipeline.base.parameters import parameter
 # Of everything that follows a schedule; what does is named --..._end or --..._scheduled.
 SCHEDULE_IMAGES: int = parameter(
     0,
-    "length, in real images as logs count them, of the schedules that --gamma_end, --beta_2_end and --ema_scheduled "
-    "ask for: half a cosine, after which all stays as it is. It is counted from the start, whatever --steps says.",
+    "length, in real images as logs count them, of the schedules that --gamma_end, --beta_2_end, --ema_scheduled and "
+    "--augment_scheduled ask for: half a cosine, after which all stays as it is. It is counted from the start, whatever "
+    "--steps says.",
     minimum=0,
 )
 _OF_THEIR_OWN = ("learning_rate_end",)  # which --lr_decay_images leads to
@@ -35,7 +36,7 @@ def check_length(values: Mapping[str, Any]) -> None:
     if values["schedule_images"] and not asked:
         raise MirageError(
             f"--schedule_images={values['schedule_images']} is the length of schedules, and none is asked for; add "
-            "--gamma_end, --beta_2_end or --ema_scheduled, or leave it out."
+            "--gamma_end, --beta_2_end, --ema_scheduled or --augment_scheduled, or leave it out."
         )
 
 

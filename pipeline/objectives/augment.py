@@ -12,12 +12,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 from pipeline.base.errors import MirageError
 from pipeline.base.libraries import tf
 from pipeline.base.parameters import Parameters, parameter
+from pipeline.base.schedules import SCHEDULE_IMAGES, half_cosine
 from pipeline.objectives import ada
 from pipeline.objectives.ada.geometry import shifted
 from pipeline.objectives.objective import Objective, refuse
@@ -62,6 +63,10 @@ class Augmentation(Parameters):
         "probability of each augmentation; the largest one, with --augment_adaptive.",
         minimum=0,
     )
+    augment_scheduled: bool = parameter(
+        False, "let the probability rise from 0 to --augment_p over --schedule_images (arXiv 2501.05441)."
+    )
+    schedule_images: int = SCHEDULE_IMAGES
     augment_adaptive: bool = parameter(
         False, "augment with a probability that follows the discriminator's overfitting (arXiv 2006.06676)."
     )
@@ -86,8 +91,14 @@ class Augmentation(Parameters):
             refuse(self.to_dict(), ("augment",), name, "which has no discriminator", "leave it out")
         if self.augment_p > 1:
             raise MirageError(f"--augment_p={self.augment_p} is too large; expected a probability, at most 1.")
-        if self.augment_adaptive and not kinds:
-            raise MirageError("--augment_adaptive needs something to adapt; set --augment=bgc.")
+        for flag in ("augment_adaptive", "augment_scheduled"):
+            if getattr(self, flag) and not kinds:
+                raise MirageError(f"--{flag} needs something whose probability changes; set --augment=bgc.")
+        if self.augment_adaptive and self.augment_scheduled:
+            raise MirageError(
+                "--augment_scheduled does not go with --augment_adaptive, which both say how probable augmentations "
+                "are; leave one of them out."
+            )
         if self.augment_adaptive and not _right(objective):
             raise MirageError(
                 f"--augment_adaptive does not go with --{name}, whose logits say nothing of a single image or of a "
@@ -102,14 +113,19 @@ class Augmentation(Parameters):
         return tuple(self._added_to(update, shares) for update in updates)
 
     def _added_to(self, update: Update, shares: Mapping[str, float]) -> Update:
-        logged = self.augment_adaptive and "discriminator" in update.network.split("+")
+        logged = (self.augment_adaptive or self.augment_scheduled) and "discriminator" in update.network.split("+")
         return dataclasses.replace(
             update,
-            loss=_augmented(update.loss, shares, logged=logged),
+            loss=_augmented(update.loss, shares, self._probability, logged=logged),
             metrics=(*update.metrics, _P) if logged else update.metrics,
             needs_augmentation=NUMBERS + (ada.NUMBERS if {*shares} & {*ada.GROUPS} else 0),
             needs_pixels="noise" in shares,
         )
+
+    def _probability(self, batch: Batch) -> tf.Tensor:
+        if self.augment_scheduled:
+            return half_cosine(batch.seen, 0.0, self.augment_p, self.schedule_images)
+        return batch.state[_P]
 
     def state(self) -> dict[str, float]:
         """See `Term`: the probability of each kind, and what moves it."""
@@ -170,9 +186,11 @@ def _right(objective: Any) -> float:
     return _RIGHT_OF_PAIRS if getattr(objective, "paired", False) else 0.0
 
 
-def _augmented(loss: Loss, shares: Mapping[str, float], *, logged: bool) -> Loss:
+def _augmented(
+    loss: Loss, shares: Mapping[str, float], probability: Callable[[Batch], tf.Tensor], *, logged: bool
+) -> Loss:
     def augmented(networks: Networks, batch: Batch) -> Losses:
-        p = batch.state[_P]
+        p = probability(batch)
 
         def discriminator(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
             # Real and generated images together are twice a batch.

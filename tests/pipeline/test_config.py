@@ -69,6 +69,12 @@ def test_defaults_are_valid():
         ({"augment": "bgc:half"}, "--augment=bgc:half has 'half' after bgc"),
         ({"augment": "bgc:"}, "--augment=bgc: has '' after bgc"),
         ({"augment": "bgc", "augment_p": 1.5}, "--augment_p=1.5 is too large"),
+        ({"augment_scheduled": True, "schedule_images": 9}, "--augment_scheduled needs something"),
+        ({"augment_scheduled": True, "augment": "bgc"}, "--augment_scheduled=True needs to know over how many images"),
+        (
+            {"augment_scheduled": True, "augment": "bgc", "augment_adaptive": True, "schedule_images": 9},
+            "--augment_scheduled does not go with --augment_adaptive",
+        ),
         ({"augment_adaptive_images": -1}, "--augment_adaptive_images=-1"),
         ({"codes": 2, "objective": "vae"}, "--codes=2"),
         ({"categories": 10, "objective": "sgan"}, "--categories=10"),

@@ -164,6 +164,22 @@ def test_pairs_of_two_clouds_are_told_apart_where_single_images_are():
     assert np.mean(real > fake) == pytest.approx(0.883, abs=0.005)
 
 
+def test_a_schedule_leads_from_none_to_p_by_images_seen():
+    config = Config(objective="nsgan", augment="bgc", augment_p=0.6, augment_scheduled=True, schedule_images=1000)
+    d, g = compose(config.to_dict()).updates()
+    assert "augment_p" in d.metrics
+    assert "augment_p" not in g.metrics
+    networks = {
+        "generator": lambda z, labels: tf.constant(IMAGES[3:]),
+        "discriminator": lambda images, labels: tf.reduce_mean(images, axis=[1, 2, 3]),
+    }
+    empty, numbers = tf.zeros([3]), tf.zeros([3, 2, NUMBERS + ada.NUMBERS])
+    batch = Batch(tf.constant(IMAGES[:3]), empty, empty, empty, tf.constant(0), numbers, tf.zeros([3, 2, 0]), {}, empty)
+    for seen, p in ((0, 0), (500, 0.3), (1000, 0.6), (5000, 0.6)):
+        _, figures = d.loss(networks, dataclasses.replace(batch, seen=tf.constant(float(seen))))
+        np.testing.assert_allclose(figures["augment_p"], np.full(3, p), atol=1e-6)
+
+
 def test_kinds_can_be_named_together_and_be_less_probable():
     assert shares_of("bgc:0.5,cutout") == {"cutout": 1.0, "blit": 0.5, "geom": 0.5, "ada_color": 0.5}
     assert [*shares_of("bgcfnc")] == ["cutout", "blit", "geom", "ada_color", "filter", "noise"]

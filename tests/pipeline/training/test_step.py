@@ -99,6 +99,9 @@ TRAJECTORIES = {
         batch_size=16,
         accumulate=2,
     ),
+    "mlp-hinge-scheduled": Config(
+        model="mlp", objective="hinge", augment="bgc", augment_scheduled=True, schedule_images=300, batch_size=16
+    ),
     "mlp-sgan": Config(model="mlp", objective="sgan", labelled=6, batch_size=16, lr_decay_images=400),
     "mlp-infogan-spectral": Config(
         model="mlp", objective="nsgan", categories=3, codes=2, spectral_norm=True, batch_size=16
