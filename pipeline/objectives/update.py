@@ -33,9 +33,12 @@ class Batch:
       step: int64 scalar, number of the training step.
       augmentation: float32 [n, 2, k], uniform in [0, 1): for each real and each generated image, for updates that ask
         for k of them.
+      pixels: float32 [n, 2, H * W * C], standard normal: for each real and each generated image, for updates that ask
+        for it; otherwise [n, 2, 0].
       state: float32 scalars by name, which the objective moves from step to step, see `Composition.next_state`.
       noise: float32 [n, k, M], standard normal: what a noisy discriminator takes with each of k images, for updates
         that ask for it; otherwise [n, 0, M].
+      seen: float32 scalar, real images that the training has seen before this step, for what follows a schedule.
     """
 
     images: tf.Tensor
@@ -44,8 +47,10 @@ class Batch:
     u: tf.Tensor
     step: tf.Tensor
     augmentation: tf.Tensor
+    pixels: tf.Tensor
     state: Mapping[str, tf.Tensor]
     noise: tf.Tensor
+    seen: tf.Tensor | float = 0.0
 
 
 Losses: TypeAlias = "tuple[tf.Tensor, dict[str, tf.Tensor]]"
@@ -70,6 +75,7 @@ class Update:
         images of the update before it.
       needs_u: whether the loss uses `Batch.u`.
       needs_augmentation: how many numbers per image it uses of `Batch.augmentation`.
+      needs_pixels: whether it uses `Batch.pixels`.
       needs_noise: for how many images per sample it uses `Batch.noise`.
     """
 
@@ -80,6 +86,7 @@ class Update:
     new_images: bool = True
     needs_u: bool = False
     needs_augmentation: int = 0
+    needs_pixels: bool = False
     needs_noise: int = 0
 
 

@@ -1,5 +1,6 @@
 """What training changes: networks, optimisers, average generator, step."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -57,6 +58,7 @@ class Trainee:
                 [variable.value for part in name.split("+") for variable in self.networks[part].trainable_variables],
                 beta_1=options.beta_1,
                 beta_2=options.beta_2,
+                epsilon=options.epsilon,
                 loss_scaling=options.precision == "mixed_float16",
             )
             for name in trained or self.networks
@@ -73,6 +75,11 @@ class Trainee:
     def noise_size(self) -> int:
         """Random numbers that the discriminator takes with each image."""
         return noise_size(self.networks["discriminator"]) if "discriminator" in self.networks else 0
+
+    @property
+    def image_size(self) -> int:
+        """Numbers in an image that the discriminator takes."""
+        return math.prod(self.networks["discriminator"].inputs[0].shape[1:])
 
     @property
     def convolutional(self) -> bool:

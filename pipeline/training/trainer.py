@@ -215,7 +215,8 @@ def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], a
         own = setting.objects.get("model")
         trainee = trainee_of(config, dataset.spec, say, architecture=own, objective=objective, needs=needs)
     with writing(run_dir):
-        checkpoints = Checkpoints(run_dir, trainee.state(), config.keep_checkpoints) if worker.chief else None
+        kept = run_dir, trainee.state(), config.keep_checkpoints, trainee.scalars
+        checkpoints = Checkpoints(*kept) if worker.chief else None
         restored = checkpoints.restore() if checkpoints else None
     worker.together("the chief to restore its checkpoint")
     if not worker.alone:
@@ -339,6 +340,13 @@ def _open_log(training: Training, step: TrainStep) -> RunLog:
 
 def _end_of_decay(config: Config, images_per_step: int) -> str:
     """Says that the last steps will change nothing, if they won't."""
+    if config.learning_rate_end:
+        if config.lr_decay_images:
+            return ""
+        return (
+            f"note: --learning_rate_end={config.learning_rate_end} changes nothing without --lr_decay_images, after "
+            "which the rate would be that."
+        )
     if not 0 < config.lr_decay_images < config.steps * images_per_step:
         return ""
     last = config.lr_decay_images // images_per_step

@@ -95,7 +95,7 @@ def test_figures_see_them_over_white(icons):
 
 def test_augmentation_changes_colours_but_not_what_is_seen():
     images = tf.constant(RNG.uniform(-1, 1, (4, 8, 8, 4)), tf.float32)
-    changed = augment(images, tf.constant(RNG.uniform(0, 1, (4, 100)), tf.float32), tf.constant(1.0), ("color",))
+    changed = augment(images, tf.constant(RNG.uniform(0, 1, (4, 100)), tf.float32), tf.constant(1.0), {"color": 1.0})
     np.testing.assert_array_equal(changed[..., 3], images[..., 3])
     assert not np.allclose(changed[..., :3], images[..., :3])
 
