@@ -36,6 +36,7 @@ class Batch:
       state: float32 scalars by name, which the objective moves from step to step, see `Composition.next_state`.
       noise: float32 [n, k, M], standard normal: what a noisy discriminator takes with each of k images, for updates
         that ask for it; otherwise [n, 0, M].
+      seen: float32 scalar, real images that the training has seen before this step, for what follows a schedule.
     """
 
     images: tf.Tensor
@@ -46,6 +47,7 @@ class Batch:
     augmentation: tf.Tensor
     state: Mapping[str, tf.Tensor]
     noise: tf.Tensor
+    seen: tf.Tensor | float = 0.0
 
 
 Losses: TypeAlias = "tuple[tf.Tensor, dict[str, tf.Tensor]]"

@@ -7,6 +7,7 @@ from typing import Self
 import keras
 import tensorflow as tf
 
+from pipeline.base.schedules import half_cosine
 from pipeline.base.values import values_of
 from pipeline.networks.models import function_of
 from pipeline.objectives import Batch, Update
@@ -199,7 +200,12 @@ class TrainStep:
                 real = tf.where(mirrored[index][:, None, None, None], tf.reverse(real, [2]), real)
             blocks.append((real, marks))
         seen = images_seen(step, self.images_per_step)
-        rate = learning_rate(seen, options.learning_rate, options.lr_warmup_images, options.lr_decay_images)
+        rate = learning_rate(
+            seen, options.learning_rate, options.lr_warmup_images, options.lr_decay_images, options.learning_rate_end
+        )
+        beta_2 = None
+        if options.beta_2_end:
+            beta_2 = half_cosine(seen, options.beta_2, options.beta_2_end, options.schedule_images)
         sums: dict[str, list[tf.Tensor]] = {name: [] for name in self.metric_names}
         stops = tf.constant(0.0)
         before: list[tf.Tensor] = []
@@ -210,10 +216,11 @@ class TrainStep:
             with tf.control_dependencies(before):
                 own = noise[index] | {"z": tf.identity(noise[index]["z"])}
             numbers = self.layer_numbers(step, index)
-            gradients, figures = self.gradients(update, Batch(real, marks, step=step, state=state, **own), numbers)
+            batch = Batch(real, marks, step=step, state=state, seen=seen, **own)
+            gradients, figures = self.gradients(update, batch, numbers)
             before = gradients if self._strategy.num_replicas_in_sync > 1 else []
             gradients, figures = self._reduce(gradients, tf.concat([figures, [stop]], 0))
-            trainee.optimizers[update.network].apply(gradients, rate)
+            trainee.optimizers[update.network].apply(gradients, rate, beta_2)
             stops = figures[-1]
             for position, name in enumerate(update.metrics):
                 sums[name].append(figures[position])
@@ -253,7 +260,7 @@ class TrainStep:
         variables = self._trainee.optimizers[update.network].variables
         gradients = [tf.zeros(variable.shape) for variable in variables]
         figures = tf.zeros([len(update.metrics)])
-        whole = {"step": batch.step, "state": batch.state}
+        whole = {"step": batch.step, "state": batch.state, "seen": batch.seen}
         batches = {
             name: tf.reshape(values, [parts, -1, *values.shape[1:]])
             for name, values in vars(batch).items()
@@ -316,7 +323,11 @@ class TrainStep:
         trainee = self._trainee
         assert trainee.ema is not None
         seen = images_seen(steps_done, self._ema_images)
-        half_life = ema_half_life(seen, self._options.ema_images, self._options.ema_warmup)
+        options = self._options
+        if options.ema_scheduled:
+            half_life = half_cosine(seen, 0.0, options.ema_images, options.schedule_images)
+        else:
+            half_life = ema_half_life(seen, options.ema_images, options.ema_warmup)
         weight = 1.0 - tf.pow(0.5, self._ema_images / half_life)
         for average, current in zip(trainee.ema.variables, trainee.networks["generator"].variables, strict=True):
             mean = tf.convert_to_tensor(average.value)

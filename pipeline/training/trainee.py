@@ -56,6 +56,7 @@ class Trainee:
                 [variable.value for part in name.split("+") for variable in self.networks[part].trainable_variables],
                 beta_1=options.beta_1,
                 beta_2=options.beta_2,
+                epsilon=options.epsilon,
                 loss_scaling=options.precision == "mixed_float16",
             )
             for name in trained or self.networks

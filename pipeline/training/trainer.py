@@ -337,6 +337,13 @@ def _open_log(training: Training, step: TrainStep) -> RunLog:
 
 def _end_of_decay(config: Config, images_per_step: int) -> str:
     """Says that the last steps will change nothing, if they won't."""
+    if config.learning_rate_end:
+        if config.lr_decay_images:
+            return ""
+        return (
+            f"note: --learning_rate_end={config.learning_rate_end} changes nothing without --lr_decay_images, after "
+            "which the rate would be that."
+        )
     if not 0 < config.lr_decay_images < config.steps * images_per_step:
         return ""
     last = config.lr_decay_images // images_per_step

@@ -117,6 +117,14 @@ def test_r3gan_updates_against_numpy(batch):
     np.testing.assert_allclose(loss, np.log1p(np.exp(real - fake)), rtol=1e-4)
 
 
+@pytest.mark.parametrize(("seen", "gamma"), [(0.0, 0.8), (500.0, 0.44), (1000.0, 0.08), (9000.0, 0.08)])
+def test_r3gans_penalties_follow_their_schedule(batch, seen, gamma):
+    w = np.random.default_rng(3).standard_normal((4, 4, 2)).astype(np.float32)
+    d, _ = updates_of(Config(objective="r3gan", gamma=0.8, gamma_end=0.08, schedule_images=1000))
+    loss, metrics = d.loss(networks_of(w), dataclasses.replace(batch, seen=tf.constant(seen)))
+    np.testing.assert_allclose(loss - metrics["d_loss"], np.full(5, gamma * np.sum(w**2)), rtol=1e-4)
+
+
 def test_nsgan_updates_against_numpy(batch):
     w = np.random.default_rng(3).standard_normal((4, 4, 2)).astype(np.float32)
     networks = networks_of(w)

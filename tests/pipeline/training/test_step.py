@@ -106,6 +106,18 @@ TRAJECTORIES = {
         batch_size=16,
     ),
     "resnet-r3gan": Config(model="resnet", objective="r3gan", batch_size=16),
+    "mlp-r3gan-schedules": Config(
+        model="mlp",
+        batch_size=16,
+        gamma=1.0,
+        gamma_end=0.1,
+        beta_2=0.5,
+        beta_2_end=0.9,
+        lr_decay_images=400,
+        learning_rate_end=1e-4,
+        ema_scheduled=True,
+        schedule_images=200,
+    ),
     "mlp-vae": Config(model="mlp", objective="vae", batch_size=16, lr_warmup_images=100),
     "mlp-autoencoder": Config(model="mlp", objective="autoencoder", batch_size=16),
 }
@@ -450,3 +462,30 @@ def test_ema_follows_its_half_life(changes, of_before, images):
         expected = [keep * e + (1 - keep) * c for e, c in zip(expected, current, strict=True)]
     for variable, value in zip(trainee.ema.variables, expected, strict=True):
         np.testing.assert_allclose(np.asarray(variable), value, rtol=1e-4, atol=1e-6)
+
+
+def test_a_scheduled_average_follows_half_a_cosine():
+    config = Config(
+        model="mlp", objective="nsgan", batch_size=4, ema_images=20, ema_scheduled=True, schedule_images=12
+    )  # fmt: skip
+    trainee, train_step = make(config, make_strategy("one_device"))
+    expected = [np.asarray(v) for v in trainee.networks["generator"].variables]
+    for step in range(1, 5):
+        train_step(1)
+        half_life = 20 * (1 - np.cos(np.pi * min(1, 4 * step / 12))) / 2
+        keep = 0.5 ** (4 / half_life)
+        current = [np.asarray(v) for v in trainee.networks["generator"].variables]
+        expected = [keep * e + (1 - keep) * c for e, c in zip(expected, current, strict=True)]
+    for variable, value in zip(trainee.ema.variables, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(variable), value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_schedules_are_given_the_images_seen_before_the_step(accumulate):
+    def loss(networks, batch):
+        logits = networks["discriminator"](batch.images, batch.labels)
+        return logits, {"seen": tf.ones_like(logits) * batch.seen}
+
+    config = Config(model="mlp", batch_size=4, accumulate=accumulate, ema_images=0)
+    _, train = make(config, make_strategy("one_device"), updates=(Update("discriminator", loss, ("seen",)),))
+    assert [float(train(1)[0]) for _ in range(3)] == [0, 4 * accumulate, 8 * accumulate]
