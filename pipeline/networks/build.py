@@ -197,5 +197,6 @@ class _Plan:
             "latent_dim": self._options.latent_dim,
             "heads": dict(self._needs.heads),
             "code": self._needs.code,
+            "conditionings": self._options.conditionings() if self._num_classes else (),
         }
         return called(architecture, function, *given, image_shape, classes, offers=offers)
