@@ -49,6 +49,7 @@ ARCHITECTURES: dict[str, Any] = {
     "dcgan": "pipeline.networks.dcgan:DCGAN",
     "mlp": "pipeline.networks.mlp:MLP",
     "noisy_mlp": "pipeline.networks.noisy_mlp:NoisyMLP",
+    "r3gan": "pipeline.networks.r3gan:R3GAN",
     "resnet": "pipeline.networks.resnet:ResNet",
 }
 """By their name for `--model`: import paths, or classes, objects and modules themselves."""

@@ -213,5 +213,6 @@ class _Plan:
             "heads": dict(self._needs.heads),
             "code": self._needs.code,
             "attributes": self._attributes if told else (),
+            "conditionings": self._options.conditionings() if self._num_classes else (),
         }
         return called(architecture, function, *given, image_shape, self._num_classes if told else 0, offers=offers)

@@ -94,7 +94,7 @@ def everything(model: str, objective: str, **more) -> Config:
     chosen = {"labelled": 6} if objective == "sgan" else {"conditional": True}
     if objective not in ("autoencoder", "vae", "sgan"):
         chosen |= {"conditioning": "concat,projection,acgan", "augment": "translation,cutout,color,bgcfn"}
-        chosen |= {"categories": 2, "codes": 1, "spectral_norm": model != "resnet"}
+        chosen |= {"categories": 2, "codes": 1, "spectral_norm": model not in ("r3gan", "resnet")}
         chosen |= {} if objective == "r3gan" else {"r1": 1.0, "r2": 1.0, "gp": 1.0}
         chosen |= {"augment_adaptive": objective != "wgan_gp"}
     return dataclasses.replace(config, **chosen, **more)
@@ -119,9 +119,10 @@ def operations_of_a_step(config: Config, replicas: int = 1) -> set[str]:
         (everything("mlp", "sgan", precision="mixed_float16"), 1),
         (dataclasses.replace(everything("mlp", "nsgan"), augment="blit,noise"), 1),
         (everything("resnet", "r3gan", precision="mixed_bfloat16"), 1),
+        (everything("r3gan", "r3gan", precision="mixed_bfloat16", model_args="width=16,group=8"), 1),
         (everything("mlp", "vae", accumulate=2), 2),
     ],
-    ids=["dcgan-hinge", "mlp-sgan", "mlp-nsgan", "resnet-r3gan", "mlp-vae"],
+    ids=["dcgan-hinge", "mlp-sgan", "mlp-nsgan", "resnet-r3gan", "r3gan-r3gan", "mlp-vae"],
 )
 def test_every_operation_of_a_step_has_been_reviewed(config, replicas):
     assert unknown(operations_of_a_step(config, replicas)) == set()
@@ -129,7 +130,7 @@ def test_every_operation_of_a_step_has_been_reviewed(config, replicas):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("model", ["dcgan", "mlp", "resnet"])
+@pytest.mark.parametrize("model", ["dcgan", "mlp", "r3gan", "resnet"])
 def test_every_operation_of_any_step_has_been_reviewed(model, objective):
     for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
         assert unknown(operations_of_a_step(everything(model, objective, precision=precision))) == set()

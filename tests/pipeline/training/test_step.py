@@ -117,8 +117,13 @@ TRAJECTORIES = {
         batch_size=16,
     ),
     "resnet-r3gan": Config(model="resnet", objective="r3gan", batch_size=16),
-    "mlp-r3gan-schedules": Config(
-        model="mlp",
+    "r3gan-with-everything": Config(
+        model="r3gan",
+        model_args="width=(8,8,4),group=4,blocks=1",
+        conditional=True,
+        conditioning="concat,projection,acgan",
+        augment="translation,cutout,color",
+        flip=True,
         batch_size=16,
         gamma=1.0,
         gamma_end=0.1,
@@ -154,7 +159,9 @@ def assert_same_trajectory(actual, expected, start, slack=1):
 @pytest.fixture
 def smooth(monkeypatch):
     """Builds networks without kinks: rounding that moves a unit across one changes its gradient for good."""
-    monkeypatch.setattr(keras.layers, "LeakyReLU", lambda negative_slope: keras.layers.Activation("softplus"))
+    monkeypatch.setattr(
+        keras.layers, "LeakyReLU", lambda negative_slope, **more: keras.layers.Activation("softplus", **more)
+    )
     monkeypatch.setattr(keras.layers, "ReLU", lambda: keras.layers.Activation("softplus"))
 
 
