@@ -50,6 +50,7 @@ ARCHITECTURES: dict[str, Any] = {
     "mlp": "pipeline.networks.mlp:MLP",
     "noisy_mlp": "pipeline.networks.noisy_mlp:NoisyMLP",
     "resnet": "pipeline.networks.resnet:ResNet",
+    "stylegan2": "pipeline.networks.stylegan2.architecture:StyleGAN2",
 }
 """By their name for `--model`: import paths, or classes, objects and modules themselves."""
 
