@@ -81,7 +81,11 @@ def width(level: int, outermost: int = WIDTH) -> int:
 
 def crop(x: keras.KerasTensor, size: Size) -> keras.KerasTensor:
     """Cuts what exceeds `size` off all sides, [N, H, W, C] to [N, *size, C]."""
-    excess = [whole - part for whole, part in zip(x.shape[1:3], size, strict=True)]
-    if not any(excess):
-        return x
-    return keras.layers.Cropping2D([(each // 2, each - each // 2) for each in excess])(x)
+    sides = excess(x.shape[1:3], size)
+    return keras.layers.Cropping2D(sides)(x) if sides else x
+
+
+def excess(whole: Size, part: Size) -> list[tuple[int, int]]:
+    """How many rows and columns of the whole lie before and behind a part in its middle; empty if they are the same."""
+    beyond = [a - b for a, b in zip(whole, part, strict=True)]
+    return [(each // 2, each - each // 2) for each in beyond] if any(beyond) else []
