@@ -60,11 +60,11 @@ def _kernel(x: tf.Tensor, total: int) -> tf.Tensor:
 
 
 def _doubled(x: tf.Tensor) -> tf.Tensor:
-    """Zeros between pixels, and a convolution."""
+    """Zeros before each pixel and each row, and a convolution; LiteRT has no padding of more than five axes."""
     _, height, width, channels = x.shape
-    apart = tf.reshape(x, [-1, height, 1, width, 1, channels])
-    apart = tf.pad(apart, [[0, 0], [0, 0], [1, 0], [0, 0], [1, 0], [0, 0]])
-    apart = tf.reshape(apart, [-1, 2 * height, 2 * width, channels])
+    row = 2 * width * channels
+    apart = tf.reshape(tf.pad(x, [[0, 0], [0, 0], [0, 0], [channels, 0]]), [-1, height, row])
+    apart = tf.reshape(tf.pad(apart, [[0, 0], [0, 0], [row, 0]]), [-1, 2 * height, 2 * width, channels])
     return grouped_convolution(apart, _kernel(x, 4))
 
 

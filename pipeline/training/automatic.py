@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipeline.base.objects import parsed_arguments
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -32,7 +34,13 @@ class Case:
     @property
     def known(self) -> bool:
         """Whether the rules know the objective and the networks."""
-        return self.flags["objective"] == "r3gan" and self.flags["model"] in ("dcgan", "resnet")
+        return self.flags["objective"] == "r3gan" and self.flags["model"] in ("dcgan", "r3gan", "resnet")
+
+    @property
+    def width(self) -> int:
+        """Planes of the widest stage of R3GAN's networks."""
+        width = parsed_arguments(self.flags["model_args"], "model_args").get("width", 768)
+        return max(width) if isinstance(width, tuple) else int(width)
 
     @property
     def batch(self) -> int:
@@ -60,7 +68,12 @@ def latent_dim(case: Case) -> int:
 
 
 def conditioning(case: Case) -> str:
-    """Telling D the class and asking it for the class is better than either, and than joining labels to pixels."""
+    """Telling D the class and asking it for the class is better than either, and than joining labels to pixels.
+
+    R3GAN's networks are told it, as the paper has it.
+    """
+    if case.flags["conditional"] and case.flags["model"] == "r3gan":
+        return "projection"
     return "projection,acgan" if case.flags["conditional"] else "concat"
 
 
@@ -70,9 +83,14 @@ def class_weight(case: Case) -> float:
 
 
 def learning_rate(case: Case) -> float:
-    """Digits bear more with a larger batch; larger pictures less, as D's gradients at them grow."""
+    """Digits bear more with a larger batch; larger pictures less, as D's gradients at them grow.
+
+    Adam moves each weight as far, however many a unit has: R3GAN's wide networks get the paper's 0.0002 at 768 planes,
+    and others as much more as they are narrower.
+    """
     rate = min(0.0012, 0.0004 * (1 + case.batch / 64)) if case.grey else 0.002
-    return rate * min(1.0, 32 / case.size)
+    rate *= min(1.0, 32 / case.size)
+    return min(rate, 0.0002 * 768 / case.width) if case.flags["model"] == "r3gan" else rate
 
 
 def lr_decay_images(case: Case) -> int:

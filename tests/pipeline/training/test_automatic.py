@@ -64,6 +64,9 @@ def test_the_presets_of_digits_are_what_the_rules_choose(name):
     [
         (spec(), {}, {"batch_size": 64, "conditioning": "concat", "gamma": 0.1, "learning_rate": 0.002}),
         (spec(), {"conditional": True}, {"conditioning": "projection,acgan", "class_weight": 0.05, "gamma": 0.03}),
+        (spec(), {"model": "r3gan", "conditional": True}, {"conditioning": "projection", "learning_rate": 0.0002}),
+        (spec(), {"model": "r3gan", "model_args": "width=192"}, {"conditioning": "concat", "learning_rate": 0.0008}),
+        (spec(64), {"model": "r3gan", "model_args": "width=(32,32,32,32,16)"}, {"learning_rate": 0.001}),
         (spec(64), {"conditional": True}, {"batch_size": 32, "gamma": 0.24, "learning_rate": 0.001}),
         (spec(), {"steps": 1000}, {"lr_decay_images": 80_000}),
         (spec(), {"steps": 1000, "batch_size": 16, "accumulate": 4}, {"lr_decay_images": 80_000, "ema_images": 20_000}),

@@ -180,8 +180,17 @@ def test_any_number_of_replicas_follows_the_trajectory_of_one(config):
 
 
 @pytest.mark.usefixtures("smooth")
-def test_xla_computes_the_same_step():
-    config = TRAJECTORIES["dcgan-r3gan-conditional"]
+@pytest.mark.parametrize(
+    "config",
+    [
+        TRAJECTORIES["dcgan-r3gan-conditional"],
+        Config(
+            model="r3gan", model_args="width=(4,4,4),group=4,blocks=1", gamma_end=0.1, schedule_images=99, batch_size=4
+        ),
+    ],
+    ids=["dcgan", "r3gan"],
+)
+def test_xla_computes_the_same_step(config):
     (plain, train_plain), (compiled, train_compiled) = (
         make(config, make_strategy("one_device"), jit=jit) for jit in (False, True)
     )
@@ -304,11 +313,19 @@ def test_batch_norm_sees_one_micro_batch_at_a_time():
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("objective", ["nsgan", "r3gan"])
-def test_mixed_precision_stays_near_float32(precision, objective):
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(model="dcgan", objective="nsgan"),
+        Config(model="dcgan", objective="r3gan"),
+        Config(model="r3gan", model_args="width=(16,8,8),group=8,blocks=1", objective="r3gan"),
+    ],
+    ids=lambda config: f"{config.model}-{config.objective}",
+)
+def test_mixed_precision_stays_near_float32(precision, config):
     metrics = []
     for each in ("float32", precision):
-        config = Config(model="dcgan", objective=objective, batch_size=8, precision=each)
+        config = dataclasses.replace(config, batch_size=8, precision=each)
         trainee, train = make(config, make_strategy("one_device"))
         metrics.append(train(3))
         assert {v.dtype for v in trainee.networks["generator"].variables} == {"float32"}
