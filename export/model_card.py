@@ -6,8 +6,7 @@ from typing import Any
 
 from export.formats import Format
 from export.source import COLOURS, Source
-from serving.attributes import number_text
-from serving.contract.attributes import BINARY
+from serving.contract.attributes import BINARY, number_text
 from serving.contract.manifest import NORMAL, PREMULTIPLIED, UNIFORM, ModelInfo
 
 # The head is what Hugging Face reads of a model card.

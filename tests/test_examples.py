@@ -14,7 +14,7 @@ import pipeline.__main__
 import tests.tensorflow_devices  # noqa: F401
 from pipeline.base.errors import PREEMPTED, WORKER_LOST
 from pipeline.config import Config
-from tests.serving.conftest import TRANSPARENT, UNCONDITIONAL, build, write
+from tests.serving.conftest import FACES, TRANSPARENT, UNCONDITIONAL, build, write
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 CLUSTER = EXAMPLES / "cluster"
@@ -78,3 +78,13 @@ def test_the_python_program_keeps_alpha(tmp_path):
     subprocess.run([sys.executable, EXAMPLES / "python" / "sample.py", bundle, sheet], check=True)
     with Image.open(sheet) as picture:
         assert (picture.mode, picture.size) == ("RGBA", (10 * 12, 6 * 8))
+
+
+def test_the_python_program_takes_attributes(tmp_path):
+    bundle, sheet = write(tmp_path / "bundle", FACES, build(FACES)), tmp_path / "sheet.png"
+    command = [sys.executable, EXAMPLES / "python" / "sample.py", bundle, sheet]
+    sheets = []
+    for given in ([], ["male=1", "age=20"]):
+        subprocess.run([*command, *given], check=True)
+        sheets.append(sheet.read_bytes())
+    assert sheets[0] != sheets[1]

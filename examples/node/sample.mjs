@@ -1,6 +1,6 @@
 // Makes a sheet of pictures with sampler.onnx, without Python.
 //
-//   npm install && node sample.mjs path/to/bundle sheet.png [seed] [class]
+//   npm install && node sample.mjs path/to/bundle sheet.png [seed] [class, or attributes such as male=1,age=30]
 
 import { readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -14,10 +14,15 @@ const { default: ort } = await import("onnxruntime-node");
 const COLUMNS = 10;
 const ROWS = 6;
 
-// Uint8 pictures, one after the other, of seeds and labels.
-export async function sample(session, model, seeds, labels, truncation = 1) {
+// Uint8 pictures, one after the other, of seeds, and of labels or of attributes: all of each picture's, in order.
+export async function sample(session, model, seeds, given, truncation = 1) {
   const feeds = { seed: new ort.Tensor("int64", BigInt64Array.from(seeds, BigInt), [seeds.length]) };
-  if (model.conditional) feeds.label = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [labels.length]);
+  if (model.attributes) {
+    const shape = [given.length, model.attributes.length];
+    feeds.attributes = new ort.Tensor("float32", Float32Array.from(given.flat()), shape);
+  } else if (model.conditional) {
+    feeds.label = new ort.Tensor("int64", BigInt64Array.from(given, BigInt), [given.length]);
+  }
   if (truncation !== 1) feeds.truncation = new ort.Tensor("float32", Float32Array.of(truncation), []);
   return (await session.run(feeds)).pixels.data;
 }
@@ -27,6 +32,23 @@ export async function load(bundle) {
   // Level 3: that truncation may be left out is meant so, and no warning is needed.
   const session = await ort.InferenceSession.create(join(bundle, "sampler.onnx"), { logSeverityLevel: 3 });
   return { model, session };
+}
+
+// The attributes of a picture in order, of a text such as male=1,age=30; what it leaves out is typical.
+export function attributesOf(model, text = "") {
+  const values = new Map(model.attributes.map(({ name, typical }) => [name, typical]));
+  const parts = text.match(/.+?=[^,]+(?:,|$)/g) ?? []; // names may have commas
+  if (parts.join("") !== text) throw new Error(`attributes are "${text}"; expected such as male=1,age=30.`);
+  for (const part of parts) {
+    const [, name, value] = part.match(/^(.*)=([^,]+),?$/);
+    const known = model.attributes.find((each) => each.name === name);
+    if (!known) throw new Error(`there is no attribute "${name}"; there are ${[...values.keys()].join(", ")}.`);
+    if (!(value >= known.low && value <= known.high)) {
+      throw new Error(`${name} is ${value}; expected a number from ${known.low} to ${known.high}.`);
+    }
+    values.set(name, Number(value));
+  }
+  return [...values.values()];
 }
 
 // The check that ends each part of a PNG (www.w3.org/TR/png, annex D).
@@ -68,16 +90,24 @@ function png(pixels, [height, width, channels], columns) {
 
 // Node knows a module by its real path, whatever link it was called by.
 if (process.argv[1] && fileURLToPath(import.meta.url) === realpathSync(process.argv[1])) {
-  const [bundle, out, seed = "0", label] = process.argv.slice(2);
+  const [bundle, out, seed = "0", chosen] = process.argv.slice(2);
   if (!out) {
     console.error("error: expected a bundle and a .png file; as in node sample.mjs bundles/digits sheet.png 7 3");
     process.exit(1);
   }
   const { model, session } = await load(bundle);
   const seeds = Array.from({ length: COLUMNS * ROWS }, (_, i) => BigInt(seed) + BigInt(i));
-  const labels = seeds.map((_, i) => label ?? i % Math.max(1, model.class_names.length));
+  const told = (i) =>
+    model.attributes ? attributesOf(model, chosen) : (chosen ?? i % Math.max(1, model.class_names.length));
+  let given;
+  try {
+    given = seeds.map((_, i) => told(i));
+  } catch (error) {
+    console.error(`error: ${error.message}`);
+    process.exit(1);
+  }
   const started = performance.now();
-  const pixels = await sample(session, model, seeds, labels);
+  const pixels = await sample(session, model, seeds, given);
   const milliseconds = (performance.now() - started) / seeds.length;
   writeFileSync(out, png(pixels, model.image_shape, COLUMNS));
   console.log(`${out}: ${seeds.length} pictures, ${milliseconds.toFixed(2)} ms each`);

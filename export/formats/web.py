@@ -24,6 +24,7 @@ _ORT_FILES = {
     "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
 }
 _PAGE_FILES = ("index.html", "latents.js", "page.css", "page.js")
+_SHARED_FILE = "attributes.js"  # with the server's page
 _CACHE = Path(f"~/.cache/mirage/onnxruntime-web-{ORT_WEB_VERSION}")
 
 
@@ -56,6 +57,8 @@ def write_web(folder: Path, source: Source) -> None:
     (page / "ort").mkdir(parents=True)
     for name in _PAGE_FILES:
         (page / name).write_bytes((resources.files("export") / "web" / name).read_bytes())
+    shared = resources.files("serving") / "server" / "web" / _SHARED_FILE
+    (page / _SHARED_FILE).write_bytes(shared.read_bytes())
     for name in (GENERATOR_FILE, SAMPLER_FILE):
         shutil.copyfile(folder / name, page / name)
     description = {"model": {**source.info.to_dict(), "name": source.name}}

@@ -1,4 +1,5 @@
 import * as ort from "./ort/ort.wasm.bundle.min.mjs";
+import { attributeValues, showAttributes } from "./attributes.js";
 import { between, latent, toPixels } from "./latents.js";
 
 const COLUMNS = 10;
@@ -18,20 +19,26 @@ const [height, width, channels] = model.image_shape;
 const sampler = await ort.InferenceSession.create("sampler.onnx", OPTIONS);
 const generator = await ort.InferenceSession.create("generator.onnx", OPTIONS);
 
-// Uint8 pictures, one after the other, of seeds (BigInts) and labels.
-export async function sample(seeds, labels, truncation = 1) {
-  const feeds = { seed: new ort.Tensor("int64", BigInt64Array.from(seeds), [seeds.length]) };
-  if (model.conditional) feeds.label = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [labels.length]);
+// What pictures shall be of, as the models take it: a label for each, or a list of all its attributes in order.
+function condition(given) {
+  if (!model.conditional) return {};
+  if (!model.attributes) return { label: new ort.Tensor("int64", BigInt64Array.from(given, BigInt), [given.length]) };
+  const shape = [given.length, model.attributes.length];
+  return { attributes: new ort.Tensor("float32", Float32Array.from(given.flat()), shape) };
+}
+
+// Uint8 pictures, one after the other, of seeds (BigInts), and labels or attributes.
+export async function sample(seeds, given, truncation = 1) {
+  const feeds = { seed: new ort.Tensor("int64", BigInt64Array.from(seeds), [seeds.length]), ...condition(given) };
   if (truncation !== 1) feeds.truncation = new ort.Tensor("float32", [truncation], []);
   return (await sampler.run(feeds)).pixels.data;
 }
 
 // The same of latents.
-async function decode(latents, labels) {
+async function decode(latents, given) {
   const z = new Float32Array(latents.length * model.latent_dim);
   latents.forEach((each, i) => z.set(each, i * model.latent_dim));
-  const feeds = { z: new ort.Tensor("float32", z, [latents.length, model.latent_dim]) };
-  if (model.conditional) feeds.label = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [labels.length]);
+  const feeds = { z: new ort.Tensor("float32", z, [latents.length, model.latent_dim]), ...condition(given) };
   return toPixels((await generator.run(feeds)).image.data, model.alpha);
 }
 
@@ -61,16 +68,20 @@ function chosenClass() {
   return Number($("class").value || -1);
 }
 
+// What the controls say that picture i shall be of.
+function chosen(i) {
+  if (model.attributes) return attributeValues($("attributes"));
+  return chosenClass() < 0 ? i % Math.max(1, model.class_names.length) : chosenClass();
+}
+
 async function drawSheet() {
   const classes = model.class_names.length;
-  const chosen = chosenClass();
-  const inTurn = model.conditional && chosen < 0 && classes <= COLUMNS;
+  const inTurn = classes > 0 && chosenClass() < 0 && classes <= COLUMNS;
   const columns = inTurn ? classes : COLUMNS;
   const count = columns * (inTurn ? 5 : 4);
   const seeds = Array.from({ length: count }, (_, i) => BigInt.asIntN(64, seedIn("seed") + BigInt(i)));
-  const labels = seeds.map((_, i) => (chosen < 0 ? i % Math.max(1, classes) : chosen));
   const started = performance.now();
-  const pixels = await sample(seeds, labels, Number($("truncation").value));
+  const pixels = await sample(seeds, seeds.map((_, i) => chosen(i)), Number($("truncation").value));
   const milliseconds = (performance.now() - started) / count;
   draw($("sheet"), pixels, columns);
   $("status").textContent = `${height}x${width} pixels, ${milliseconds.toFixed(2)} ms per picture`;
@@ -79,11 +90,11 @@ async function drawSheet() {
 async function drawWalk() {
   const law = model.latent_distribution;
   const ends = ["first", "last"].map((end) => latent(seedIn(end), model.latent_dim, law));
-  const label = Math.max(0, chosenClass());
+  const given = chosen(0);
   const at = (t) => between(ends[0], ends[1], t, law);
   const places = Array.from({ length: WALK_STEPS }, (_, i) => at(i / (WALK_STEPS - 1)));
-  draw($("walk"), await decode(places, places.map(() => label)), WALK_STEPS);
-  draw($("step"), await decode([at(Number($("position").value))], [label]), 1);
+  draw($("walk"), await decode(places, places.map(() => given)), WALK_STEPS);
+  draw($("step"), await decode([at(Number($("position").value))], [given]), 1);
 }
 
 // Draws at most once at a time, and once more if something changed meanwhile.
@@ -107,7 +118,8 @@ function lazily(task) {
 const updateSheet = lazily(drawSheet);
 const updateWalk = lazily(drawWalk);
 
-if (model.conditional) {
+showAttributes($("attributes"), model.attributes ?? []);
+if (model.class_names.length) {
   const names = ["each in turn", ...model.class_names];
   $("class").append(...names.map((name, i) => new Option(name, String(i - 1))));
 } else {

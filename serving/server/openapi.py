@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from serving.attributes import number_text
+from serving.contract.attributes import number_text
 from serving.generator import Generator
 from serving.server.catalog import MAX_TRUNCATION, Model, newest
 from serving.server.images import FORMATS

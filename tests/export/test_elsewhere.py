@@ -31,6 +31,7 @@ from serving.contract.latents import latents
 from serving.contract.manifest import UNIFORM, read_manifest
 from serving.contract.pixels import to_pixels
 from tests import foreign_networks
+from tests.export.attributed import Attributed
 from tests.export.tiny_runs import SPECS, make_run
 from tests.no_network import SILENCING, UNDER_THE_FILTER
 
@@ -154,6 +155,40 @@ def test_node_makes_the_same_pictures(runs, tmp_path, kind, node_modules):
     in_turn = np.arange(60) % 2 if generator.info.conditional else None
     drawn = generator.sample(60, seed=3, labels=in_turn).reshape(6, 10, height, width, channels)
     assert share_of_different_pixels(values, drawn) <= 0.001
+
+
+def sheet_in(path, shape):
+    """The pictures of a sheet of ten columns and six rows."""
+    height, width, channels = shape
+    with Image.open(path) as sheet:
+        pixels = np.asarray(sheet).reshape(6, height, 10, width, channels)
+    return pixels.swapaxes(1, 2).reshape(-1, height, width, channels)
+
+
+@pytest.mark.browser
+def test_node_takes_attributes(tmp_path, node_modules):
+    bundle, sheet = tmp_path / "bundle", tmp_path / "sheet.png"
+    export_bundle(Attributed(), bundle, ["onnx"])
+    generator = Generator.load(bundle)
+    command = ["node", f"{node_modules}/sample.mjs", str(bundle), str(sheet), "3"]
+    for text, given in (
+        ("", None),
+        ("year=1970.5", {"year": 1970.5}),
+        ("hair, long|short=0,year=1901", {"hair, long|short": 0, "year": 1901}),
+    ):
+        subprocess.run([*command, *filter(None, [text])], check=True, capture_output=True)
+        drawn = generator.sample(60, seed=3, attributes=given)
+        assert share_of_different_pixels(sheet_in(sheet, generator.image_shape), drawn) <= 0.001
+    sheet.unlink()
+    for text, said in (
+        ("year=2000", "year is 2000; expected a number from 1901 to 1999."),
+        ("male=x", "male is x; expected a number from 0 to 1."),
+        ("beard=1", 'there is no attribute "beard"; there are male, hair, long|short, year.'),
+        ("male", 'attributes are "male"; expected such as male=1,age=30.'),
+    ):
+        done = subprocess.run([*command, text], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (1, f"error: {said}\n")
+    assert not sheet.exists()
 
 
 @pytest.mark.browser
@@ -312,4 +347,38 @@ def test_the_page_in_a_browser(runs, tmp_path, kind, serve, browser):
         assert (picture.convert("RGBA").getextrema()[3][0] < 255) == (channels == 4)
     assert complaints == []
     assert all(url.startswith((address, "blob:", "data:")) for url in requests)
+    page.close()
+
+
+@pytest.mark.browser
+def test_the_page_has_controls_for_attributes(tmp_path, serve, browser):
+    bundle = tmp_path / "bundle"
+    export_bundle(Attributed(), bundle, ["onnx", "web"])
+    generator, page, complaints = Generator.load(bundle), browser.new_page(), []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(serve(bundle / "web"))
+    page.wait_for_selector("body[data-ready]", timeout=60_000)
+    height, width, _ = generator.image_shape
+
+    def shown(name, rows):
+        tiles = canvas_of(page, name)[..., :1].reshape(rows, height, 10, width, 1)
+        return tiles.swapaxes(1, 2).reshape(-1, height, width, 1)
+
+    assert page.is_hidden("#class")
+    assert share_of_different_pixels(shown("sheet", 4), generator.sample(40)) <= 0.001
+    page.get_by_role("switch", name="male").check()
+    page.get_by_role("slider", name="year").fill("1970.54")
+    page.wait_for_timeout(1000)
+    given = {"male": 1, "year": 1970.5}
+    assert share_of_different_pixels(shown("sheet", 4), generator.sample(40, attributes=given)) <= 0.001
+    walk = generator.interpolate(0, 1, 10, attributes=given)
+    assert share_of_different_pixels(shown("walk", 1), walk) <= 0.002
+    seeds, values = np.arange(-50, 50), np.repeat([[1, 0, 1970.5], [0, 1, 1901]], 50, axis=0)
+    pixels = page.evaluate(
+        "async ([seeds, given]) => Array.from(await mirage.sample(seeds.map(BigInt), given))",
+        [seeds.tolist(), values.tolist()],
+    )
+    assert share_of_different_pixels(pixels, generator.sample(100, seed=-50, attributes=values)) <= 0.001
+    assert complaints == []
     page.close()

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving import BundleError, Generator
-from serving.attributes import Attributes, between_ends, number_text, parse
+from serving.attributes import Attributes, between_ends, parse
 from serving.contract.attributes import Attribute
 from serving.contract.latents import latents
 from serving.contract.manifest import METADATA_KEY
@@ -182,11 +182,6 @@ def test_any_text_is_read_or_refused(text):
     with contextlib.suppress(ValueError):
         for first, last in parse(text).values():
             assert type(first) is type(last) is float
-
-
-@pytest.mark.parametrize(("value", "text"), [(16.0, "16"), (0.1, "0.1"), (np.float32(41.5), "41.5"), (1e20, "1e+20")])
-def test_numbers_are_short(value, text):
-    assert number_text(value) == text
 
 
 def test_pictures_follow_attributes(generator):

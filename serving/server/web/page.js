@@ -1,5 +1,7 @@
 // The page at `/`: pictures of seeds, a walk between two of them, and programs that fetch the same.
 
+import { attributesText, setAttributes, showAttributes } from "./attributes.js";
+
 const MOST_COLUMNS = 10;
 const USUAL_PICTURES = 50;
 const WALK_FRAMES = 17;
@@ -108,7 +110,13 @@ function showTime(milliseconds) {
 // What the controls say.
 function chosen() {
   const given = [...new FormData($("controls"))].filter(([, value]) => value !== "");
-  const query = { ...Object.fromEntries(given), seed: $("seed").valueAsNumber, n: $("n").valueAsNumber };
+  const attributes = attributesText($("attributes"), bundle.attributes ?? []);
+  const query = {
+    ...Object.fromEntries(given),
+    ...(attributes && { attributes }),
+    seed: $("seed").valueAsNumber,
+    n: $("n").valueAsNumber,
+  };
   const classes = query.label ? 1 : bundle.class_names.length;
   return { ...query, columns: Math.min(query.n, multiple(classes, MOST_COLUMNS)) };
 }
@@ -130,6 +138,7 @@ function readAddress(url) {
   const n = multiple(bundle.class_names.length, Math.min(USUAL_PICTURES, mostPictures));
   const usual = { label: "", seed: 0, n, truncation: 1 };
   for (const name of Object.keys(usual)) set($(name), given.get(name), usual[name]);
+  setAttributes($("attributes"), bundle.attributes ?? [], given.get("attributes") ?? "");
   return refresh(0, [given.get("from"), given.get("to")].map((text) => Number(text ?? NaN)));
 }
 
@@ -137,23 +146,30 @@ function writeAddress() {
   const { columns, ...query } = shown;
   const usual = ends[0] === shown.seed && ends[1] === shown.seed + 1;
   const walk = usual ? {} : { from: ends[0], to: ends[1] };
-  history.replaceState(null, "", `#${new URLSearchParams({ ...query, ...walk })}`);
+  history.replaceState(null, "", `#${encoded({ ...query, ...walk })}`);
 }
 
 function showBundle() {
   bundle = bundles.find(({ name }) => name === $("bundle").value);
   const [height, width, channels] = bundle.image_shape;
-  const names = bundle.class_names;
+  const { class_names: names, attributes = [] } = bundle;
   $("label").replaceChildren(new Option("all in turn", ""), ...names.map((name) => new Option(name, name)));
   $("label").disabled = $("label-field").hidden = !names.length;
-  $("about").textContent = `${bundle.name}: ${width}×${height} pixels${names.length ? `, ${names.length} classes` : ""}`;
+  showAttributes($("attributes"), attributes);
+  const told = [names.length && `${names.length} classes`, attributes.length && `${attributes.length} attributes`];
+  $("about").textContent = [`${bundle.name}: ${width}×${height} pixels`, ...told.filter(Boolean)].join(", ");
   document.title = `Mirage: ${bundle.name}`;
   document.body.style.setProperty("--ratio", width / height);
   document.body.classList.toggle("transparent", channels === 4);
 }
 
 function address(path, query) {
-  return new URL(`${path}?${new URLSearchParams(query)}`, document.baseURI).href;
+  return new URL(`${path}?${encoded(query)}`, document.baseURI).href;
+}
+
+// As an address has it; what needs no code there stays legible.
+function encoded(query) {
+  return String(new URLSearchParams(query)).replaceAll("%3D", "=").replaceAll("%2C", ",");
 }
 
 function walkAddress() {
@@ -320,7 +336,7 @@ function pressInGallery(event) {
 }
 
 function pressAnywhere(event) {
-  const typing = event.target.closest("select, textarea, input:not([type=range], [type=radio])");
+  const typing = event.target.closest("select, textarea, input:not([type=range], [type=radio], [type=checkbox])");
   if (event.key === "s" && !typing && !event.repeat && !hasModifier(event)) $("surprise").click();
 }
 

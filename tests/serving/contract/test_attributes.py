@@ -2,11 +2,12 @@ import contextlib
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.contract.attributes import Attribute, attributes_of
+from serving.contract.attributes import Attribute, attributes_of, number_text
 
 SMILING = Attribute("smiling", "binary", 0, 1, 1)
 AGE = Attribute("age", "number", 16, 80, 41.5)
@@ -55,3 +56,25 @@ def test_what_is_no_list_of_attributes_is_refused(values):
 def test_anything_is_read_or_refused(values):
     with contextlib.suppress(ValueError):
         assert all(isinstance(each, Attribute) for each in attributes_of(values))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (16.0, "16"),
+        (-1e6, "-1000000"),
+        (0.1, "0.1"),
+        (float(np.float32(0.1)), "0.1"),
+        (41.5, "41.5"),
+        (1e20, "1e+20"),
+        (float("nan"), "nan"),
+        (-float("inf"), "-inf"),
+    ],
+)
+def test_numbers_are_short(value, text):
+    assert number_text(value) == text
+
+
+@given(st.floats(-3e38, 3e38))
+def test_numbers_are_exact_in_float32(value):
+    assert np.float32(number_text(value)) == np.float32(value)

@@ -1,6 +1,7 @@
 """The page at `/`, in Chromium (its path in $MIRAGE_CHROMIUM, or `chromium`)."""
 
 import base64
+import dataclasses
 import functools
 import io
 import os
@@ -178,6 +179,87 @@ def test_several_bundles(digits, unconditional, write_bundle, start_server, open
     assert shows(page, Generator.load(folder).sample(20))
     assert page.is_hidden("#label")
     assert page.url.endswith("#bundle=colours&seed=0&n=20&truncation=1")
+
+
+@pytest.fixture(scope="module")
+def faces_url(start_module_server, faces, digits):
+    return start_module_server(f"--bundle={faces}", f"--bundle={digits}").url
+
+
+def test_attributes_have_switches_and_sliders(faces_url, open_page, faces):
+    page, generator = open_page(faces_url), Generator.load(faces)
+    assert shows(page, generator.sample(50))
+    assert page.inner_text("#about") == "faces: 8\N{MULTIPLICATION SIGN}8 pixels, 3 attributes"
+    assert "attributes" not in page.url
+    male, smiling = page.get_by_role("switch", name="male"), page.get_by_role("switch", name="smiling")
+    age = page.get_by_role("slider", name="age")
+    assert (male.is_checked(), smiling.is_checked(), age.input_value()) == (False, True, "41.5")
+    assert (age.get_attribute("min"), age.get_attribute("max")) == ("16", "80")
+    male.check()
+    assert shows(page, generator.sample(50, attributes={"male": 1}))
+    age.fill("30.26")
+    assert page.inner_text("#attributes output") == "30.3"
+    assert shows(page, generator.sample(50, attributes={"male": 1, "age": 30.3}))
+    assert shows(page, generator.interpolate(0, 1, 17, attributes={"male": 1, "age": 30.3}), "#filmstrip img")
+    assert page.url.endswith("#bundle=faces&seed=0&n=50&truncation=1&attributes=male=1,age=30.3")
+    for end, value in (("Home", 16), ("End", 80)):
+        age.press(end)
+        assert shows(page, generator.sample(50, attributes={"male": 1, "age": value}))
+    page.get_by_role("button", name="Typical").click()
+    assert shows(page, generator.sample(50))
+    assert page.url.endswith("#bundle=faces&seed=0&n=50&truncation=1")
+    assert (male.is_checked(), age.input_value()) == (False, "41.5")
+
+
+def test_the_address_restores_attributes(faces_url, open_page, faces):
+    fragment = "#bundle=faces&seed=3&n=4&truncation=1&attributes=smiling=0,age=77.25"
+    page, generator = open_page(faces_url, fragment), Generator.load(faces)
+    for _ in range(2):
+        assert shows(page, generator.sample(4, 3, attributes={"smiling": 0, "age": 77.25}))
+        assert page.url.endswith(fragment)
+        page.reload()
+    page.goto(f"{faces_url}/#n=4&attributes=beard=1,age=90,male=,smiling=x,odd")
+    page.wait_for_url("**#bundle=faces&seed=0&n=4&truncation=1")
+    assert shows(page, generator.sample(4))
+    page.select_option("#bundle", "digits")
+    page.wait_for_url("**#bundle=digits&seed=0&n=4&truncation=1")
+    assert page.is_hidden("#attributes")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_programs_fetch_what_attributes_show(faces_url, open_page, faces, tmp_path, language):
+    page = open_page(faces_url, "#seed=5&n=12&attributes=male=1,age=30")
+    expected = png.grid(Generator.load(faces).sample(12, seed=5, attributes={"male": 1, "age": 30}), 10)[..., 0]
+    assert np.array_equal(downloaded(page, "#download-sheet"), expected)
+    program, picture = run_snippet(page, tmp_path, language)
+    assert np.array_equal(picture, expected)
+    assert "attributes=male=1,age=30" in program
+
+
+def test_attributes_of_any_name(faces, start_server, open_page, write_bundle):
+    names = ("hair, long", "a=b", 'it\'s "quoted" & <b>ünïcode</b>')
+    info = Generator.load(faces).info
+    attributes = tuple(dataclasses.replace(each, name=name) for each, name in zip(info.attributes, names, strict=True))
+    bundle = write_bundle(dataclasses.replace(info, attributes=attributes))
+    server, generator = start_server(f"--bundle={bundle}"), Generator.load(bundle)
+    server.wait_until_ready()
+    page = open_page(server.url, "#n=2")
+    for name in names[:2]:
+        page.get_by_role("switch", name=name).click()
+    page.get_by_role("slider", name=names[2]).fill("20")
+    expected = generator.sample(2, attributes={names[0]: 1, names[1]: 0, names[2]: 20})
+    assert shows(page, expected)
+    page.reload()
+    assert shows(page, expected)
+    assert names[2] in page.inner_text("#attributes")
+
+
+def test_a_phone_with_attributes(faces_url, open_page):
+    page = open_page(faces_url, viewport={"width": 360, "height": 740}, has_touch=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    boxes = [each.bounding_box() for each in page.locator("#attributes input, #attributes button").all()]
+    assert len(boxes) == 4
+    assert min(min(box["width"], box["height"]) for box in boxes) >= 40
 
 
 def test_a_phone(server, open_page):
