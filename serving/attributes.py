@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from serving.arguments import described, is_masked
-from serving.contract.attributes import BINARY, Attribute
+from serving.contract.attributes import BINARY, Attribute, number_text
 from serving.contract.manifest import shown
 
 # By name, a number or one for each picture; several such; or all of them in order.
@@ -90,7 +90,7 @@ class Attributes:
         inside = (values >= self._low) & (values <= self._high)  # of which NaN is neither
         if not inside.all():
             row, place = np.argwhere(~inside)[0]
-            raise self._outside(self._attributes[place], number_text(values[row, place]))
+            raise self._outside(self._attributes[place], number_text(float(values[row, place])))
         return values
 
     def _usual(self, n: int) -> NDArray[np.float32]:
@@ -211,11 +211,6 @@ def _listed(names: Sequence[str]) -> str:
     """What fits into a sentence of names."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(shown(name)[1:-1] for name in names[:_NAMED]) + more
-
-
-def number_text(value: float | np.floating) -> str:
-    """A number in as few digits as tell it from others in float32."""
-    return str(np.float32(value)).removesuffix(".0")
 
 
 def _number(text: str) -> float | None:

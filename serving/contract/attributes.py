@@ -1,12 +1,14 @@
 """What pictures are made by where labels are several numbers at once: attributes. Needs only the standard library."""
 
 import dataclasses
-import math
+import struct
 from collections.abc import Mapping
 from typing import Any
 
 BINARY, NUMBER = "binary", "number"
 _KINDS = (BINARY, NUMBER)
+_MOST = 3e38  # in float32
+_DIGITS, _PLAIN = 9, 1e15
 _FIELDS = ("name", "kind", "low", "high", "typical")
 
 
@@ -36,7 +38,7 @@ class Attribute:
             raise ValueError(f"the attribute {self.name:.80} is {self.kind!r:.80}; expected {' or '.join(_KINDS)}.")
         for field in ("low", "high", "typical"):
             value = getattr(self, field)
-            if type(value) not in (int, float) or not math.isfinite(value):
+            if type(value) not in (int, float) or not abs(value) <= _MOST:
                 raise ValueError(f"{field} of the attribute {self.name:.80} is {value!r:.80}; expected a number.")
             object.__setattr__(self, field, float(value))
         if not self.low < self.high or not self.low <= self.typical <= self.high:
@@ -77,3 +79,18 @@ def attributes_of(values: Any) -> tuple[Attribute, ...]:
     if len({each.name for each in attributes}) != len(attributes):
         raise ValueError("two attributes have the same name.")
     return attributes
+
+
+def number_text(value: float) -> str:
+    """A number in as few digits as tell it from others in float32."""
+    if not abs(value) <= _MOST:  # NaN and infinities
+        return str(value)
+    if abs(value) < _PLAIN and value == int(value):
+        return str(int(value))
+    texts = (f"{value:.{digits}g}" for digits in range(1, _DIGITS))
+    return next((text for text in texts if _single(float(text)) == _single(value)), f"{value:.{_DIGITS}g}")
+
+
+def _single(value: float) -> bytes:
+    """A number as float32."""
+    return struct.pack("f", value)
