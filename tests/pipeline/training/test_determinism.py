@@ -30,7 +30,7 @@ PLAIN = """
     LessEqual Log LogicalAnd LogicalOr Maximum Minimum Mul Neg NoOp NotEqual OneHot OptionalFromValue
     OptionalGetValue OptionalNone Pack Pad PadV2 PartitionedCall Placeholder Pow Range ReadVariableOp RealDiv
     Reciprocal Relu ReluGrad Reshape ResourceApplyAdam ReverseV2 Rsqrt RsqrtGrad Select SelectV2 Shape ShapeN
-    Sigmoid Sign Slice Softplus Split SplitV Sqrt SqrtGrad Square Squeeze StatefulPartitionedCall StatelessIf
+    Sigmoid Sign Sin Slice Softplus Split SplitV Sqrt SqrtGrad Square Squeeze StatefulPartitionedCall StatelessIf
     StopGradient StridedSlice StridedSliceGrad Sub Tanh TanhGrad Tile Transpose Unpack VarHandleOp While ZerosLike
 """
 
@@ -90,10 +90,12 @@ def everything(model: str, objective: str, **more) -> Config:
     """As many flags as go together."""
     config = Config(model=model, objective=objective, batch_size=8, latent_dim=6, flip=True)
     chosen = {"labelled": 6} if objective == "sgan" else {"conditional": True}
+    chosen |= {"model_args": "width=8,group=8"} if model == "r3gan" else {}
+    chosen |= {"beta_2_end": 0.999, "ema_scheduled": True, "schedule_images": 99}
     if objective not in ("autoencoder", "vae", "sgan"):
         chosen |= {"conditioning": "concat,projection,acgan", "augment": "translation,cutout,color"}
         chosen |= {"categories": 2, "codes": 1, "spectral_norm": model not in ("r3gan", "resnet")}
-        chosen |= {} if objective == "r3gan" else {"r1": 1.0, "r2": 1.0, "gp": 1.0}
+        chosen |= {"gamma_end": 0.1} if objective == "r3gan" else {"r1": 1.0, "r2": 1.0, "gp": 1.0}
         chosen |= {"augment_adaptive": objective in ("hinge", "lsgan", "minimax", "nsgan")}
     return dataclasses.replace(config, **chosen, **more)
 
@@ -116,7 +118,7 @@ def operations_of_a_step(config: Config, replicas: int = 1) -> set[str]:
         (everything("dcgan", "hinge"), 1),
         (everything("mlp", "sgan", precision="mixed_float16"), 1),
         (everything("resnet", "r3gan", precision="mixed_bfloat16"), 1),
-        (everything("r3gan", "r3gan", precision="mixed_bfloat16", model_args="width=16,group=8"), 1),
+        (everything("r3gan", "r3gan", precision="mixed_bfloat16"), 1),
         (everything("mlp", "vae", accumulate=2), 2),
     ],
     ids=["dcgan-hinge", "mlp-sgan", "resnet-r3gan", "r3gan-r3gan", "mlp-vae"],
