@@ -15,26 +15,26 @@ WIDTH = 32
 _MAX_WIDTH = 512
 
 
-def check_size(values: Mapping[str, Any], sides: tuple[int, int] = IMAGE_SIZES) -> None:
-    """Refuses an `--image_size` that networks for such sides can't have; raises MirageError."""
-    smallest, largest = sides
+def check_size(values: Mapping[str, Any], sizes: tuple[int, int] = IMAGE_SIZES) -> None:
+    """Refuses an `--image_size` outside of the smallest and largest that networks have; raises MirageError."""
+    smallest, largest = sizes
     size = size_of(values["image_size"])
-    if size is not None and size != (nearest := nearest_size(size, sides)):
+    if size is not None and size != (nearest := nearest_size(size, sizes)):
         raise MirageError(
             f"--image_size={values['image_size']} is outside {smallest} to {largest}, which --model={values['model']} "
             f"supports for each side; choose {read_size(nearest)}, or --model=mlp."
         )
 
 
-def size_of_images(image_shape: tuple[int, int, int], model: str, sides: tuple[int, int] = IMAGE_SIZES) -> Size:
-    """Returns (height, width) of images that networks for such sides can have.
+def size_of_images(image_shape: tuple[int, int, int], model: str, sizes: tuple[int, int] = IMAGE_SIZES) -> Size:
+    """Returns (height, width) of images that convolutional networks can have, of sides within `sizes`.
 
     Raises:
       MirageError: for others.
     """
-    smallest, largest = sides
+    smallest, largest = sizes
     height, width, _ = image_shape
-    if (height, width) != (nearest := nearest_size((height, width), sides)):
+    if (height, width) != (nearest := nearest_size((height, width), sizes)):
         raise MirageError(
             f"--model={model} supports {smallest} to {largest} pixels on each side, and the images have "
             f"{height}x{width}; set --image_size={read_size(nearest)}, or use --model=mlp."
@@ -42,9 +42,9 @@ def size_of_images(image_shape: tuple[int, int, int], model: str, sides: tuple[i
     return height, width
 
 
-def nearest_size(size: Size, sides: tuple[int, int] = IMAGE_SIZES) -> Size:
+def nearest_size(size: Size, sizes: tuple[int, int] = IMAGE_SIZES) -> Size:
     """The size itself if networks can have it, else the nearest one, of the same aspect if any is."""
-    smallest, largest = sides
+    smallest, largest = sizes
     scale = min(largest / max(size), max(smallest / min(size), 1.0))
     height, width = (min(max(round(side * scale), smallest), largest) for side in size)
     return height, width

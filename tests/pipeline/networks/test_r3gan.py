@@ -77,6 +77,46 @@ def test_any_aspect(size):
     assert {name: tuple(each.shape) for name, each in outputs.items()} == {"logits": (2,), "classes": (2, 3)}
 
 
+@pytest.mark.parametrize("objective", ["vae", "autoencoder", "sgan", "hinge"])
+def test_any_objective_has_its_networks(objective):
+    classes = 3 if objective == "sgan" else 0
+    flags = {"objective": objective, "latent_dim": 5, "conditional": False, "conditioning": "concat"}
+    networks = built("width=8,group=4,blocks=1", (24, 17), classes, **flags)
+    assert networks["generator"](np.zeros((2, 5), np.float32)).shape == (2, 24, 17, 3)
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 24, 17, 3)).astype(np.float32)
+    if objective in ("vae", "autoencoder"):
+        assert networks["encoder"](images).shape == (2, 10 if objective == "vae" else 5)
+    elif objective == "hinge":
+        assert networks["discriminator"](images).shape == (2,)
+    else:
+        outputs = networks["discriminator"](images)
+        assert {name: tuple(each.shape) for name, each in outputs.items()} == {
+            "logits": (2,), "classes": (2, 3), "features": (2, 8)
+        }  # fmt: skip
+        np.testing.assert_allclose(outputs["logits"], np.log(np.exp(outputs["classes"]).sum(axis=1)), rtol=1e-5)
+
+
+def test_the_discriminator_treats_samples_independently():
+    model = built("width=16,blocks=1", 16)["discriminator"]
+    randomised(model)
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 16, 16, 3)).astype(np.float32)
+    alone, together = (np.asarray(model(each, training=True)) for each in (images[:1], images))
+    np.testing.assert_allclose(alone[0], together[0], rtol=1e-5, atol=1e-6)
+
+
+def test_labels_decide_the_output():
+    networks = built("width=16,blocks=1", 16, 4, latent_dim=5)
+    for model in networks.values():
+        randomised(model)
+    labels = np.arange(4)
+    images = np.asarray(networks["generator"]([np.ones((4, 5), np.float32), labels]))
+    logits = np.asarray(networks["discriminator"]([np.repeat(images[:1], 4, axis=0), labels]))
+    for i in range(4):
+        for j in range(i):
+            assert not np.allclose(images[i], images[j])
+            assert logits[i] != logits[j]
+
+
 # -- against NumPy -----------------------------------------------------------------------------------------------------
 
 TINY = "width=(8,8,4),group=4,blocks=1,embedding=3"

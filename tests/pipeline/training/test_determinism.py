@@ -92,11 +92,13 @@ def everything(model: str, objective: str, **more) -> Config:
     """As many flags as go together."""
     config = Config(model=model, objective=objective, batch_size=8, latent_dim=6, flip=True)
     chosen = {"labelled": 6} if objective == "sgan" else {"conditional": True}
+    chosen |= {"model_args": "width=8,group=8"} if model == "r3gan" else {}
+    chosen |= {"beta_2_end": 0.999, "ema_scheduled": True, "schedule_images": 99}
     if objective not in ("autoencoder", "vae", "sgan"):
         chosen |= {"conditioning": "concat,projection,acgan", "augment": "translation,cutout,color,bgcfn"}
         chosen |= {"categories": 2, "codes": 1, "spectral_norm": model not in ("r3gan", "resnet")}
-        chosen |= {} if objective == "r3gan" else {"r1": 1.0, "r2": 1.0, "gp": 1.0}
         chosen |= {"augment_adaptive": objective != "wgan_gp"}
+        chosen |= {"gamma_end": 0.1} if objective == "r3gan" else {"r1": 1.0, "r2": 1.0, "gp": 1.0}
     return dataclasses.replace(config, **chosen, **more)
 
 
@@ -119,7 +121,7 @@ def operations_of_a_step(config: Config, replicas: int = 1) -> set[str]:
         (everything("mlp", "sgan", precision="mixed_float16"), 1),
         (dataclasses.replace(everything("mlp", "nsgan"), augment="blit,noise"), 1),
         (everything("resnet", "r3gan", precision="mixed_bfloat16"), 1),
-        (everything("r3gan", "r3gan", precision="mixed_bfloat16", model_args="width=16,group=8"), 1),
+        (everything("r3gan", "r3gan", precision="mixed_bfloat16"), 1),
         (everything("mlp", "vae", accumulate=2), 2),
     ],
     ids=["dcgan-hinge", "mlp-sgan", "mlp-nsgan", "resnet-r3gan", "r3gan-r3gan", "mlp-vae"],
