@@ -228,6 +228,7 @@ def test_of_training_only_who_samples_and_evaluates_knows_the_edge():
         "pipeline.runs.callback",
         "pipeline.runs.preview",  # which shows pixels as they are at the edge
         "pipeline.runs.sampling",
+        "pipeline.training.transfer",  # which begins with a bundle's weights
     }
 
 

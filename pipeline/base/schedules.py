@@ -14,8 +14,8 @@ from pipeline.base.parameters import parameter
 SCHEDULE_IMAGES: int = parameter(
     0,
     "length, in real images as logs count them, of the schedules that --gamma_end, --beta_2_end, --ema_scheduled and "
-    "--augment_scheduled ask for: half a cosine, after which all stays as it is. It is counted from the start, whatever "
-    "--steps says.",
+    "--augment_scheduled ask for: half a cosine, after which all stays as it is. It is counted from the start, "
+    "whatever --steps says.",
     minimum=0,
 )
 _OF_THEIR_OWN = ("learning_rate_end",)  # which --lr_decay_images leads to
