@@ -85,7 +85,9 @@ def take_over(
             f"(--model={networks.model} at {data.image_shape[0]}x{data.image_shape[1]}); pass a source of the same "
             "architecture and width, or leave --init_from out."
         )
-    if training.freeze_d and not next(row.taken + row.resized for row in rows if row.network == "discriminator"):
+    taken = {id(variable) for variable, _ in found}
+    layers = trainee.networks["discriminator"].layers if training.freeze_d else []
+    if any(id(variable) not in taken for layer in layers if not layer.trainable for variable in layer.variables):
         raise MirageError(
             f"--freeze_d={training.freeze_d} holds layers still that --init_from={training.init_from} has no weights "
             "for; pass the run directory of a training of the same discriminator, or --freeze_d=0."
