@@ -232,6 +232,7 @@ def test_of_training_only_who_samples_and_evaluates_knows_the_edge():
         "pipeline.run",
         "pipeline.runs.callback",
         "pipeline.runs.sampling",
+        "pipeline.training.transfer",  # which begins with a bundle's weights
     }
 
 

@@ -39,7 +39,7 @@ _CUTOUT = 1 / 2
 _EVERY = 4
 _RIGHT = 0.8
 _RIGHT_OF_PAIRS = statistics.NormalDist().cdf(math.sqrt(2) * statistics.NormalDist().inv_cdf(_RIGHT))
-_IMAGES_TO_ONE = 500_000
+_IMAGES_TO_ONE, _IMAGES_TO_ONE_AGAIN = 500_000, 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,8 @@ class Augmentation(Parameters):
     )
     augment_adaptive_images: int = parameter(
         0,
-        "over how many images --augment_adaptive can raise the probability from 0 to 1; 0: 500,000.",
+        "over how many images --augment_adaptive can raise the probability from 0 to 1; 0: 500,000, or "
+        "100,000 with --init_from.",
         minimum=0,
     )
 
@@ -80,6 +81,9 @@ class Augmentation(Parameters):
     def asked(cls, values: Mapping[str, Any], objective: Objective) -> Self:
         """Makes the term of a run."""
         own = cls.of(values)
+        if not own.augment_adaptive_images:  # what has been trained before overfits sooner
+            images = _IMAGES_TO_ONE_AGAIN if values.get("init_from") else _IMAGES_TO_ONE
+            own = dataclasses.replace(own, augment_adaptive_images=images)
         object.__setattr__(own, "right", _right(objective))  # which is no parameter
         return own
 
@@ -139,7 +143,7 @@ class Augmentation(Parameters):
             return {}
         total, count = state[_SUM] + means["d_acc_real"], state[_COUNT] + 1
         due = count >= _EVERY
-        speed = count * (images / (self.augment_adaptive_images or _IMAGES_TO_ONE))
+        speed = count * (images / self.augment_adaptive_images)
         moved = adapted(state[_P], total / count, self.right, speed, self.augment_p)
         return {
             _P: tf.where(due, moved, state[_P]),

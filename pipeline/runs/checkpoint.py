@@ -294,6 +294,18 @@ def _best_undamaged(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
         raise MirageError(f"the best checkpoint can't be used: {error}; use the newest one.") from None
 
 
+def read_newest(run_dir: Path) -> tuple[Path, dict[str, np.ndarray]]:
+    """Reads a run's newest checkpoint that is undamaged.
+
+    Returns:
+      (its folder, arrays by the names of `pipeline.training.trainee.Trainee.state`).
+
+    Raises:
+      MirageError: if there is no run or no checkpoint, or none can be read.
+    """
+    return _find(run_dir, read_run(run_dir)[0].checkpoint_every, "newest")
+
+
 def newest_step(run_dir: Path) -> int:
     """Returns the step of the newest checkpoint, damaged or not; 0 if there is none."""
     present = list_checkpoints(run_dir / CHECKPOINT_DIR)

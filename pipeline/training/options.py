@@ -82,8 +82,26 @@ class TrainingOptions(Parameters):
     )
     seed: int = parameter(0, "seed of initial weights, noise and data order.", minimum=0, below=2**31)
 
+    init_from: str = parameter(
+        "",
+        "begin with the weights of another training, as far as names and shapes are equal: a run directory (of both "
+        "networks), a bundle or a saved generator, such as theirs.keras (of the generator alone).",
+        may_differ=True,
+    )
+    freeze_d: int = parameter(
+        0,
+        "with --init_from: hold so many of the discriminator's layers still, those next to the image (arXiv "
+        "2002.10964); 4 is a good start for a few hundred pictures.",
+        minimum=0,
+    )
+
     def check(self, values: Mapping[str, Any]) -> None:
         """See `Parameters`."""
         check_length(values)
+        if self.freeze_d and not self.init_from:
+            raise MirageError(
+                f"--freeze_d={self.freeze_d} would hold layers still that have learned nothing; add --init_from, or "
+                "leave it out."
+            )
         if self.ema_scheduled and not self.ema_images:
             raise MirageError("--ema_scheduled needs an average; set --ema_images, or leave it out.")

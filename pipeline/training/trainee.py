@@ -7,9 +7,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from pipeline.base.errors import MirageError
 from pipeline.base.needs import Needs
 from pipeline.networks.build import build_average, build_networks
-from pipeline.networks.models import has_convolutions, named_weights, noise_size
+from pipeline.networks.models import freeze, has_convolutions, named_weights, noise_size
 from pipeline.networks.options import NetworkOptions
 from pipeline.objectives.composition import Composition
 from pipeline.training.optimizer import Adam
@@ -140,5 +141,9 @@ def build_trainee(
         trained = build_networks(*given, say, attributes=attributes)
     finally:
         keras.config.set_dtype_policy("float32")
+    if training.freeze_d:
+        if "discriminator" not in trained:
+            raise MirageError(f"--freeze_d={training.freeze_d} needs a discriminator, and there is none; leave it out.")
+        freeze(trained["discriminator"], training.freeze_d)
     ema = build_average(*given, of=trained["generator"], attributes=attributes) if training.ema_images else None
     return Trainee(trained, ema, training, objective, needs.trained)

@@ -144,8 +144,9 @@ def _penalised(images, weights, change):
     return slope, *outer.gradient(loss, [images, weights])
 
 
-@pytest.mark.parametrize("group", [*ada.GROUPS, "all"])
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    ("group", "compiled"), [*[(each, False) for each in ada.GROUPS], ("all", False), ("all", True)]
+)
 def test_gradients_of_second_order_are_those_of_the_matrix_that_it_is(group, compiled):
     groups = ada.GROUPS if group == "all" else (group,)
     shape, numbers = (6, 6, 1), numbers_of(4)
