@@ -16,6 +16,11 @@ Networks: TypeAlias = "Mapping[str, Callable[[tf.Tensor, tf.Tensor], Any]]"
                     in the place of labels it takes noise [n, M] if it is a noisy network
     encoder:        images [n, H, W, C], labels [n] -> codes
 
+and the models within the generator by their names, see `pipeline.base.needs.Needs.parts`:
+
+    mapping:        z [n, latent_dim], labels [n] -> styles [n, L, W]
+    synthesis:      styles [n, L, W], labels [n] -> images [n, H, W, C]
+
 Labels are ignored by unconditional networks.
 """
 
@@ -36,6 +41,9 @@ class Batch:
       state: float32 scalars by name, which the objective moves from step to step, see `Composition.next_state`.
       noise: float32 [n, k, M], standard normal: what a noisy discriminator takes with each of k images, for updates
         that ask for it; otherwise [n, 0, M].
+      mixing: float32 [n, latent_dim + 1], standard normal: another latent for each image and a number more, for updates
+        that ask for it; otherwise None.
+      pixels: float32 [n, H, W, C], standard normal, for updates that ask for it; otherwise None.
     """
 
     images: tf.Tensor
@@ -46,6 +54,8 @@ class Batch:
     augmentation: tf.Tensor
     state: Mapping[str, tf.Tensor]
     noise: tf.Tensor
+    mixing: tf.Tensor | None = None
+    pixels: tf.Tensor | None = None
 
 
 Losses: TypeAlias = "tuple[tf.Tensor, dict[str, tf.Tensor]]"
@@ -71,6 +81,8 @@ class Update:
       needs_u: whether the loss uses `Batch.u`.
       needs_augmentation: how many numbers per image it uses of `Batch.augmentation`.
       needs_noise: for how many images per sample it uses `Batch.noise`.
+      needs_mixing: whether the loss uses `Batch.mixing`.
+      needs_pixels: whether the loss uses `Batch.pixels`.
     """
 
     network: str
@@ -81,6 +93,8 @@ class Update:
     needs_u: bool = False
     needs_augmentation: int = 0
     needs_noise: int = 0
+    needs_mixing: bool = False
+    needs_pixels: bool = False
 
 
 def global_mean(values: tf.Tensor) -> tf.Tensor:

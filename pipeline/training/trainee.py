@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from pipeline.base.needs import Needs
 from pipeline.networks.build import build_average, build_networks
-from pipeline.networks.models import has_convolutions, named_weights, noise_size
+from pipeline.networks.models import has_convolutions, named_weights, noise_size, parts_of
 from pipeline.networks.options import NetworkOptions
 from pipeline.objectives.composition import Composition
 from pipeline.training.optimizer import Adam
@@ -67,6 +67,18 @@ class Trainee:
     def latent_dim(self) -> int:
         """Components of the latent that the generator takes."""
         return self.networks["generator"].inputs[0].shape[-1] if "generator" in self.networks else 0
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the images that the generator makes."""
+        shape: tuple[int, int, int] = self.networks["generator"].outputs[0].shape[1:]
+        return shape
+
+    @property
+    def callable(self) -> dict[str, keras.Model]:
+        """What losses may call, by name: the networks, and models within the generator."""
+        parts = parts_of(self.networks["generator"]) if "generator" in self.networks else {}
+        return {**parts, **self.networks}
 
     @property
     def noise_size(self) -> int:

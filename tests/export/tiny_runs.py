@@ -20,6 +20,16 @@ SPECS = {
         Config(model="resnet", latent_dim=6),
         DataSpec("shapes", "2.0.0", (18, 26, 3), (), 20),
     ),
+    "stylegan2": (
+        Config(
+            model="stylegan2",
+            model_args="channel_base=128,channel_max=16,w_dim=8,mapping_layers=2",
+            objective="nsgan",
+            conditional=True,
+            latent_dim=6,
+        ),
+        DataSpec("shapes", "2.0.0", (17, 24, 3), ("cat", "dog"), 20),
+    ),
 }
 
 
