@@ -25,7 +25,7 @@ from tests.experiments import train
 # One value for each place, from the values of that place; or no arithmetic at all.
 PLAIN = """
     AddV2 All ArgMax AssignAddVariableOp AssignSubVariableOp AssignVariableOp BroadcastGradientArgs BroadcastTo Cast
-    ConcatOffset ConcatV2 Const Cos DestroyResourceOp EnsureShape Equal Exp ExpandDims Fill Floor FloorDiv FloorMod
+    ConcatOffset ConcatV2 Const Cos DestroyResourceOp EnsureShape Equal Erf Exp ExpandDims Fill Floor FloorDiv FloorMod
     GatherV2 Greater GreaterEqual Identity IdentityN If InvertPermutation IsFinite LeakyRelu LeakyReluGrad Less
     LessEqual Log LogicalAnd LogicalOr Maximum Minimum Mul Neg NoOp NotEqual OneHot OptionalFromValue
     OptionalGetValue OptionalNone Pack Pad PadV2 PartitionedCall Placeholder Pow Range ReadVariableOp RealDiv
@@ -83,6 +83,7 @@ def unknown(kinds: set[str]) -> set[str]:
 # Together they use every operation that any flags bring; the slow test traces all.
 DATA = DataSpec("shapes", "", (18, 18, 3), ("a", "b", "c"), 21)
 IMAGES, LABELS = np.zeros((21, 18, 18, 3), np.uint8), np.arange(21, dtype=np.int32) % 3
+STYLES = "channel_base=64,channel_max=4,w_dim=3,mapping_layers=1"
 OBJECTIVES = ("autoencoder", "hinge", "lsgan", "minimax", "nsgan", "r3gan", "sgan", "vae", "wgan_gp")
 
 
@@ -92,7 +93,7 @@ def everything(model: str, objective: str, **more) -> Config:
     chosen = {"labelled": 6} if objective == "sgan" else {"conditional": True}
     if objective not in ("autoencoder", "vae", "sgan"):
         chosen |= {"conditioning": "concat,projection,acgan", "augment": "translation,cutout,color"}
-        chosen |= {"categories": 2, "codes": 1, "spectral_norm": model != "resnet"}
+        chosen |= {"categories": 2, "codes": 1, "spectral_norm": model in ("dcgan", "mlp")}
         chosen |= {} if objective == "r3gan" else {"r1": 1.0, "r2": 1.0, "gp": 1.0}
         chosen |= {"augment_adaptive": objective in ("hinge", "lsgan", "minimax", "nsgan")}
     return dataclasses.replace(config, **chosen, **more)
@@ -117,8 +118,9 @@ def operations_of_a_step(config: Config, replicas: int = 1) -> set[str]:
         (everything("mlp", "sgan", precision="mixed_float16"), 1),
         (everything("resnet", "r3gan", precision="mixed_bfloat16"), 1),
         (everything("mlp", "vae", accumulate=2), 2),
+        (everything("stylegan2", "nsgan", model_args=STYLES, style_mixing=0.9, path_length=2.0, penalty_every=4), 1),
     ],
-    ids=["dcgan-hinge", "mlp-sgan", "resnet-r3gan", "mlp-vae"],
+    ids=["dcgan-hinge", "mlp-sgan", "resnet-r3gan", "mlp-vae", "stylegan2-nsgan"],
 )
 def test_every_operation_of_a_step_has_been_reviewed(config, replicas):
     assert unknown(operations_of_a_step(config, replicas)) == set()
