@@ -145,7 +145,9 @@ class _Plan:
     def _generator(self) -> keras.Model:
         options = self._options
         model = self._made(self._architecture, "build_generator", options.latent_dim, image_shape=self._image_shape)
-        return accept.generator(model, options.latent_dim, self._image_shape, self._label, self._say)
+        made = accept.generator(model, options.latent_dim, self._image_shape, self._label, self._say)
+        accept.check_parts(made, self._needs.parts)
+        return made
 
     def _discriminator(self) -> keras.Model:
         builder = self._builder("discriminator")

@@ -30,6 +30,12 @@ def function_of(model: keras.Model, *, training: bool) -> Callable[..., Any]:
     return call
 
 
+def parts_of(model: keras.Model) -> dict[str, keras.Model]:
+    """Finds the models within a network, such as the `mapping` and `synthesis` of a generator, by their names."""
+    layers = model._flatten_layers(include_self=False)
+    return {layer.name: layer for layer in layers if isinstance(layer, keras.Model)}
+
+
 def noise_size(model: keras.Model) -> int:
     """Number of random numbers that a model takes with each image; 0 if it takes none."""
     sizes = [each.shape[-1] for each in model.inputs if each.name == "noise"]

@@ -1,6 +1,7 @@
 """The training step: what each replica computes, the reduction, and the loop around them."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
@@ -179,10 +180,16 @@ class TrainStep:
             shape = [n, update.needs_noise, noise_size]
             noise = tf.reshape(randomness.noise(*each, shape[1] * shape[2], seed), shape)
         if update.needs_pixels:
-            size = self._trainee.image_size
+            size = math.prod(self._trainee.image_shape)
             pixels = tf.reshape(randomness.pixels(*each, 2 * size, seed), [n, 2, size])
         z = randomness.latents(*each, self._trainee.latent_dim, seed)
-        return {"z": z, "u": u, "augmentation": kinds, "noise": noise, "pixels": pixels}
+        drawn = {"z": z, "u": u, "augmentation": kinds, "noise": noise, "pixels": pixels}
+        if update.needs_mixing:
+            drawn["mixing"] = randomness.mixing(*each, self._trainee.latent_dim + 1, seed)
+        if update.needs_directions:
+            image = self._trainee.image_shape
+            drawn["directions"] = tf.reshape(randomness.directions(*each, math.prod(image), seed), [n, *image])
+        return drawn
 
     def _replica_step(
         self,
@@ -268,7 +275,7 @@ class TrainStep:
         batches = {
             name: tf.reshape(values, [parts, -1, *values.shape[1:]])
             for name, values in vars(batch).items()
-            if name not in whole
+            if name not in whole and values is not None
         }
         # TensorFlow reduces nothing over replicas inside a loop of a graph, and batch norm does.
         alone = self._strategy.num_replicas_in_sync == 1
@@ -284,7 +291,7 @@ class TrainStep:
 
     def _micro_batch(self, update: Update, batch: Batch, numbers: LayerNumbers) -> tuple[list[tf.Tensor], tf.Tensor]:
         optimizer = self._trainee.optimizers[update.network]
-        networks = {name: self._as_function(model, numbers) for name, model in self._trainee.networks.items()}
+        networks = {name: self._as_function(model, numbers) for name, model in self._trainee.callable.items()}
         # Over all replicas and micro-batches, because sums over them are to be means.
         count = self._layout.accumulate * self._layout.batch_size // update.batch_divisor
         with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -1,6 +1,5 @@
 """What training changes: networks, optimisers, average generator, step."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import tensorflow as tf
 from pipeline.base.errors import MirageError
 from pipeline.base.needs import Needs
 from pipeline.networks.build import build_average, build_networks
-from pipeline.networks.models import freeze, has_convolutions, named_weights, noise_size
+from pipeline.networks.models import freeze, has_convolutions, named_weights, noise_size, parts_of
 from pipeline.networks.options import NetworkOptions
 from pipeline.objectives.composition import Composition
 from pipeline.training.optimizer import Adam
@@ -73,14 +72,21 @@ class Trainee:
         return self.networks["generator"].inputs[0].shape[-1] if "generator" in self.networks else 0
 
     @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the images that the generator makes."""
+        shape: tuple[int, int, int] = self.networks["generator"].outputs[0].shape[1:]
+        return shape
+
+    @property
+    def callable(self) -> dict[str, keras.Model]:
+        """What losses may call, by name: the networks, and models within the generator."""
+        parts = parts_of(self.networks["generator"]) if "generator" in self.networks else {}
+        return {**parts, **self.networks}
+
+    @property
     def noise_size(self) -> int:
         """Random numbers that the discriminator takes with each image."""
         return noise_size(self.networks["discriminator"]) if "discriminator" in self.networks else 0
-
-    @property
-    def image_size(self) -> int:
-        """Numbers in an image that the discriminator takes."""
-        return math.prod(self.networks["discriminator"].inputs[0].shape[1:])
 
     @property
     def convolutional(self) -> bool:

@@ -26,6 +26,16 @@ SPECS = {
         Config(model="r3gan", model_args="width=(32,32,16),blocks=1", latent_dim=6, conditional=True),
         DataSpec("shapes", "2.0.0", (20, 16, 3), ("cat", "dog"), 20),
     ),
+    "stylegan2": (
+        Config(
+            model="stylegan2",
+            model_args="channel_base=128,channel_max=16,w_dim=8,mapping_layers=2",
+            objective="nsgan",
+            conditional=True,
+            latent_dim=6,
+        ),
+        DataSpec("shapes", "2.0.0", (17, 24, 3), ("cat", "dog"), 20),
+    ),
 }
 
 

@@ -41,7 +41,8 @@ class LearnedConstant(layers.Layer):
 
     def call(self, styles: tf.Tensor) -> tf.Tensor:
         """Repeats it for each of the styles, [N, L, W]."""
-        return tf.tile(tf.convert_to_tensor(self.constant)[None], [tf.shape(styles)[0], 1, 1, 1])
+        # Not by tiling, whose gradient XLA can't compile in a branch.
+        return tf.convert_to_tensor(self.constant)[None] * tf.ones_like(styles[:, 0, :1])[..., None, None]
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor takes."""

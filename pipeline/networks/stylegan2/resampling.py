@@ -29,11 +29,13 @@ def halve(x: tf.Tensor) -> tf.Tensor:
 def double(x: tf.Tensor) -> tf.Tensor:
     """Puts zeros between pixels and filters, four times as strong, [N, H, W, C] to [N, 2H, 2W, C].
 
-    Pixels repeated are the zeros between them filtered once.
+    Pixels repeated are the zeros between them filtered once. By stacking, as XLA can't compile the
+    gradient of tiling in a branch.
     """
     height, width, channels = x.shape[1:]
-    x = tf.reshape(pad(x, 1), [-1, height + 2, 1, width + 2, 1, channels])
-    x = tf.reshape(tf.tile(x, [1, 1, 2, 1, 2, 1]), [-1, 2 * height + 4, 2 * width + 4, channels])
+    x = pad(x, 1)
+    x = tf.reshape(tf.stack([x, x], 3), [-1, height + 2, 2 * width + 4, channels])
+    x = tf.reshape(tf.stack([x, x], 2), [-1, 2 * height + 4, 2 * width + 4, channels])
     return blur(x, 2)[:, 1:-1, 1:-1]
 
 

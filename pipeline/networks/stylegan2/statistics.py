@@ -83,8 +83,8 @@ class MinibatchDeviation(layers.Layer):
         groups = tf.reshape(x, [-1, self._group, height, width, planes])
         variance = tf.reduce_mean(tf.square(groups - tf.reduce_mean(groups, axis=1, keepdims=True)), axis=1)
         deviation = tf.reduce_mean(tf.sqrt(variance + _EPSILON), axis=[1, 2, 3])  # [groups]
-        plane = tf.repeat(deviation, self._group)[:, None, None, None]
-        return tf.concat([x, tf.broadcast_to(plane, [tf.shape(x)[0], height, width, 1])], axis=3)
+        plane = deviation[:, None, None, None, None] * tf.ones([self._group, height, width, 1])
+        return tf.concat([x, tf.reshape(plane, [-1, height, width, 1])], axis=3)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor takes."""

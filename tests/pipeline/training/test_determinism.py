@@ -25,7 +25,7 @@ from tests.experiments import train
 # One value for each place, from the values of that place; or no arithmetic at all.
 PLAIN = """
     Abs AddV2 All ArgMax AssignAddVariableOp AssignSubVariableOp AssignVariableOp BroadcastGradientArgs BroadcastTo Cast
-    ConcatOffset ConcatV2 Const Cos DestroyResourceOp EnsureShape Equal Exp ExpandDims Fill Floor FloorDiv FloorMod
+    ConcatOffset ConcatV2 Const Cos DestroyResourceOp EnsureShape Equal Erf Exp ExpandDims Fill Floor FloorDiv FloorMod
     GatherV2 Greater GreaterEqual Identity IdentityN If InvertPermutation IsFinite LeakyRelu LeakyReluGrad Less
     LessEqual Log LogicalAnd LogicalOr Maximum Minimum MirrorPad Mul Ndtri Neg NoOp NotEqual OneHot OptionalFromValue
     OptionalGetValue OptionalNone Pack Pad PadV2 PartitionedCall Placeholder Pow Range ReadVariableOp RealDiv
@@ -85,6 +85,7 @@ def unknown(kinds: set[str]) -> set[str]:
 # Together they use every operation that any flags bring; the slow test traces all.
 DATA = DataSpec("shapes", "", (18, 18, 3), ("a", "b", "c"), 21)
 IMAGES, LABELS = np.zeros((21, 18, 18, 3), np.uint8), np.arange(21, dtype=np.int32) % 3
+STYLES = "channel_base=64,channel_max=4,w_dim=3,mapping_layers=1"
 OBJECTIVES = ("autoencoder", "hinge", "lsgan", "minimax", "nsgan", "r3gan", "sgan", "vae", "wgan_gp")
 
 
@@ -96,7 +97,7 @@ def everything(model: str, objective: str, **more) -> Config:
     chosen |= {"beta_2_end": 0.999, "ema_scheduled": True, "schedule_images": 99}
     if objective not in ("autoencoder", "vae", "sgan"):
         chosen |= {"conditioning": "concat,projection,acgan", "augment": "translation,cutout,color,bgcfn"}
-        chosen |= {"categories": 2, "codes": 1, "spectral_norm": model not in ("r3gan", "resnet")}
+        chosen |= {"categories": 2, "codes": 1, "spectral_norm": model in ("dcgan", "mlp")}
         chosen |= {"augment_adaptive": objective != "wgan_gp"}
         chosen |= {"gamma_end": 0.1} if objective == "r3gan" else {"r1": 1.0, "r2": 1.0, "gp": 1.0}
     return dataclasses.replace(config, **chosen, **more)
@@ -123,8 +124,9 @@ def operations_of_a_step(config: Config, replicas: int = 1) -> set[str]:
         (everything("resnet", "r3gan", precision="mixed_bfloat16"), 1),
         (everything("r3gan", "r3gan", precision="mixed_bfloat16"), 1),
         (everything("mlp", "vae", accumulate=2), 2),
+        (everything("stylegan2", "nsgan", model_args=STYLES, style_mixing=0.9, path_length=2.0, penalty_every=4), 1),
     ],
-    ids=["dcgan-hinge", "mlp-sgan", "mlp-nsgan", "resnet-r3gan", "r3gan-r3gan", "mlp-vae"],
+    ids=["dcgan-hinge", "mlp-sgan", "mlp-nsgan", "resnet-r3gan", "r3gan-r3gan", "mlp-vae", "stylegan2-nsgan"],
 )
 def test_every_operation_of_a_step_has_been_reviewed(config, replicas):
     assert unknown(operations_of_a_step(config, replicas)) == set()
