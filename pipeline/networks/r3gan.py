@@ -22,8 +22,9 @@ from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.libraries import keras
-from pipeline.networks.conditioning import image_planes, model_of, one_hot_input
+from pipeline.networks.conditioning import code_of, image_planes, label_input, model_of
 from pipeline.networks.pyramid import base, check_positive, check_size, crop, doublings, size_of_images
+from serving.contract.attributes import Attribute
 
 IMAGE_SIZES = (16, 512)
 _SLOPE = 0.2
@@ -73,13 +74,21 @@ class R3GAN:
                 "use --nospectral_norm."
             )
 
-    def build_generator(self, latent_dim: int, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+    def build_generator(
+        self,
+        latent_dim: int,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        *,
+        attributes: Sequence[Attribute] = (),
+    ) -> keras.Model:
         """A learned picture times a linear function of the latent, then stages between doublings, then a 1x1.
 
         Args:
           latent_dim: components of `z`.
           image_shape: (height, width, channels) of the output.
-          num_classes: number of labels; 0 builds an unconditional network.
+          num_classes: number of classes, or of attributes; 0 builds an unconditional network.
+          attributes: what these are, if labels are attributes.
 
         Returns:
           See `pipeline.networks.build.build_networks`.
@@ -95,10 +104,10 @@ class R3GAN:
         z = keras.Input([latent_dim], name="z")
         inputs, x = [z], z
         if num_classes:
-            label, one_hot = one_hot_input(num_classes)
+            label, code = label_input(num_classes, attributes)
             inputs, x = (
                 [z, label],
-                keras.layers.Concatenate(dtype="float32")([z, _linear(self.embedding)(one_hot)]),
+                keras.layers.Concatenate(dtype="float32")([z, _linear(self.embedding)(code)]),
             )
         width, dtype = stages[0]
         x = LearnedBasis(base(size), dtype=dtype)(_linear(width)(x))
@@ -108,12 +117,15 @@ class R3GAN:
             x = self._stage(x, len(stages), dtype)
         return model_of(inputs, _pointwise(image_shape[2], "float32")(crop(x, size)), "generator")
 
-    def build_features(self, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+    def build_features(
+        self, image_shape: tuple[int, int, int], num_classes: int, *, attributes: Sequence[Attribute] = ()
+    ) -> keras.Model:
         """A 1x1, stages between halvings, and a weighted sum of each plane.
 
         Args:
           image_shape: (height, width, channels) of the input.
-          num_classes: number of labels, which enter as constant planes; 0 leaves them out.
+          num_classes: number of classes, or of attributes, which enter as constant planes; 0 leaves them out.
+          attributes: what these are, if labels are attributes.
 
         Returns:
           See `pipeline.networks`.
@@ -125,7 +137,7 @@ class R3GAN:
         from pipeline.networks.resampling import Halving
 
         size = size_of_images(image_shape, "r3gan", IMAGE_SIZES)
-        inputs, x = image_planes(image_shape, num_classes)
+        inputs, x = image_planes(image_shape, num_classes, attributes)
         stages = self._stages(size)[::-1]
         x = _pointwise(*stages[0])(x)
         x = self._stage(x, len(stages), stages[0][1])
@@ -141,14 +153,17 @@ class R3GAN:
         *,
         heads: Mapping[str, int],
         conditionings: Sequence[str],
+        attributes: Sequence[Attribute] = (),
     ) -> keras.Model:
         """The features, and a linear function of them: their product with the label's embedding by projection.
 
         Args:
           image_shape: (height, width, channels) of the input.
-          num_classes: number of labels; 0 builds an unconditional network.
+          num_classes: number of classes, or of attributes; 0 builds an unconditional network.
+          attributes: what these are, if labels are attributes.
           heads: what else it says of an image, by name, and how many numbers.
           conditionings: how it uses labels, see `pipeline.networks.conditioning`.
+          attributes: what labels are, if they are attributes.
 
         Returns:
           See `pipeline.networks.build.build_networks`.
@@ -156,14 +171,15 @@ class R3GAN:
         Raises:
           MirageError: as `build_features`.
         """
-        features = self.build_features(image_shape, num_classes if "concat" in conditionings else 0)
+        features = self.build_features(
+            image_shape, num_classes if "concat" in conditionings else 0, attributes=attributes
+        )
         inputs, x = features.inputs, features.outputs[0]
         if num_classes and "projection" in conditionings:
             if len(inputs) == 1:
-                inputs = [*inputs, keras.Input([], dtype="int32", name="label")]
+                inputs = [*inputs, label_input(num_classes, attributes)[0]]
             width = x.shape[-1]
-            one_hot = keras.ops.one_hot(inputs[1], num_classes)
-            embedded = _linear(width, scale=1 / width)(one_hot)
+            embedded = _linear(width, scale=1 / width)(code_of(inputs[1], num_classes, attributes))
             outputs = {"logits": keras.ops.sum(_linear(width)(x) * embedded, axis=-1)}
         else:
             outputs = {"logits": keras.layers.Reshape([], dtype="float32")(_linear(1)(x))}

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.libraries import keras
-from pipeline.networks.conditioning import image_inputs, model_of, one_hot_input
+from pipeline.networks.conditioning import image_inputs, label_input, model_of
 from pipeline.networks.pyramid import base, check_positive, check_size, doublings, excess, size_of_images
+from serving.contract.attributes import Attribute
 
 SIZES = (8, 1024)
 _RATE = 0.01  # of the mapping's layers
@@ -68,13 +69,21 @@ class StyleGAN2:
                 "resnet or mlp."
             )
 
-    def build_generator(self, latent_dim: int, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+    def build_generator(
+        self,
+        latent_dim: int,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        *,
+        attributes: Sequence[Attribute] = (),
+    ) -> keras.Model:
         """The synthesis of the mapping.
 
         Args:
           latent_dim: components of `z`.
           image_shape: (height, width, channels) of the output.
-          num_classes: number of labels; 0 builds an unconditional network.
+          num_classes: number of classes, or of attributes; 0 builds an unconditional network.
+          attributes: what these are, if labels are attributes.
 
         Returns:
           See `pipeline.networks.build.build_networks`.
@@ -84,20 +93,27 @@ class StyleGAN2:
         """
         size = size_of_images(image_shape, "stylegan2", SIZES)
         synthesis = self._synthesis(size, image_shape[2])
-        mapping = self._mapping(latent_dim, num_classes, count=synthesis.inputs[0].shape[1])
+        mapping = self._mapping(latent_dim, num_classes, attributes, count=synthesis.inputs[0].shape[1])
         inputs = [keras.Input(each.shape[1:], dtype=each.dtype, name=each.name) for each in mapping.inputs]
         styles = mapping(inputs if len(inputs) > 1 else inputs[0])
         return model_of(inputs, synthesis(styles), "generator")
 
     def build_discriminator(
-        self, image_shape: tuple[int, int, int], num_classes: int, *, heads: Mapping[str, int]
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        *,
+        heads: Mapping[str, int],
+        attributes: Sequence[Attribute] = (),
     ) -> keras.Model:
         """Stages that halve the picture down to 4 to 7 pixels on its shorter side, then dense layers.
 
         Args:
           image_shape: (height, width, channels) of the input.
-          num_classes: number of labels; their embeddings are multiplied with features. 0 leaves them out.
+          num_classes: number of classes, or of attributes; their embeddings are multiplied with features. 0 leaves them
+            out.
           heads: what it outputs besides, of the last features; of 0 numbers those themselves.
+          attributes: what labels are, if they are attributes.
 
         Returns:
           See `pipeline.networks.build.build_networks`.
@@ -108,25 +124,28 @@ class StyleGAN2:
         from pipeline.networks.stylegan2.equalised import EqualisedDense
 
         size = size_of_images(image_shape, "stylegan2", SIZES)
-        inputs, one_hot = image_inputs(image_shape, num_classes)
+        inputs, code = image_inputs(image_shape, num_classes, attributes)
         x = self._features(inputs[0], size)
-        logits = EqualisedDense(1, **_layer("logits"))(x) if one_hot is None else self._by_label(x, one_hot)
+        logits = (
+            EqualisedDense(1, **_layer("logits"))(x) if code is None else self._by_label(x, code, unit=not attributes)
+        )
         outputs = {"logits": keras.layers.Reshape([], dtype="float32")(logits)}
         # In an order that does not depend on what has asked for them: weights are known by their place.
         for name, number in sorted(heads.items()):
             outputs[name] = EqualisedDense(number, **_layer(f"head_{name}"))(x) if number else x
         return model_of(inputs, outputs if len(outputs) > 1 else outputs["logits"], "discriminator")
 
-    def _mapping(self, latent_dim: int, num_classes: int, count: int) -> keras.Model:
+    def _mapping(self, latent_dim: int, num_classes: int, attributes: Sequence[Attribute], count: int) -> keras.Model:
         """From `z`, or `[z, label]`, to `count` times the same style."""
         from pipeline.networks.stylegan2.statistics import Styles, UnitSecondMoment
 
         inputs = [keras.Input([latent_dim], name="z")]
         x = UnitSecondMoment(**_layer("unit_latent"))(inputs[0])
         if num_classes:
-            label, one_hot = one_hot_input(num_classes)
+            label, code = label_input(num_classes, attributes)
             inputs.append(label)
-            x = keras.layers.Concatenate(**_layer("latent_and_label"))([x, self._embedded(one_hot, self.w_dim)])
+            embedded = self._embedded(code, self.w_dim, unit=not attributes)
+            x = keras.layers.Concatenate(**_layer("latent_and_label"))([x, embedded])
         return model_of(inputs, Styles(count, **_layer("every_style"))(self._dense(x, self.w_dim)), "mapping")
 
     def _synthesis(self, size: tuple[int, int], channels: int) -> keras.Model:
@@ -177,20 +196,22 @@ class StyleGAN2:
         x = keras.layers.Flatten(**_layer("flat"))(x)
         return EqualisedDense(self._planes(0), activated=True, **_layer("features"))(x)
 
-    def _by_label(self, x: keras.KerasTensor, one_hot: keras.KerasTensor) -> keras.KerasTensor:
+    def _by_label(self, x: keras.KerasTensor, code: keras.KerasTensor, *, unit: bool) -> keras.KerasTensor:
         """A logit for the label, [N, 1] (Miyato and Koyama 2018, arXiv 1802.05637)."""
         from pipeline.networks.stylegan2.equalised import EqualisedDense
         from pipeline.networks.stylegan2.statistics import Product
 
         width = self._planes(0)
-        label = self._dense(self._embedded(one_hot, width), width)
+        label = self._dense(self._embedded(code, width, unit=unit), width)
         return Product(**_layer("product"))(EqualisedDense(width, **_layer("logits"))(x), label)
 
-    def _embedded(self, one_hot: keras.KerasTensor, width: int) -> keras.KerasTensor:
+    def _embedded(self, code: keras.KerasTensor, width: int, *, unit: bool) -> keras.KerasTensor:
+        """A linear function of a label's code; of classes normalised, which would take the size of numbers away."""
         from pipeline.networks.stylegan2.equalised import EqualisedDense
         from pipeline.networks.stylegan2.statistics import UnitSecondMoment
 
-        return UnitSecondMoment(**_layer("unit_label"))(EqualisedDense(width, **_layer("embedded_label"))(one_hot))
+        embedded = EqualisedDense(width, **_layer("embedded_label"))(code)
+        return UnitSecondMoment(**_layer("unit_label"))(embedded) if unit else embedded
 
     def _dense(self, x: keras.KerasTensor, width: int) -> keras.KerasTensor:
         from pipeline.networks.stylegan2.equalised import EqualisedDense

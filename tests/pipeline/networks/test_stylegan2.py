@@ -61,7 +61,7 @@ def test_published_numbers_of_parameters(base, side, monkeypatch):
     numbers = count(generator.trainable_variables)
     discriminator = count(deep.build_discriminator((side, side, 3), 0, heads={}).trainable_variables)
     assert (round(numbers / 1e6, 2), round(discriminator / 1e6, 2)) == PUBLISHED[base, side]
-    shallow = StyleGAN2(channel_base=base, mapping_layers=2)._mapping(512, 0, 1)
+    shallow = StyleGAN2(channel_base=base, mapping_layers=2)._mapping(512, 0, (), 1)
     assert (
         round((count(generator.get_layer("mapping").trainable_variables) - count(shallow.trainable_variables)) / 1e6, 2)
         == 1.58
