@@ -8,13 +8,17 @@ import tensorflow as tf
 
 from pipeline.config import Config
 from pipeline.objectives import Batch, ada
-from pipeline.objectives.augment import AUGMENTATIONS, KINDS, NUMBERS, adapted, augment, shares_of
+from pipeline.objectives.augment import AUGMENTATIONS, KINDS, NUMBERS, adapted, changes, shares_of
 from pipeline.objectives.composition import compose
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(-1, 1, (6, 16, 16, 3)).astype(np.float32)
 NUMBERS_OF = RNG.uniform(size=(6, NUMBERS)).astype(np.float32)
 ONE = tf.constant(1.0)
+
+
+def augment(images, numbers, p, shares, pixels=None):
+    return changes(tf.convert_to_tensor(numbers), p, shares, images.shape[1:], pixels)(images)
 
 
 def test_translation_shifts_by_whole_pixels_and_fills_with_zero():

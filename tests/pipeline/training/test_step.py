@@ -99,8 +99,15 @@ TRAJECTORIES = {
         batch_size=16,
         accumulate=2,
     ),
-    "mlp-hinge-scheduled": Config(
-        model="mlp", objective="hinge", augment="bgc", augment_scheduled=True, schedule_images=300, batch_size=16
+    "mlp-hinge-lazy-ada": Config(
+        model="mlp",
+        objective="hinge",
+        r1=1.0,
+        penalty_every=2,
+        augment="bgc",
+        augment_scheduled=True,
+        schedule_images=300,
+        batch_size=16,
     ),
     "mlp-sgan": Config(model="mlp", objective="sgan", labelled=6, batch_size=16, lr_decay_images=400),
     "mlp-infogan-spectral": Config(
@@ -173,8 +180,9 @@ def test_any_number_of_replicas_follows_the_trajectory_of_one(config):
 
 
 @pytest.mark.usefixtures("smooth")
-def test_xla_computes_the_same_step():
-    config = TRAJECTORIES["dcgan-r3gan-conditional"]
+@pytest.mark.parametrize("name", ["dcgan-r3gan-conditional", "mlp-hinge-lazy-ada"])
+def test_xla_computes_the_same_step(name):
+    config = TRAJECTORIES[name]
     (plain, train_plain), (compiled, train_compiled) = (
         make(config, make_strategy("one_device"), jit=jit) for jit in (False, True)
     )
