@@ -198,12 +198,17 @@ def _augmented(
         p = probability(batch)
 
         n, *shape = batch.images.shape
-        # Real and generated images together are twice a batch. What is chosen for them is so before any branch.
         numbers, pixels = (tf.concat(tf.unstack(each, axis=1), 0) for each in (batch.augmentation, batch.pixels))
-        chosen = {count: changes(numbers[:count], p, shares, shape, pixels[:count]) for count in (n, 2 * n)}
+
+        def chosen(count: int) -> Callable[[tf.Tensor], tf.Tensor]:
+            return changes(numbers[:count], p, shares, shape, pixels[:count])
+
+        # Before any branch. Real and generated images together are twice a batch.
+        known = {count: chosen(count) for count in (n, 2 * n)}
 
         def discriminator(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-            return networks["discriminator"](chosen[images.shape[0]](images), labels)
+            change = known.get(images.shape[0]) or chosen(images.shape[0])
+            return networks["discriminator"](change(images), labels)
 
         losses, figures = loss({**networks, "discriminator": discriminator}, batch)
         return losses, {**figures, _P: tf.fill(tf.shape(losses), p)} if logged else figures
