@@ -10,9 +10,10 @@ schedule, or one that follows D's overfitting (`adapted`; the latter paper, sect
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from pipeline.base.errors import MirageError
@@ -20,7 +21,7 @@ from pipeline.base.libraries import tf
 from pipeline.base.parameters import Parameters, parameter
 from pipeline.base.schedules import SCHEDULE_IMAGES, half_cosine
 from pipeline.objectives import ada
-from pipeline.objectives.ada.geometry import shifted
+from pipeline.objectives.ada.geometry import shifting
 from pipeline.objectives.objective import Objective, refuse
 from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update
 
@@ -196,12 +197,18 @@ def _augmented(
     def augmented(networks: Networks, batch: Batch) -> Losses:
         p = probability(batch)
 
+        n, *shape = batch.images.shape
+        numbers, pixels = (tf.concat(tf.unstack(each, axis=1), 0) for each in (batch.augmentation, batch.pixels))
+
+        def chosen(count: int) -> Callable[[tf.Tensor], tf.Tensor]:
+            return changes(numbers[:count], p, shares, shape, pixels[:count])
+
+        # Before any branch. Real and generated images together are twice a batch.
+        known = {count: chosen(count) for count in (n, 2 * n)}
+
         def discriminator(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-            # Real and generated images together are twice a batch.
-            numbers, pixels = (
-                tf.concat(tf.unstack(each, axis=1), 0)[: images.shape[0]] for each in (batch.augmentation, batch.pixels)
-            )
-            return networks["discriminator"](augment(images, numbers, p, shares, pixels), labels)
+            change = known.get(images.shape[0]) or chosen(images.shape[0])
+            return networks["discriminator"](change(images), labels)
 
         losses, figures = loss({**networks, "discriminator": discriminator}, batch)
         return losses, {**figures, _P: tf.fill(tf.shape(losses), p)} if logged else figures
@@ -209,76 +216,82 @@ def _augmented(
     return augmented
 
 
-def augment(
-    images: tf.Tensor,
+def changes(
     numbers: tf.Tensor,
     p: tf.Tensor,
     shares: Mapping[str, float],
+    shape: Sequence[int],
     pixels: tf.Tensor | None = None,
-) -> tf.Tensor:
-    """Augments each image in its own way.
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Chooses how each image is augmented.
 
     Args:
-      images: float32 [n, H, W, C] in [-1, 1].
       numbers: float32 [n, NUMBERS], uniform in [0, 1); with groups of ADA's, `ada.NUMBERS` more.
       p: float32 scalar, probability of each kind.
       shares: see `shares_of`.
+      shape: (H, W, C).
       pixels: float32 [n, H * W * C], standard normal, for "noise".
 
     Returns:
-      float32 [n, H, W, C]; what is shifted in by "translation" or covered is 0.
+      A function of images float32 [n, H, W, C] in [-1, 1], of the same shape; what is shifted in by "translation" or
+      covered is 0.
     """
-    # What covers comes after what moves and recolours the picture itself.
-    before, after = (("translation",), ("cutout", "color")) if {*shares} & {*ada.GROUPS} else ((), AUGMENTATIONS)
-    images = _plainly(images, numbers, p, {kind: share for kind, share in shares.items() if kind in before})
+    makers = {"translation": _translation, "cutout": _cutting_out, "color": _recolouring}
+    plain = {
+        kind: _where(numbers[:, 4 * index] < p * shares[kind], makers[kind](numbers[:, 4 * index + 1 :], shape))
+        for index, kind in enumerate(AUGMENTATIONS)
+        if kind in shares
+    }
     groups = {kind: p * share for kind, share in shares.items() if kind in ada.GROUPS}
-    if groups:
-        images = ada.apply(images, numbers[:, NUMBERS:], pixels, groups)
-    return _plainly(images, numbers, p, {kind: share for kind, share in shares.items() if kind in after})
+    others = [ada.changes(numbers[:, NUMBERS:], pixels, groups, shape)] if groups else []
+    # What covers comes after what moves and recolours the picture itself.
+    first = [plain.pop("translation")] if "translation" in plain else []
+    chosen = [*first, *others, *plain.values()]
+    return lambda images: functools.reduce(lambda done, change: change(done), chosen, images)
 
 
-def _plainly(images: tf.Tensor, numbers: tf.Tensor, p: tf.Tensor, shares: Mapping[str, float]) -> tf.Tensor:
-    functions = {"translation": _translate, "cutout": _cut_out, "color": _recolour}
-    for index, kind in enumerate(AUGMENTATIONS):
-        if kind in shares:
-            decide, how = numbers[:, 4 * index], numbers[:, 4 * index + 1 : 4 * index + 4]
-            chosen = decide < p * shares[kind]
-            images = tf.where(chosen[:, None, None, None], functions[kind](images, how), images)
-    return images
+def _where(chosen: tf.Tensor, change: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
+    chosen = chosen[:, None, None, None]
+    return lambda images: tf.where(chosen, change(images), images)
 
 
-def _translate(images: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+def _translation(u: tf.Tensor, shape: Sequence[int]) -> Callable[[tf.Tensor], tf.Tensor]:
     """Shifts by up to an eighth of the side, in whole pixels."""
+    shifts = []
     for axis in (1, 2):
-        size = images.shape[axis]
-        most = round(_SHIFT * size)
-        images = shifted(images, tf.cast(tf.floor(u[:, axis - 1] * (2 * most + 1)), tf.int32), axis, most)
-    return images
+        most = round(_SHIFT * shape[axis - 1])
+        shift = most - tf.cast(tf.floor(u[:, axis - 1] * (2 * most + 1)), tf.int32)
+        shifts.append(shifting(shift, axis, shape[axis - 1], "CONSTANT"))
+    return lambda images: functools.reduce(lambda done, shift: shift(done), shifts, images)
 
 
-def _cut_out(images: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+def _cutting_out(u: tf.Tensor, shape: Sequence[int]) -> Callable[[tf.Tensor], tf.Tensor]:
     """Covers a rectangle of half the height and half the width, anywhere, even partly outside."""
     inside = []
     for axis in (1, 2):
-        size = images.shape[axis]
+        size = shape[axis - 1]
         centre = tf.floor(u[:, axis - 1] * (size + 1))[:, None]
         place = tf.range(size, dtype=tf.float32)
         half = _CUTOUT * size / 2
         inside.append((place >= centre - half) & (place < centre + half))
-    covered = inside[0][:, :, None] & inside[1][:, None, :]
-    return tf.where(covered[..., None], 0.0, images)
+    covered = (inside[0][:, :, None] & inside[1][:, None, :])[..., None]
+    return lambda images: tf.where(covered, 0.0, images)
 
 
-def _recolour(images: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+def _recolouring(u: tf.Tensor, shape: Sequence[int]) -> Callable[[tf.Tensor], tf.Tensor]:
     """Changes brightness, then saturation, then contrast; not how transparent images are."""
-    if images.shape[-1] == 4:
-        return tf.concat([_recolour(images[..., :3], u), images[..., 3:]], axis=-1)
     u = u[:, :, None, None, None]
-    images = images + (u[:, 0] - 0.5)
-    grey = tf.reduce_mean(images, axis=3, keepdims=True)
-    images = grey + (images - grey) * (2 * u[:, 1])
-    mean = tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True)
-    return mean + (images - mean) * (0.5 + u[:, 2])
+
+    def recoloured(images: tf.Tensor) -> tf.Tensor:
+        if images.shape[-1] == 4:
+            return tf.concat([recoloured(images[..., :3]), images[..., 3:]], axis=-1)
+        images = images + (u[:, 0] - 0.5)
+        grey = tf.reduce_mean(images, axis=3, keepdims=True)
+        images = grey + (images - grey) * (2 * u[:, 1])
+        mean = tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True)
+        return mean + (images - mean) * (0.5 + u[:, 2])
+
+    return recoloured
 
 
 def adapted(p: tf.Tensor, right: tf.Tensor, as_it_should: float, speed: tf.Tensor | float, most: float) -> tf.Tensor:

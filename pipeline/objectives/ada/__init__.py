@@ -6,7 +6,8 @@ numbers of that image: so it passes gradients of any order, and comes out the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.base.libraries import tf
 from pipeline.objectives.ada import color, filters, geometry
@@ -31,35 +32,37 @@ WORDS = {
 """What the paper calls several groups together."""
 
 
-def apply(images: tf.Tensor, numbers: tf.Tensor, pixels: tf.Tensor, shares: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """Augments each image in its own way.
+def changes(
+    numbers: tf.Tensor, pixels: tf.Tensor, shares: Mapping[str, tf.Tensor], shape: Sequence[int]
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Chooses how each image is augmented.
 
     Args:
-      images: float32 [n, H, W, C] in [-1, 1]; of four channels the last one is alpha, by which the others are
-        multiplied.
       numbers: float32 [n, NUMBERS], uniform in [0, 1).
       pixels: float32 [n, H * W * C], standard normal, which "noise" alone looks at.
       shares: of each chosen group, float32 scalar, the probability of each of its transformations.
+      shape: (H, W, C).
 
     Returns:
-      float32 [n, H, W, C].
+      A function of images float32 [n, H, W, C] in [-1, 1], of the same shape; of four channels the last one is alpha,
+      by which the others are multiplied.
     """
     draws, first = {}, 0
     for name, count in GROUPS.items():
         if name in shares:
             draws[name] = Draws(numbers[:, first : first + count], shares[name])
         first += count
+    chosen: list[Callable[[tf.Tensor], tf.Tensor]] = []
+    blit = geometry.blitting(draws["blit"], shape) if "blit" in draws else None
     if "geom" in draws:
-        blit = geometry.blitting(draws["blit"], images.shape) if "blit" in draws else geometry.nothing(images)
-        images = geometry.resampled(images, geometry.general(draws["geom"], images.shape, blit))
-    elif "blit" in draws:
-        images = geometry.moved(images, geometry.blitting(draws["blit"], images.shape))
-    others: dict[str, Callable[[tf.Tensor, Draws], tf.Tensor]] = {
-        "ada_color": color.recoloured,
-        "filter": filters.filtered,
-        "noise": lambda images, draws: filters.noisy(images, draws, tf.reshape(pixels, images.shape)),
-    }
-    for name, function in others.items():
-        if name in draws:
-            images = function(images, draws[name])
-    return images
+        inverse = geometry.general(draws["geom"], shape, blit or geometry.nothing(numbers))
+        chosen.append(geometry.resampling(inverse, shape))
+    elif blit:
+        chosen.append(geometry.moving(blit, shape))
+    if "ada_color" in draws:
+        chosen.append(color.recolouring(draws["ada_color"]))
+    if "filter" in draws:
+        chosen.append(filters.filtering(draws["filter"], shape))
+    if "noise" in draws:
+        chosen.append(filters.adding(draws["noise"], tf.reshape(pixels, [-1, *shape])))
+    return lambda images: functools.reduce(lambda done, change: change(done), chosen, images)

@@ -13,6 +13,7 @@ and nothing is divided.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from pipeline.base.libraries import tf
 from pipeline.objectives.ada.draws import Draws
@@ -22,8 +23,8 @@ _BRIGHTNESS = 0.2  # standard deviation, of images in [-1, 1]
 _CONTRAST, _SATURATION = 0.5, 1.0  # octaves
 
 
-def recoloured(images: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Changes brightness, contrast, luma, hue and saturation of float32 [n, H, W, C] in [-1, 1]."""
+def recolouring(draws: Draws) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Makes a function that changes brightness, contrast, luma, hue and saturation of images in [-1, 1]."""
     brightness = tf.where(draws.chosen(), draws.normal(_BRIGHTNESS), 0.0)
     contrast = tf.where(draws.chosen(), draws.lognormal(_CONTRAST), 1.0)
     flipped = tf.where(draws.chosen(), draws.one_of(2), 0.0)
@@ -33,11 +34,19 @@ def recoloured(images: tf.Tensor, draws: Draws) -> tf.Tensor:
     chroma = contrast * saturation
     turn = luma, luma * brightness, chroma * tf.cos(angle), chroma * tf.sin(angle) / math.sqrt(3)
     factor, offset, along, across = (each[:, None, None, None] for each in turn)
+    return lambda images: _recoloured(images, factor, offset, along, across)
+
+
+def _recoloured(
+    images: tf.Tensor, factor: tf.Tensor, offset: tf.Tensor, along: tf.Tensor, across: tf.Tensor
+) -> tf.Tensor:
     if images.shape[-1] == 1:
         return factor * images + offset
     colours = images[..., :3]
     mean = tf.reduce_mean(colours, axis=3, keepdims=True)
-    rest = along * (colours - mean) + across * (tf.roll(colours, 1, axis=3) - tf.roll(colours, -1, axis=3))
+    red, green, blue = tf.unstack(colours, axis=3)
+    turned = tf.stack([blue - green, red - blue, green - red], axis=3)
+    rest = along * (colours - mean) + across * turned
     if images.shape[-1] == 3:
         return factor * mean + offset + rest
     # A colour x in [-1, 1] is stored as alpha (x + 1) - 1, with alpha in [0, 1]. So is what becomes of it.

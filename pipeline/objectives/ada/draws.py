@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pipeline.base.libraries import tf
 
 _STEP = 2.0**-23  # between neighbouring uniform numbers
@@ -51,3 +53,27 @@ def matrix(*rows: tuple[tf.Tensor | float, ...]) -> tf.Tensor:
     """Makes matrices of numbers and of tensors [n], of which there is at least one: float32 [n, i, j]."""
     like = next(tf.ones_like(each) for row in rows for each in row if tf.is_tensor(each))
     return tf.stack([tf.stack([like * each for each in row], 1) for row in rows], 1)
+
+
+def linear(
+    there: Callable[[tf.Tensor], tf.Tensor], back: Callable[[tf.Tensor], tf.Tensor]
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Makes a function that has its transpose as its gradient, whatever the order.
+
+    TensorFlow's own gradients would take more operations, some of which add up into places, which GPUs do slowly if the
+    same bits shall come out each time; and XLA can't compile some of them within a branch.
+
+    Args:
+      there: a linear function.
+      back: its transpose. What both look at must have been computed before any branch that they are called in.
+    """
+
+    @tf.custom_gradient
+    def forth(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        return there(x), transposed
+
+    @tf.custom_gradient
+    def transposed(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        return back(x), forth
+
+    return forth

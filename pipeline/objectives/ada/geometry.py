@@ -13,9 +13,13 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from pipeline.base.libraries import tf
-from pipeline.objectives.ada.draws import Draws, matrix, product
+from pipeline.objectives.ada.draws import Draws, linear, matrix, product
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 BLIT_NUMBERS, NUMBERS = 7, 11
 _SHIFT = 1 / 8  # of the side: the most of a shift by whole pixels, and the standard deviation of one by fractions
@@ -41,8 +45,8 @@ class Blit:
 
 
 def blitting(draws: Draws, shape: Sequence[int]) -> Blit:
-    """Chooses how images [n, H, W, C] are blitted."""
-    _, height, width, _ = shape
+    """Chooses how images of a shape (H, W, C) are blitted."""
+    height, width, _ = shape
     mirrored = tf.where(draws.chosen(), draws.one_of(2), 0.0)
     turned = draws.chosen()
     turns = tf.where(turned, draws.one_of(4) if height == width else 2 * draws.one_of(2), 0.0)
@@ -51,59 +55,77 @@ def blitting(draws: Draws, shape: Sequence[int]) -> Blit:
     return Blit(mirrored, turns, tf.where(shifted, right, 0.0), tf.where(shifted, down, 0.0))
 
 
-def nothing(images: tf.Tensor) -> Blit:
-    """Leaves all images as they are."""
-    zeros = tf.zeros(images.shape[:1])
+def nothing(numbers: tf.Tensor) -> Blit:
+    """Leaves as many images as they are as there are rows."""
+    zeros = tf.zeros(numbers.shape[:1])
     return Blit(zeros, zeros, zeros, zeros)
 
 
-def moved(images: tf.Tensor, blit: Blit) -> tf.Tensor:
-    """Moves the pixels of float32 [n, H, W, C], of which none changes its value."""
+def moving(blit: Blit, shape: Sequence[int]) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Makes a function that moves the pixels of images [n, H, W, C], of which none changes its value."""
+    mirrored, *turned = (
+        each[:, None, None, None] for each in (blit.mirrored > 0, *(blit.turns == i for i in (1, 2, 3)))
+    )
+    square = shape[0] == shape[1]
+    shifts = [
+        shifting(tf.cast(shift, tf.int32), axis, shape[axis - 1], "REFLECT")
+        for axis, shift in ((1, blit.down), (2, blit.right))
+    ]
 
-    def where(condition: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-        return tf.where(condition[:, None, None, None], one, other)
+    def rotated(images: tf.Tensor, once: tf.Tensor, twice: tf.Tensor, thrice: tf.Tensor) -> tf.Tensor:
+        if square:
+            across = tf.transpose(images, [0, 2, 1, 3])
+            images = tf.where(once, tf.reverse(across, [1]), tf.where(thrice, tf.reverse(across, [2]), images))
+        return tf.where(twice, tf.reverse(images, [1, 2]), images)
 
-    images = where(blit.mirrored > 0, tf.reverse(images, [2]), images)
-    if images.shape[1] == images.shape[2]:
-        across = tf.transpose(images, [0, 2, 1, 3])
-        quarter = where(blit.turns == 1, tf.reverse(across, [1]), tf.reverse(across, [2]))
-        images = where((blit.turns == 1) | (blit.turns == 3), quarter, images)
-    images = where(blit.turns == 2, tf.reverse(images, [1, 2]), images)
-    for axis, shift in ((1, blit.down), (2, blit.right)):
-        size = images.shape[axis]
-        most = round(_SHIFT * size)
-        if most:
-            beyond = tf.pad(images, [[most, most] if other == axis else [0, 0] for other in range(4)], "REFLECT")
-            inside = tf.range(most, most + size)
-            images = tf.gather(shifted(beyond, most - tf.cast(shift, tf.int32), axis, most), inside, axis=axis)
-    return images
+    def there(images: tf.Tensor) -> tf.Tensor:
+        return rotated(tf.where(mirrored, tf.reverse(images, [2]), images), *turned)
+
+    def back(images: tf.Tensor) -> tf.Tensor:
+        images = rotated(images, *reversed(turned))
+        return tf.where(mirrored, tf.reverse(images, [2]), images)
+
+    turn = linear(there, back)
+    return lambda images: functools.reduce(lambda done, shift: shift(done), shifts, turn(images))
 
 
-def shifted(images: tf.Tensor, shift: tf.Tensor, axis: int, most: int) -> tf.Tensor:
-    """Moves each image along an axis, by `most` - `shift` pixels; `shift` is in [0, 2 `most`], and 0 comes in.
+def shifting(shift: tf.Tensor, axis: int, size: int, mode: str) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Makes a function that shifts each image along an axis, by up to an eighth of its size.
 
-    Its gradient moves back. TensorFlow's own would add up into places, which GPUs do slowly if the same bits shall come
-    out each time.
+    Args:
+      shift: int32 [n], pixels towards larger indices.
+      axis: of [n, H, W, C].
+      size: of that axis.
+      mode: "CONSTANT" for zeros in the place of what isn't known, or "REFLECT".
     """
+    most = round(_SHIFT * size)
+    if not most:
+        return lambda images: images
+    padding = [[most, most] if other == axis else [0, 0] for other in range(4)]
+    around = [[2 * most, 2 * most] if other == axis else [0, 0] for other in range(4)]
+    from_there = (most - shift)[:, None] + tf.range(size)
+    to_there = (most + shift)[:, None] + tf.range(size + 2 * most)
 
-    @tf.custom_gradient
-    def moved(images: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        padding = [[0, 0] if other != axis else [most, most] for other in range(4)]
-        places = shift[:, None] + tf.range(images.shape[axis])
-        there = tf.gather(tf.pad(images, padding), places, axis=axis, batch_dims=1)
-        return there, lambda gradient: shifted(gradient, 2 * most - shift, axis, most)
+    def there(images: tf.Tensor) -> tf.Tensor:
+        return tf.gather(tf.pad(images, padding, mode), from_there, axis=axis, batch_dims=1)
 
-    return moved(images)
+    def back(images: tf.Tensor) -> tf.Tensor:
+        wide = tf.gather(tf.pad(images, around), to_there, axis=axis, batch_dims=1)
+        if mode == "REFLECT":
+            return tf.raw_ops.MirrorPadGrad(input=wide, paddings=padding, mode=mode)
+        return tf.gather(wide, tf.range(most, most + size), axis=axis)
+
+    return linear(there, back)
 
 
 def general(draws: Draws, shape: Sequence[int], blit: Blit) -> tf.Tensor:
-    """Chooses general transformations of images [n, H, W, C], after a blit.
+    """Chooses general transformations of images of a shape (H, W, C), after a blit.
 
     Returns:
       float32 [n, 3, 3]: from a place (x, y, 1) in the outcome, counted from the middle of the image, to that in the
       image.
     """
-    _, height, width, _ = shape
+    height, width, _ = shape
     p_rotation = 1 - tf.sqrt(1 - draws.p)  # so that the probability of either is p
     cosine, sine = tf.abs(blit.turns - 2) - 1, 1 - tf.abs(blit.turns - 1)
     inverses = [
@@ -127,17 +149,24 @@ def _rotation(draws: Draws, p: tf.Tensor) -> tf.Tensor:
     return matrix((cosine, -sine, 0), (sine, cosine, 0), (0, 0, 1))
 
 
-def resampled(images: tf.Tensor, inverse: tf.Tensor) -> tf.Tensor:
-    """Reads float32 [n, H, W, C] at the places that `general` chose."""
-    from pipeline.objectives.ada import wavelets
+def resampling(inverse: tf.Tensor, shape: Sequence[int]) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Makes a function that reads images [n, H, W, C] at the places that `general` chose."""
+    from pipeline.objectives.ada.wavelets import downsampling, upsampling
 
-    _, height, width, _ = images.shape
-    there = _along(images, wavelets.upsampling(height), wavelets.upsampling(width))
-    there = _looked_up(there, inverse, (height, width))
-    return _along(there, wavelets.downsampling(height), wavelets.downsampling(width))
+    size = shape[0], shape[1]
+    up, down = [upsampling(side) for side in size], [downsampling(side) for side in size]
+
+    def there(images: tf.Tensor) -> tf.Tensor:
+        return _along(_apart(_read)(_along(images, *up), inverse, size), *down)
+
+    def back(images: tf.Tensor) -> tf.Tensor:
+        places = _apart(_put_back)(_along(images, *(each.T for each in down)), inverse, size)
+        return _along(places, *(each.T for each in up))
+
+    return linear(there, back)
 
 
-def _along(images: tf.Tensor, of_height: tf.Tensor, of_width: tf.Tensor) -> tf.Tensor:
+def _along(images: tf.Tensor, of_height: NDArray, of_width: NDArray) -> tf.Tensor:
     """Multiplies each column by one matrix and each row by another, [n, H, W, C] to [n, P, Q, C]."""
     n, height, width, channels = images.shape
     planes = tf.reshape(tf.transpose(images, [0, 3, 1, 2]), [n * channels * height, width])
@@ -147,8 +176,14 @@ def _along(images: tf.Tensor, of_height: tf.Tensor, of_width: tf.Tensor) -> tf.T
     return tf.transpose(planes, [0, 2, 3, 1])
 
 
-def _looked_up(images: tf.Tensor, inverse: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Reads images of doubled resolution at other places, and at the same of each line in all of them.
+@functools.cache
+def _apart(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+    """On CPUs, has XLA compile a function: it loops over places once, where each operation would write an array."""
+    return tf.function(function, jit_compile=None if tf.config.get_visible_devices("GPU") else True)
+
+
+def _read(images: tf.Tensor, inverse: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Reads images of doubled resolution at other places.
 
     Args:
       images: float32 [n, 4 (H - 1), 4 (W - 1), C], see `wavelets.upsampling`.
@@ -158,25 +193,6 @@ def _looked_up(images: tf.Tensor, inverse: tf.Tensor, size: tuple[int, int]) -> 
     Returns:
       float32 [n, 2 H + 10, 2 W + 10, C], see `wavelets.downsampling`.
     """
-
-    @tf.custom_gradient
-    def there(images: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        return _apart(_read)(images, inverse, size), back
-
-    @tf.custom_gradient
-    def back(values: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        return _apart(_put_back)(values, inverse, size), there
-
-    return there(images)
-
-
-@functools.cache
-def _apart(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """On CPUs, has XLA compile a function: it loops over places once, where each operation would write an array."""
-    return tf.function(function, jit_compile=None if tf.config.get_visible_devices("GPU") else True)
-
-
-def _read(images: tf.Tensor, inverse: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     _, *lines, channels = images.shape
     flat = tf.reshape(images, [-1, channels])
     total: tf.Tensor | float = 0.0

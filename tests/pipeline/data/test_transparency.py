@@ -12,7 +12,7 @@ from pipeline.config import Config
 from pipeline.data.dataset import load, open_data
 from pipeline.data.options import DataOptions
 from pipeline.metrics.resizing import resized
-from pipeline.objectives.augment import augment
+from pipeline.objectives.augment import changes
 from serving.contract.pixels import over_white, to_pixels
 
 RNG = np.random.default_rng(0)
@@ -95,7 +95,8 @@ def test_figures_see_them_over_white(icons):
 
 def test_augmentation_changes_colours_but_not_what_is_seen():
     images = tf.constant(RNG.uniform(-1, 1, (4, 8, 8, 4)), tf.float32)
-    changed = augment(images, tf.constant(RNG.uniform(0, 1, (4, 100)), tf.float32), tf.constant(1.0), {"color": 1.0})
+    numbers = tf.constant(RNG.uniform(0, 1, (4, 100)), tf.float32)
+    changed = changes(numbers, tf.constant(1.0), {"color": 1.0}, images.shape[1:])(images)
     np.testing.assert_array_equal(changed[..., 3], images[..., 3])
     assert not np.allclose(changed[..., :3], images[..., :3])
 

@@ -28,7 +28,8 @@ def numbers_of(count=COUNT):
 
 def applied(images, numbers, p, *groups, noise=None):
     noise = np.zeros([len(images), 0], np.float32) if noise is None else noise.reshape(len(images), -1)
-    return ada.apply(tf.constant(images), tf.constant(numbers), noise, {group: tf.constant(p) for group in groups})
+    shares = {group: tf.constant(p) for group in groups}
+    return ada.changes(tf.constant(numbers), noise, shares, images.shape[1:])(tf.constant(images))
 
 
 def of(group, numbers, p):
@@ -165,7 +166,7 @@ def test_gradients_of_second_order_are_those_of_the_matrix_that_it_is(group, com
         return tf.reshape(flat[:, 0] + np.array(offsets), [4, *shape])
 
     def directly(images):
-        return ada.apply(images, numbers, noise, dict.fromkeys(groups, tf.constant(0.9)))
+        return ada.changes(numbers, noise, dict.fromkeys(groups, tf.constant(0.9)), shape)(images)
 
     images, weights = tf.constant(images_of(shape, 4)), tf.constant(RNG.normal(size=(4, *shape)), tf.float32)
     expected = _penalised(images, weights, by_matrix)

@@ -7,14 +7,18 @@ import pytest
 import tensorflow as tf
 
 from pipeline.config import Config
-from pipeline.objectives import Batch, ada
-from pipeline.objectives.augment import AUGMENTATIONS, KINDS, NUMBERS, adapted, augment, shares_of
+from pipeline.objectives import Augmentation, Batch, ada
+from pipeline.objectives.augment import AUGMENTATIONS, KINDS, NUMBERS, adapted, changes, shares_of
 from pipeline.objectives.composition import compose
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(-1, 1, (6, 16, 16, 3)).astype(np.float32)
 NUMBERS_OF = RNG.uniform(size=(6, NUMBERS)).astype(np.float32)
 ONE = tf.constant(1.0)
+
+
+def augment(images, numbers, p, shares, pixels=None):
+    return changes(tf.convert_to_tensor(numbers), p, shares, images.shape[1:], pixels)(images)
 
 
 def test_translation_shifts_by_whole_pixels_and_fills_with_zero():
@@ -228,6 +232,10 @@ def test_real_and_generated_images_are_augmented_each_in_its_own_way():
         np.testing.assert_array_equal(seen[0][3 * half : 3 * half + 3], expected)
     g.loss(networks, batch)
     assert seen[1].shape == (3, 16, 16, 3)
+    part = dataclasses.replace(d, loss=lambda nets, batch: (nets["discriminator"](batch.images[:2], empty[:2]), {}))
+    (augmented,) = Augmentation(augment="translation,cutout").add_to((part,))
+    augmented.loss(networks, batch)
+    np.testing.assert_array_equal(seen.pop(), seen[0][:2])
     never = dataclasses.replace(batch, state={"augment_p": tf.constant(0.0)})
     d.loss(networks, never)
     np.testing.assert_array_equal(seen[2], IMAGES)

@@ -99,8 +99,15 @@ TRAJECTORIES = {
         batch_size=16,
         accumulate=2,
     ),
-    "mlp-hinge-scheduled": Config(
-        model="mlp", objective="hinge", augment="bgc", augment_scheduled=True, schedule_images=300, batch_size=16
+    "mlp-hinge-lazy-ada": Config(
+        model="mlp",
+        objective="hinge",
+        r1=1.0,
+        penalty_every=2,
+        augment="bgc",
+        augment_scheduled=True,
+        schedule_images=300,
+        batch_size=16,
     ),
     "mlp-sgan": Config(model="mlp", objective="sgan", labelled=6, batch_size=16, lr_decay_images=400),
     "mlp-infogan-spectral": Config(
@@ -184,11 +191,12 @@ def test_any_number_of_replicas_follows_the_trajectory_of_one(config):
     "config",
     [
         TRAJECTORIES["dcgan-r3gan-conditional"],
+        TRAJECTORIES["mlp-hinge-lazy-ada"],
         Config(
             model="r3gan", model_args="width=(4,4,4),group=4,blocks=1", gamma_end=0.1, schedule_images=99, batch_size=4
         ),
     ],
-    ids=["dcgan", "r3gan"],
+    ids=["dcgan", "mlp-lazy-ada", "r3gan"],
 )
 def test_xla_computes_the_same_step(config):
     (plain, train_plain), (compiled, train_compiled) = (
