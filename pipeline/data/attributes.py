@@ -53,7 +53,7 @@ def as_numbers(values: Sequence[Any]) -> NDArray[np.float64] | None:
         read = {value: _as_number(value) for value in {*values}}
     except (ValueError, TypeError):  # the latter of what can't be in a set
         return None
-    return np.fromiter((read[value] for value in values), np.float64, len(values))
+    return np.fromiter(map(read.__getitem__, values), np.float64, len(values))
 
 
 def _as_number(value: Any) -> float:
@@ -98,11 +98,12 @@ def attributes_from(
     found: dict[str, tuple[NDArray[np.float32], Attribute]] = {}
     for column, values in columns.items():
         kind = (kinds or {}).get(column, "")
-        values = [each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in values]
         numbers = None if kind == "class" else as_numbers(values)
         if numbers is None and kind == NUMBER:
             odd = next(value for value in values if as_numbers([value]) is None)
             raise MirageError(f"{given}: {printable(column)} is {odd!r:.50} once; expected numbers.")
+        if numbers is None:
+            values = [each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in values]
         _check_there(column, values, numbers, given, pictures)
         made = _of_texts(column, values, given) if numbers is None else {column: numbers}
         for name, each in made.items():
