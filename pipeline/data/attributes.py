@@ -15,6 +15,7 @@ from pipeline.data.notices import say_once
 from serving.contract.attributes import BINARY, NUMBER, Attribute
 
 _WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+_MOST = 3e38  # that an attribute can be, in float32
 _MOST_TEXTS = 32  # that a column becomes as many attributes of
 _TWO = ({0.0, 1.0}, {-1.0, 1.0})  # the latter as CelebA writes it
 
@@ -166,8 +167,7 @@ def _check_there(
     if numbers is None:
         wrong = np.array([value is None or not str(value).strip() for value in values])
     else:
-        with np.errstate(over="ignore"):
-            wrong = ~np.isfinite(numbers.astype(np.float32))
+        wrong = ~(np.abs(numbers) <= _MOST)
     if wrong.any():
         first = int(wrong.argmax())
         where = printable(pictures[first]) if pictures else f"number {first:,}"
