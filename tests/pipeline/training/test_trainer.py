@@ -105,6 +105,16 @@ def test_a_continued_run_is_the_uninterrupted_one_to_the_last_bit(config, tmp_pa
     assert pictures[0] == pictures[1]
 
 
+@pytest.mark.parametrize(
+    ("decay", "end", "said"), [(0, 1e-5, "end=1e-05 changes nothing"), (8, 0.0, "falls to 0 at step 2"), (8, 1e-5, "")]
+)
+def test_it_says_where_the_rate_changes_nothing(config, capsys, decay, end, said):
+    train(dataclasses.replace(config, lr_decay_images=decay, learning_rate_end=end))
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert ("note: " in printed) == bool(said)
+
+
 def test_r3gan_with_all_its_schedules_is_continued_to_the_last_bit(config, tmp_path):
     whole = dataclasses.replace(
         config,

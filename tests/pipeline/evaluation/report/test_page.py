@@ -293,6 +293,8 @@ def test_it_says_how_far_a_run_can_be_continued(make_run):
         in page_of(make_run(changes={"lr_decay_images": 5000}.items())).text
     )
     assert "a larger --steps trains on)" in page_of(make_run("other")).text
+    ends = {"lr_decay_images": 5000, "learning_rate_end": 1e-5}
+    assert "a larger --steps trains on)" in page_of(make_run("ends", changes=ends.items())).text
 
 
 def test_commands_can_be_pasted(make_run):
