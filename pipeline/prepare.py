@@ -51,8 +51,7 @@ def _prepare(options: DataOptions, out: str) -> None:
     source = origin_of(None, options).open()
     spec = source.spec
     shape = "x".join(map(str, spec.image_shape))
-    classes = f", {len(spec.class_names)} classes" if spec.class_names else ""
-    print(f"{spec.num_examples:,} images of {shape}{classes}", flush=True)
+    print(f"{spec.num_examples:,} images of {shape}{spec.told_labels}", flush=True)
     if source.arrays is not None and not out:
         print("They are arrays, which are used where they are: there is nothing to prepare.")
         return

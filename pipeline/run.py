@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
+    from serving.attributes import AttributeValues
     from serving.labels import Labels
 
 SAMPLES_DIR = "samples"
@@ -118,8 +119,8 @@ class Run:
     def generator(self) -> "keras.Model":
         """The trained generator as a Keras model, of the newest checkpoint; the average one unless that is turned off.
 
-        Its inputs are z, float32 [n, latent_dim], and if it is conditional the labels, int32 [n], in a list; its
-        outputs are images, float32 [n, H, W, C] in [-1, 1].
+        Its inputs are z, float32 [n, latent_dim], and if it is conditional the labels, int32 [n] or of attributes
+        float32 [n, A], in a list; its outputs are images, float32 [n, H, W, C] in [-1, 1].
         """
         return self.load()
 
@@ -142,7 +143,13 @@ class Run:
         return self._loaded[1]
 
     def sample(
-        self, n: int, seed: int = 0, labels: "Labels" = None, *, checkpoint: str = "newest"
+        self,
+        n: int,
+        seed: int = 0,
+        labels: "Labels" = None,
+        *,
+        attributes: "AttributeValues" = None,
+        checkpoint: str = "newest",
     ) -> "NDArray[np.uint8]":
         """Makes `n` images; image i has the seed `seed + i`.
 
@@ -153,6 +160,8 @@ class Run:
           seed: seed of the first image, an int64.
           labels: for a conditional generator: one label or class name for all images, or one for each; None takes the
             classes in turn.
+          attributes: for a generator of attributes, a mapping of some of their names to numbers, several such, or an
+            array of all of them, [A] or [n, A]; what is left out is typical of the training data.
           checkpoint: "newest" or "best".
 
         Returns:
@@ -164,7 +173,7 @@ class Run:
         from pipeline.runs.sampling import sample
 
         config, data = read_run(self.run_dir)
-        return sample(self.load(checkpoint), config, data, n, seed, labels)
+        return sample(self.load(checkpoint), config, data, n, seed, labels, attributes=attributes)
 
     def evaluate(self, **options: Any) -> dict[str, Any]:
         """Measures the quality of the generator, as `python -m pipeline.evaluate` does.

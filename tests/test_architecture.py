@@ -164,7 +164,7 @@ def test_what_must_start_fast_needs_no_library(module):
 
 
 # How a bundle is asked for pictures: a run is asked in the same way.
-SAMPLING = ("serving.arguments", "serving.contract.latents", "serving.labels")
+SAMPLING = ("serving.arguments", "serving.attributes", "serving.contract.latents", "serving.labels")
 EXPORTING = "export.bundle.export_bundle"
 
 

@@ -1,7 +1,7 @@
 """From a data set, a name or an object, to its images: in memory, or in a mapped file if they are many."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ import numpy as np
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import local_folder
 from pipeline.data import stacked
+from pipeline.data.attributes import labels_like
 from pipeline.data.folder import PREFIX
 from pipeline.data.notices import say_once
 from pipeline.data.objects import origin_of
 from pipeline.data.options import DataOptions
-from pipeline.data.source import Source
+from pipeline.data.source import Source, room_for_labels
 from pipeline.data.spec import DataSpec
 from pipeline.data.stacked import base_options
 
@@ -41,7 +42,7 @@ class Dataset:
       spec: its description.
       images: uint8 [N, H, W, C]; a `np.memmap` if they were decoded into a file, `EncodedImages` if they are decoded
         whenever they are drawn.
-      labels: int32 [N]; zeros if the data has no labels.
+      labels: int32 [N], zeros if the data has no labels; or of attributes, float32 [N, A] in the unit given.
       uncropped: uint8 [N, H + h, W + w, C], where `images` are the centres of larger ones, of which training takes
         parts at random; else None.
       streamed: whether they stay where they are, rather than on each device: they are more than `--device_data_mb`, or
@@ -79,24 +80,31 @@ class Dataset:
         """What the examples are by their content; empty where that isn't known."""
         return self.spec.fingerprint
 
-    def numbered(self, class_names: Sequence[str]) -> "Dataset":
-        """Gives its classes the labels that they have among others.
+    def numbered(self, like: DataSpec) -> "Dataset":
+        """Gives its labels the meaning that they have in other data.
 
         Args:
-          class_names: of those, in label order; none if labels don't count.
+          like: the description of those, by whose classes or attributes it goes; without labels, none count.
 
         Raises:
-          MirageError: if it has no labels, or a class that is not among them.
+          MirageError: if it has no labels, or a class that is not among them, or other attributes.
         """
-        own = self.spec.class_names
-        if own == tuple(class_names) or not class_names:
+        own, class_names = self.spec.class_names, like.class_names
+        given = f"the test images of --dataset={self.spec.name}"
+        if not like.num_labels or (own == class_names and not like.attributes):
             return self
+        if like.attributes:
+            found = labels_like(self.labels, self.spec.attributes, like.attributes)
+            if found is None:
+                raise MirageError(f"{given} have other attributes than the training images; give them the same.")
+            spec = dataclasses.replace(self.spec, attributes=found.attributes)
+            return dataclasses.replace(self, spec=spec, labels=found.values)
         foreign = sorted({*own} - {*class_names})
         if foreign or not own:
             what = f"the class {foreign[0]}, which the training images don't have" if own else "no labels"
-            raise MirageError(f"the test images of --dataset={self.spec.name} have {what}; give them the same classes.")
+            raise MirageError(f"{given} have {what}; give them the same classes.")
         new_labels = np.array([class_names.index(name) for name in own], np.int32)
-        spec = dataclasses.replace(self.spec, class_names=tuple(class_names))
+        spec = dataclasses.replace(self.spec, class_names=class_names)
         return dataclasses.replace(self, spec=spec, labels=new_labels[self.labels])
 
     def renumbered(self, new_labels: np.ndarray) -> "Dataset":
@@ -185,25 +193,25 @@ def _read_whole(source: Source, options: DataOptions) -> Dataset:
             f"--dataset={spec.name} needs {spec.num_bytes / 2**30:,.1f} GiB of memory, and there is less; lower "
             "--device_data_mb, so that it is decoded into a file."
         ) from None
-    labels = np.zeros(spec.num_examples, np.int32)
+    labels = room_for_labels(spec)
     for index, (image, label) in enumerate(source):
         images[index], labels[index] = image, label
     return Dataset(spec, images, labels)
 
 
-def load_test(options: DataOptions, class_names: Sequence[str] | None = None, data: Any = None) -> Dataset | None:
+def load_test(options: DataOptions, like: DataSpec | None = None, data: Any = None) -> Dataset | None:
     """Loads the images that a data set keeps apart for testing.
 
     Args:
       options: as for `open_data`; its `split` is not used.
-      class_names: of the training images in label order, by which these are to be numbered; None for their own.
+      like: the description of the training images, by which labels are to be numbered; None for their own.
       data: as for `open_data`.
 
     Returns:
       The split `test`, or None if there is none.
 
     Raises:
-      MirageError: if the data can't be had or read, or if they have other classes.
+      MirageError: if the data can't be had or read, or if they have other classes or attributes.
     """
     if data is None and folder_of(options.dataset) is not None:
         return None
@@ -211,7 +219,7 @@ def load_test(options: DataOptions, class_names: Sequence[str] | None = None, da
     if test is None:
         return None
     dataset = _read(test.open(), dataclasses.replace(options, split="test"))
-    return dataset if class_names is None else dataset.numbered(class_names)
+    return dataset if like is None else dataset.numbered(like)
 
 
 def numbering(data: DataSpec, class_names: tuple[str, ...]) -> np.ndarray:

@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,22 +50,22 @@ def open_folder(options: DataOptions) -> Source:
     """
     listing = list_folder(options)
     pictures = Pictures(options, listing.files.among(listing.names[listing.part]))
-    labels, class_names = listing.by.classes(listing.names)
-    labels = labels[listing.part][pictures.chosen]
-    by = listing.by
+    by, found = listing.by, listing.by.labels(listing.names)
+    labels, class_names = found.values[listing.part][pictures.chosen], found.class_names
 
     def identify() -> str:
         alone = pictures.identify()  # which says what folders the files are in
-        return fingerprint_of(["labels", alone, labels.astype("<i4").tobytes(), *class_names]) if by.given else alone
+        return fingerprint_of(["labels", alone, *found.identity(labels), *class_names]) if by.given else alone
 
-    def examples(start: int) -> Iterator[tuple[np.ndarray, int]]:
+    def examples(start: int) -> Iterator[tuple[np.ndarray, Any]]:
         return zip(pictures.examples(start), labels[start:], strict=True)
 
-    def contents(start: int) -> Iterator[tuple[bytes, int]]:
+    def contents(start: int) -> Iterator[tuple[bytes, Any]]:
         return zip(pictures.contents(start), labels[start:], strict=True)
 
     shown_names = tuple(printable(name) for name in class_names)
-    spec = DataSpec(printable(options.dataset), "", pictures.image_shape, shown_names, len(pictures))
+    name, attributes = printable(options.dataset), found.attributes
+    spec = DataSpec(name, "", pictures.image_shape, shown_names, len(pictures), attributes=attributes)
     return Source(spec, examples, identify, contents=contents)
 
 
@@ -74,7 +75,7 @@ class Listing:
 
     Attributes:
       files: where they are.
-      by: where classes stand.
+      by: where labels stand.
       names: of all images, in the order of the data set.
       part: those of them that `--split` selects.
       found: what was left aside.

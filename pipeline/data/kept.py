@@ -60,9 +60,8 @@ def _described(path: Path) -> Kept:
         about = json.loads(unsealed((path / ABOUT).read_bytes()))
         used = (path / ABOUT).stat().st_mtime
         spec = DataSpec.from_dict(about["spec"])
-        classes = f", {len(spec.class_names)} classes" if spec.class_names else ""
         shape = "x".join(map(str, spec.image_shape))
-        told = f"{spec.name}: {spec.num_examples:,} images of {shape}{classes}"
+        told = f"{spec.name}: {spec.num_examples:,} images of {shape}{spec.told_labels}"
     except (OSError, DamagedFileError, KeyError, TypeError, ValueError):
         told = "of a version that kept no description"
     return Kept(path.name, path, num_bytes, used, told)

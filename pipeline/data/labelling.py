@@ -1,4 +1,4 @@
-"""Which class each picture is of: by its folder, or by a table."""
+"""What each picture is of: a class, by its folder or by a table, or several attributes, by a table."""
 
 import dataclasses
 import json
@@ -11,20 +11,24 @@ import numpy as np
 
 from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
+from pipeline.data.attributes import Labels, as_numbers, attributes_from, is_one_hot, told
 from pipeline.data.collection import Collection
 from pipeline.data.elements import class_order, classes_of
 from pipeline.data.image_file import BadImageError
-from pipeline.data.label_tables import read_table, values_of
+from pipeline.data.label_tables import Table, read_table, values_of
 from pipeline.data.notices import say_once
 from pipeline.data.options import DataOptions
 
 _STYLEGAN = "dataset.json"
 _TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "labels.csv")
+_KINDS = ("number", "class")
+# Of a column of whole numbers, so many different ones may well be no classes.
+_MANY_CLASSES = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Labelling:
-    """Where classes stand.
+    """Where labels stand.
 
     Attributes:
       levels: how many levels of folders name the class.
@@ -32,7 +36,8 @@ class Labelling:
       given: a table, as errors name it; empty if there is none.
       content: of the table's file.
       place: the table's path.
-      column: the table's column; empty for the only one that is no path.
+      column: the table's column, or several joined by commas, each maybe with `=number` or `=class` behind it; empty
+        for the only one that is no path.
     """
 
     levels: int = 1
@@ -42,14 +47,11 @@ class Labelling:
     place: str = ""
     column: str = ""
 
-    def classes(self, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Finds the classes of pictures.
+    def labels(self, names: Sequence[str]) -> Labels:
+        """Finds what pictures are of.
 
         Args:
           names: of all of them, with slashes.
-
-        Returns:
-          (labels int32 [N]; names of the classes, of which there are none if none are named).
 
         Raises:
           MirageError: if the table does not say it.
@@ -59,15 +61,82 @@ class Labelling:
             classes = set(folders) - {""}
             ordered = tuple(sorted(classes, key=class_order(classes)))
             number = {name: label for label, name in enumerate(ordered)}
-            return np.array([number.get(folder, 0) for folder in folders], np.int32), ordered
+            return Labels(np.array([number.get(folder, 0) for folder in folders], np.int32), ordered)
         table = read_table(self.content, self.place, self.given)
-        column = self.column or ("label" if "label" in table.columns else "")
-        values = [_named(value) for (value,) in values_of(table, [column], names, self.given)]
-        return classes_of(np.array(values, str), self.given)
+        kinds = self._columns(table)
+        rows = values_of(table, [*kinds], names, self.given)
+        columns: dict[str, Sequence[Any]] = dict(zip(kinds, zip(*rows, strict=True), strict=True))
+        if len(columns) == 1:
+            column, values = next(iter(columns.items()))
+            vectors = _vectors(values, self.given)
+            if vectors and is_one_hot(np.array([*vectors.values()], object).T):
+                codes = np.array([*vectors.values()]).argmax(axis=0).astype(np.int32)
+                return Labels(codes, tuple(map(str, range(len(vectors)))))
+            if vectors:
+                columns = vectors
+            elif not self._is_number(column, values, kinds[column]):
+                return Labels(*classes_of(np.array([_named(value) for value in values], str), self.given))
+        found = attributes_from(columns, self.given, kinds, names)
+        if len(columns) > 1:
+            say_once(f"{self.given}: attributes are {', '.join(map(told, found.attributes))}.")
+        return found
+
+    def _columns(self, table: Table) -> dict[str, str]:
+        """The columns that are asked for, with the kind of each where that is said."""
+        if not self.column:
+            return {"label" if "label" in table.columns else "": ""}
+        if self.column in table.columns:
+            return {self.column: ""}
+        kinds: dict[str, str] = {}
+        for entry in self.column.split(","):
+            name, equals, kind = entry.rpartition("=")
+            column, kind = (entry, "") if entry in table.columns or not equals else (name, kind)
+            if kind and kind not in _KINDS:
+                raise MirageError(
+                    f"{self.given} asks for {printable(entry)}; expected the name of a column, and behind it nothing, "
+                    "=number or =class."
+                )
+            if column in kinds:
+                raise MirageError(f"{self.given} names {printable(column)} twice; leave one out.")
+            kinds[column] = kind
+        return kinds
+
+    def _is_number(self, column: str, values: Sequence[Any], kind: str) -> bool:
+        """Whether the values of an only column are numbers rather than names of classes, and says so."""
+        if kind:
+            return kind == "number"
+        numbers = as_numbers(values)
+        if numbers is None:
+            return False
+        finite = numbers[np.isfinite(numbers)]
+        if (finite != np.rint(finite)).any():
+            say_once(
+                f"{self.given}: {printable(column)} is taken as a number from {finite.min():g} to {finite.max():g}; "
+                f"{printable(column)}=class takes its values as classes."
+            )
+            return True
+        if len(different := np.unique(finite)) > _MANY_CLASSES:
+            say_once(
+                f"{self.given}: {len(different):,} whole numbers from {different[0]:g} to {different[-1]:g} are taken "
+                f"as classes; {printable(column)}=number takes them as a number."
+            )
+        return False
+
+
+def _vectors(values: Sequence[Any], given: str) -> dict[str, Sequence[Any]]:
+    """Of values that are lists of numbers, as StyleGAN's labels may be, the columns; otherwise none."""
+    if not any(isinstance(value, list) for value in values):
+        return {}
+    sizes = {len(value) if isinstance(value, list) else 0 for value in values}
+    if len(sizes) > 1 or 0 in sizes:
+        raise MirageError(
+            f"{given} has lists of {', '.join(map(str, sorted(sizes)))} labels; expected as many in each."
+        )
+    return {f"attribute {place}": column for place, column in enumerate(zip(*values, strict=True))}
 
 
 def labelling(options: DataOptions, files: Collection) -> Labelling:
-    """Finds out where classes stand.
+    """Finds out where labels stand.
 
     Args:
       options: `dataset`, `class_depth` and `labels` count.
@@ -91,7 +160,7 @@ def labelling(options: DataOptions, files: Collection) -> Labelling:
     for table in (each for each in _TABLES if files.content(each) is not None):
         say_once(
             f"--dataset={printable(options.dataset)}: {table} lies beside the pictures; --labels={table}:COLUMN takes "
-            "classes from it."
+            "classes from it, and COLUMN,COLUMN attributes."
         )
     return Labelling()
 
@@ -107,7 +176,8 @@ def _table(options: DataOptions, files: Collection) -> Labelling:
     except (OSError, RuntimeError, BadImageError) as error:
         reason = getattr(error, "strerror", None) or error
         raise MirageError(
-            f"{given} can't be read ({reason}); expected FILE:COLUMN, FILE in the data set's folder or elsewhere."
+            f"{given} can't be read ({reason}); expected FILE:COLUMN, or FILE:COLUMN,COLUMN, FILE in the data set's "
+            "folder or elsewhere."
         ) from None
     return Labelling(0, False, given, content, place, column)
 

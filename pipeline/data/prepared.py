@@ -78,9 +78,9 @@ def _open(options: DataOptions) -> Source:
         identity = fingerprint_of([identity, options.split])
     spec = dataclasses.replace(spec, name=printable(options.dataset), num_examples=len(labels))
 
-    def examples() -> Iterator[tuple[np.ndarray, int]]:
+    def examples() -> Iterator[tuple[np.ndarray, Any]]:
         for index, label in enumerate(labels):
-            yield images[index], int(label)
+            yield images[index], label
 
     return Source(spec, skipping(examples), lambda: identity, (images, labels))
 
@@ -97,7 +97,7 @@ def prepared(options: DataOptions, source: Source, out: Path | None = None) -> t
       out: folder for it; None for one below `data_dir`, by its content.
 
     Returns:
-      (images, a memory map or `EncodedImages`, uint8 [N, H, W, C]; labels int32 [N]).
+      (images, a memory map or `EncodedImages`, uint8 [N, H, W, C]; labels int32 [N] or float32 [N, A]).
 
     Raises:
       NoPlaceError: if there is too little space, or the file can't be written.

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -18,23 +19,25 @@ class Source:
 
     Attributes:
       spec: its description.
-      examples: returns (uint8 [H, W, C], label) of each example from a number on; labels are 0 if the data has none.
+      examples: returns (uint8 [H, W, C], label) of each example from a number on; labels are 0 if the data has none,
+        and float32 [A] if they are attributes.
       identify: computes `fingerprint`, which may mean to read all files.
       contents: like `examples`, but picture files of which the same pixels can be decoded; None where there are none.
-      arrays: (uint8 [N, H, W, C], int32 [N]) if all examples can be had at any place at once; they are not copied then.
+      arrays: (uint8 [N, H, W, C], int32 [N] or float32 [N, A]) if all examples can be had at any place at once; they
+        are not copied then.
     """
 
     spec: DataSpec
-    examples: Callable[[int], Iterable[tuple[np.ndarray, int]]]
+    examples: Callable[[int], Iterable[tuple[np.ndarray, Any]]]
     identify: Callable[[], str]
     arrays: tuple[np.ndarray, np.ndarray] | None = None
-    contents: Callable[[int], Iterable[tuple[bytes, int]]] | None = None
+    contents: Callable[[int], Iterable[tuple[bytes, Any]]] | None = None
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
+    def __iter__(self) -> Iterator[tuple[np.ndarray, Any]]:
         """Yields the examples; raises MirageError as `since`."""
         return self.since(0)
 
-    def since(self, start: int) -> Iterator[tuple[np.ndarray, int]]:
+    def since(self, start: int) -> Iterator[tuple[np.ndarray, Any]]:
         """Yields the examples from a number on.
 
         Raises:
@@ -49,7 +52,7 @@ class Source:
             found = f"ends after {count:,} of" if count < expected else "has more than"
             raise MirageError(f"--dataset={self.spec.name} {found} its {expected:,} images; prepare it again.")
 
-    def contents_since(self, start: int) -> Iterable[tuple[bytes, int]]:
+    def contents_since(self, start: int) -> Iterable[tuple[bytes, Any]]:
         """Yields (a picture file, label) of the examples from a number on; raises MirageError as `since`."""
         if self.contents is not None:
             return self.contents(start)
@@ -61,7 +64,13 @@ class Source:
         return self.identify()
 
 
-def skipping(make: Callable[[], Iterable[tuple[np.ndarray, int]]]) -> Callable[[int], Iterable]:
+def room_for_labels(spec: DataSpec, count: int | None = None) -> np.ndarray:
+    """Zeros of the type that labels have, int32 [N] or with attributes float32 [N, A], of all images or of `count`."""
+    count = spec.num_examples if count is None else count
+    return np.zeros((count, len(spec.attributes)), np.float32) if spec.attributes else np.zeros(count, np.int32)
+
+
+def skipping(make: Callable[[], Iterable[tuple[np.ndarray, Any]]]) -> Callable[[int], Iterable]:
     """Makes the `examples` of a `Source` of what can only be read from its beginning."""
     return lambda start: itertools.islice(make(), start, None)
 

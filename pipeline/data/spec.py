@@ -54,6 +54,13 @@ class DataSpec:
         return len(self.class_names or self.attributes)
 
     @property
+    def told_labels(self) -> str:
+        """What labels are, as the end of a sentence: such as ", 10 classes"; empty without."""
+        if self.attributes:
+            return f", {len(self.attributes)} attribute{'s' * (len(self.attributes) > 1)}"
+        return f", {len(self.class_names):,} classes" if self.class_names else ""
+
+    @property
     def num_bytes(self) -> int:
         """Size of all images as uint8."""
         return self.num_examples * math.prod(self.image_shape)

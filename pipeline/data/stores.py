@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pipeline.data.encoded import EncodedImages
-from pipeline.data.source import Source
+from pipeline.data.source import Source, room_for_labels
 from pipeline.data.spec import DataSpec
 
 LABELS = "labels.npy"
@@ -44,7 +44,7 @@ class Store(abc.ABC):
         self._folder, self.spec = folder, spec
         self.done = int(progress["done"]) if progress else 0
         if not progress:
-            np.save(folder / LABELS, np.zeros(spec.num_examples, np.int32))
+            np.save(folder / LABELS, room_for_labels(spec))
         self._labels = np.load(folder / LABELS, mmap_mode="r+")
         if progress and self._labels_digest() != progress["labels"]:
             raise ValueError("other labels than were noted")
@@ -54,7 +54,7 @@ class Store(abc.ABC):
         self._file.close()
 
     @abc.abstractmethod
-    def items(self, source: Source) -> Iterable[tuple[Any, int]]:
+    def items(self, source: Source) -> Iterable[tuple[Any, Any]]:
         """What is to be added, from the first one that is not done."""
 
     @abc.abstractmethod
@@ -73,7 +73,7 @@ class Store(abc.ABC):
         self._file.write(content)
         self._digest.update(content)
 
-    def add(self, item: Any, label: int) -> None:
+    def add(self, item: Any, label: Any) -> None:
         """Writes the next image."""
         self._labels[self.done] = label
         self._add(item)
@@ -94,7 +94,8 @@ class Store(abc.ABC):
         return digests | {name: _digest(self._folder / name).hexdigest() for name in others}
 
     def _labels_digest(self) -> str:
-        return hashlib.sha256(self._labels[: self.done].astype("<i4").tobytes()).hexdigest()
+        stored = "<f4" if self.spec.attributes else "<i4"
+        return hashlib.sha256(self._labels[: self.done].astype(stored).tobytes()).hexdigest()
 
 
 class PixelStore(Store):
@@ -113,7 +114,7 @@ class PixelStore(Store):
             raise ValueError("other pixels than were noted")
         self._goes_on(images.offset + self.done * math.prod(spec.image_shape), progress)
 
-    def items(self, source: Source) -> Iterable[tuple[Any, int]]:
+    def items(self, source: Source) -> Iterable[tuple[Any, Any]]:
         """See `Store`."""
         return source.since(self.done)
 
@@ -137,7 +138,7 @@ class PictureStore(Store):
         self._goes_on(int(self._offsets[self.done]), progress)
         self._file.truncate()
 
-    def items(self, source: Source) -> Iterable[tuple[Any, int]]:
+    def items(self, source: Source) -> Iterable[tuple[Any, Any]]:
         """See `Store`."""
         return source.contents_since(self.done)
 
@@ -155,7 +156,7 @@ STORES: dict[str, type[Store]] = {"pixels": PixelStore, "pictures": PictureStore
 
 
 def opened(folder: Path, image_shape: tuple[int, int, int]) -> tuple[Any, np.ndarray]:
-    """Opens what a store has written: (images, which look like uint8 [N, H, W, C]; labels int32 [N])."""
+    """Opens what a store has written: (what looks like uint8 [N, H, W, C]; labels int32 [N] or float32 [N, A])."""
     labels = np.load(folder / LABELS)
     if (folder / _IMAGES).exists():
         return np.load(folder / _IMAGES, mmap_mode="r"), labels

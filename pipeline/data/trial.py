@@ -12,7 +12,7 @@ from pipeline.data.dataset import Dataset, as_seen, centred, decoded_into_a_file
 from pipeline.data.objects import origin_of
 from pipeline.data.options import DataOptions
 from pipeline.data.prepared import folder_of
-from pipeline.data.source import Source
+from pipeline.data.source import Source, room_for_labels
 from pipeline.data.spec import DataSpec
 
 _IMAGES, _LABELS, _SPEC = "images.npy", "labels.npy", "spec.json"
@@ -39,7 +39,7 @@ def write_trial(options: DataOptions, batch_size: int, folder: Path, data_dir: s
     spec = source.spec
     each = spec.num_bytes // spec.num_examples
     most = min(spec.num_examples, max(2 * batch_size, _MOST_BYTES // each))
-    images, labels = np.empty((most, *spec.image_shape), np.uint8), np.zeros(most, np.int32)
+    images, labels = np.empty((most, *spec.image_shape), np.uint8), room_for_labels(spec, most)
     for index, (image, label) in enumerate(itertools.islice(source, most)):
         images[index], labels[index] = image, label
     np.save(folder / _IMAGES, images)
@@ -68,11 +68,12 @@ def read_trial(folder: Path, device_data_mb: int) -> Dataset:
     images, labels = np.load(folder / _IMAGES), np.load(folder / _LABELS)
     spec, seen = map(DataSpec.from_dict, json.loads((folder / _SPEC).read_text(encoding="utf-8")))
     if spec.num_bytes > device_data_mb * 2**20:
-        few = DataSpec(spec.name, spec.version, spec.image_shape, spec.class_names, len(images))
+        few = dataclasses.replace(spec, num_examples=len(images), fingerprint="")
         return centred(Dataset(few, images, labels, streamed=True), dataclasses.replace(seen, num_examples=len(images)))
     try:
         pixels = np.resize(images, (spec.num_examples, *spec.image_shape))
-        return centred(Dataset(spec, pixels, np.resize(labels, spec.num_examples)), seen)
+        marks = np.resize(labels, (spec.num_examples, *labels.shape[1:]))
+        return centred(Dataset(spec, pixels, marks), seen)
     except MemoryError:
         raise MirageError(
             f"--dataset={spec.name} needs {spec.num_bytes / 2**30:,.1f} GiB of memory, and there is less; lower "

@@ -18,6 +18,7 @@ from pipeline.evaluation.report.record import judge_of
 from pipeline.evaluation.report.side_by_side import check_same_judge, verdicts, write_comparison
 from pipeline.evaluation.sampling import reconstruct, sample_run
 from pipeline.metrics import chosen_extractor, distance_title
+from pipeline.metrics.metric import labels_of
 from pipeline.runs.preview import grid, write_png
 from pipeline.runs.run_file import read_run
 from pipeline.runs.run_log import EVALUATIONS_FILE, read_records
@@ -87,6 +88,8 @@ def _strips(name: str, run_dir: Path, checkpoint: str, reference: Images) -> lis
     _, data = read_run(run_dir)
     count = _ROWS * _COLUMNS
     labels = np.arange(count, dtype=np.int32) % max(1, len(data.class_names))
+    if data.attributes:
+        labels = labels_of(count, reference.labels)
     sampler = sample_run(run_dir, checkpoint)
     strips = [(f"{name}: samples", sampler.make(latents(np.arange(count), sampler.latent_dim), labels))]
     chosen = reference.some(_COLUMNS)

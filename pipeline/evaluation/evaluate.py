@@ -21,6 +21,7 @@ from pipeline.evaluation.references import write_moments
 from pipeline.evaluation.repeats import combined
 from pipeline.evaluation.sampling import Latents, Sampler, networks_of_run, sample_run
 from pipeline.evaluation.scoring import load_known, make_judge, placed
+from pipeline.metrics.metric import labels_of
 from pipeline.metrics.neighbours import sheet
 from pipeline.runs.preview import grid, write_png
 from pipeline.runs.run_file import read_run
@@ -131,8 +132,10 @@ class Files:
         if not self.out:
             return
         numbers = np.arange(_SHOWN * _SHOWN)
-        classes = (numbers % max(1, len(data.class_names))).astype(np.int32)
-        images = np.concatenate(list(sampler.read(_latents(sampler, seed), classes, numbers, len(numbers))))
+        labels = (numbers % max(1, len(data.class_names))).astype(np.int32)
+        if data.attributes:
+            labels = labels_of(len(numbers), judge.train.labels)
+        images = np.concatenate(list(sampler.read(_latents(sampler, seed), labels, numbers, len(numbers))))
         with writing_out(self.out):
             folder = Path(self.out)
             write_file(folder / "scores.json", (json.dumps(scores, indent=2) + "\n").encode())

@@ -10,7 +10,7 @@ from pipeline.base.errors import MirageError
 from pipeline.devices.out_of_memory import ran_out
 from pipeline.metrics.choice import Chosen, choose, failure, measured
 from pipeline.metrics.extractor import Extractor, Features
-from pipeline.metrics.metric import NEEDS, OF_EXTRACTOR, Evidence, Images, Samples, Source
+from pipeline.metrics.metric import NEEDS, OF_EXTRACTOR, Evidence, Images, Samples, Source, labels_of
 from pipeline.metrics.moments import Moments
 from pipeline.metrics.resampling import floor_intervals, intervals
 
@@ -31,7 +31,8 @@ class Judge:
       num_reference: of how many images that is; None if it isn't known.
       real: the reference, with what the extractor says of it.
       floors: what real images get against other real ones, by name, such as the Fréchet distance `frechet_floor`.
-      labels: int32 [num_samples], the classes to generate: as frequent as in the reference.
+      labels: int32 [num_samples], the classes to generate, or float32 [num_samples, A], the attributes: as frequent as
+        in the reference.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Judge:
                 self._describe(sets[1].some(num_samples), keep),
             )
             self._measure_floors(sets, (known, unseen), thorough)
-        self.labels = np.resize(np.random.default_rng(0).permutation(reference.labels), num_samples).astype(np.int32)
+        self.labels = labels_of(num_samples, reference.labels)
         self._told: set[str] = set()
 
     def _parts(self, halves: tuple[Images, Images] | None) -> tuple[tuple[Images, Images], tuple[Samples, Samples]]:

@@ -53,7 +53,7 @@ class Sampler:
 
         Args:
           latents: of some numbers of images, float32 [k, latent_dim].
-          labels: int32 [n], of all images.
+          labels: int32 [n], or of attributes float32 [n, A], of all images.
           indices: the numbers of those to make, int64 [k].
           size: most images to give at once.
 
@@ -78,7 +78,7 @@ class Sampler:
 
         Args:
           latents: of some numbers of images, as for `read`.
-          labels: int32 [n], of all of them.
+          labels: int32 [n], or of attributes float32 [n, A], of all of them.
           shown: whether a progress bar shows how far they are.
         """
         return Generated(self, latents, labels, shown)

@@ -161,7 +161,7 @@ def _statistics(reference: str, train: Images, extractor: Extractor | None) -> t
 def _sets(config: DataOptions, dataset: Dataset) -> tuple[Images, Images, bool]:
     """Returns (training images, images held out, whether those are a test split)."""
     train = Images(config.split, dataset.pixels, dataset.labels)
-    test_set = load_test(config, dataset.spec.class_names, dataset.origin)
+    test_set = load_test(config, dataset.spec, dataset.origin)
     if test_set is not None:
         return train, Images("test", test_set.pixels, test_set.labels), True
     count = len(train.pixels)

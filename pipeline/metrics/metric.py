@@ -38,7 +38,7 @@ class Images:
     Attributes:
       name: what they are, such as "test".
       pixels: uint8 [n, H, W, C].
-      labels: int32 [n].
+      labels: int32 [n], or of attributes float32 [n, A].
     """
 
     name: str
@@ -62,6 +62,12 @@ class Images:
             yield self.pixels[indices[start : start + size]]
 
 
+def labels_of(count: int, real: np.ndarray) -> np.ndarray:
+    """Labels as they are among real images, in an order mixed once: int32 [count], or float32 [count, A]."""
+    mixed = np.random.default_rng(0).permutation(real)
+    return np.resize(mixed, (count, *real.shape[1:])).astype(np.int32 if real.ndim == 1 else np.float32)
+
+
 def chosen(total: int, count: int, seed: int = 0) -> np.ndarray:
     """Chooses `count` of `total` at random, always the same; returns int64 [count] in rising order."""
     return np.sort(np.random.default_rng(seed).choice(total, count, replace=False))
@@ -76,7 +82,7 @@ class Source(Protocol):
 
     @property
     def labels(self) -> np.ndarray:
-        """Int32 [n]."""
+        """Int32 [n], or of attributes float32 [n, A]."""
 
     def read(self, indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """Gives some of the images in the order of `indices`, int64 [k]: uint8 [at most size, H, W, C]."""
@@ -103,7 +109,7 @@ class Samples(Kept):
     The images themselves are read again each time they are asked for, unless they are few.
 
     Attributes:
-      labels: int32 [n]; of generated ones, the classes that they were asked for.
+      labels: int32 [n], or of attributes float32 [n, A]; of generated ones, what they were asked for.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ What comes out is such as `pipeline.networks.build` says: inputs in order, image
 already stays as it is; another is put into one that is, where that is exact, or refused in one sentence.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,14 +20,14 @@ from pipeline.networks.inputs import Given, fed, form_of
 Shape = tuple[int, int, int]
 
 
-def generator(model: Any, latent_dim: int, image_shape: Shape, num_classes: int, say: Any) -> keras.Model:
+def generator(model: Any, latent_dim: int, image_shape: Shape, label: Given | None, say: Any) -> keras.Model:
     """Accepts a generator.
 
     Args:
       model: what `build_generator` returned.
       latent_dim: components of `z`.
       image_shape: (height, width, channels) of the images.
-      num_classes: number of labels; 0 if there are none.
+      label: what of labels it is given, if anything.
       say: told what was changed, a line each.
 
     Returns:
@@ -37,22 +38,22 @@ def generator(model: Any, latent_dim: int, image_shape: Shape, num_classes: int,
     """
     _check_model(model, "generator", say)
     given = [Given("z", (latent_dim,))]
-    if num_classes:
-        given.append(Given("label", (), "int32", num_classes))
+    if label:
+        given.append(label)
     inputs, images = fed(model, "generator", given, remedy=f"--latent_dim={latent_dim} decides the size of z")
     _check_tensor(images, "generator", "images", image_shape)
     changed = endings.images(model, inputs, images, say)
     return _model(model, inputs, changed, "generator")
 
 
-def discriminator(model: Any, needs: Needs, image_shape: Shape, num_classes: int, say: Any) -> keras.Model:
+def discriminator(model: Any, needs: Needs, image_shape: Shape, label: Given | None, say: Any) -> keras.Model:
     """Accepts a discriminator with heads of its own.
 
     Args:
       model: what `build_discriminator` returned.
       needs: the objective's.
       image_shape: (height, width, channels) of the images.
-      num_classes: number of labels; 0 if there are none.
+      label: what of labels it is given, if anything.
       say: told what was changed, a line each.
 
     Returns:
@@ -65,9 +66,9 @@ def discriminator(model: Any, needs: Needs, image_shape: Shape, num_classes: int
     given = [Given("image", image_shape)]
     if needs.noise:
         given.append(Given("noise", (None,), optional=True))
-    elif num_classes:
-        # Which it needn't take if it names the class itself.
-        given.append(Given("label", (), "int32", num_classes, optional="classes" in needs.heads))
+    elif label:
+        # Which it needn't take if it names the class, or attributes, itself.
+        given.append(dataclasses.replace(label, optional=bool({"classes", "attributes"} & {*needs.heads})))
     inputs, outputs = fed(model, "discriminator", given, remedy="images have the data's size, see --image_size")
     if not isinstance(outputs, Mapping):
         outputs = {"logits": outputs}
@@ -86,14 +87,14 @@ def discriminator(model: Any, needs: Needs, image_shape: Shape, num_classes: int
     return _model(model, inputs, found if len(found) > 1 else found["logits"], "discriminator")
 
 
-def encoder(model: Any, code: int, image_shape: Shape, num_classes: int, say: Any) -> keras.Model:
+def encoder(model: Any, code: int, image_shape: Shape, label: Given | None, say: Any) -> keras.Model:
     """Accepts an encoder, a model of `image` or `[image, label]`, of so many numbers; raises MirageError."""
-    return _of_images(model, "encoder", (code,), image_shape, num_classes, say)
+    return _of_images(model, "encoder", (code,), image_shape, label, say)
 
 
-def features(model: Any, image_shape: Shape, num_classes: int, say: Any) -> keras.Model:
+def features(model: Any, image_shape: Shape, label: Given | None, say: Any) -> keras.Model:
     """Accepts layers that look at images, of features [N, F]; raises MirageError."""
-    return _of_images(model, "features", (None,), image_shape, num_classes, say)
+    return _of_images(model, "features", (None,), image_shape, label, say)
 
 
 def check_apart(models: Mapping[str, keras.Model]) -> None:
@@ -110,12 +111,12 @@ def check_apart(models: Mapping[str, keras.Model]) -> None:
 
 
 def _of_images(
-    model: Any, name: str, shape: tuple[int | None, ...], image_shape: Shape, num_classes: int, say: Any
+    model: Any, name: str, shape: tuple[int | None, ...], image_shape: Shape, label: Given | None, say: Any
 ) -> keras.Model:
     _check_model(model, name, say)
     given = [Given("image", image_shape)]
-    if num_classes:
-        given.append(Given("label", (), "int32", num_classes))
+    if label:
+        given.append(label)
     inputs, output = fed(model, name, given, remedy="images have the data's size, see --image_size")
     if name == "features" and hasattr(output, "shape") and len(output.shape) > 2:
         output = layers.Flatten()(output)

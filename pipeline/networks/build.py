@@ -2,14 +2,14 @@
 
 An architecture makes models, and `pipeline.networks.accept` makes them such as everything else relies on:
 
-    generator        `z` float32 [N, latent_dim] or, if conditional, `[z, label]` with `label` int32 [N], to images
-                     float32 [N, H, W, C] in [-1, 1]
+    generator        `z` float32 [N, latent_dim] or, if conditional, `[z, label]` with `label` int32 [N] or, if labels
+                     are attributes, float32 [N, A], to images float32 [N, H, W, C] in [-1, 1]
     discriminator    `image` float32 [N, H, W, C] in [-1, 1], or `[image, label]`, or `[image, noise]`, to logits [N],
                      of which a positive one says "real"; or a dictionary of `logits` and the heads that are needed
     encoder          `image` or `[image, label]`, to the code, [N, D]
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -22,10 +22,12 @@ from pipeline.networks import ARCHITECTURES, accept
 from pipeline.networks.adopt import adopt
 from pipeline.networks.batch_norm import BatchNormalization
 from pipeline.networks.called import called
-from pipeline.networks.conditioning import model_of
+from pipeline.networks.conditioning import code_of, label_input, model_of
+from pipeline.networks.inputs import label_given
 from pipeline.networks.options import NetworkOptions
 from pipeline.networks.projection import Projection
 from pipeline.networks.spectral_norm import normalised
+from serving.contract.attributes import Attribute
 
 Shape = tuple[int, int, int]
 Say = Callable[[str], None]
@@ -38,6 +40,8 @@ def build_networks(
     image_shape: Shape,
     num_labels: int,
     say: Say = lambda line: None,
+    *,
+    attributes: Sequence[Attribute] = (),
 ) -> dict[str, keras.Model]:
     """Builds the networks that an objective trains.
 
@@ -46,8 +50,9 @@ def build_networks(
       needs: the objective's.
       options: decide the latent size, and whether and how networks are conditional.
       image_shape: (height, width, channels).
-      num_labels: number of the data's classes; 0 if they have no labels.
+      num_labels: number of the data's classes, or attributes; 0 if they have no labels.
       say: told what was changed in somebody's models, a line each.
+      attributes: of the data, if labels are these.
 
     Returns:
       Untrained models by name, in the order of `needs.networks`; see above.
@@ -55,14 +60,21 @@ def build_networks(
     Raises:
       MirageError: if the architecture can't make what is needed, or there are no labels.
     """
-    plan = _Plan(architecture, needs, options, image_shape, num_labels, say)
+    plan = _Plan(architecture, needs, options, image_shape, num_labels, say, attributes)
     models = {name: plan.build(name) for name in needs.networks}
     accept.check_apart(models)
     return models
 
 
 def build_average(
-    architecture: Any, needs: Needs, options: NetworkOptions, image_shape: Shape, num_labels: int, of: keras.Model
+    architecture: Any,
+    needs: Needs,
+    options: NetworkOptions,
+    image_shape: Shape,
+    num_labels: int,
+    of: keras.Model,
+    *,
+    attributes: Sequence[Attribute] = (),
 ) -> keras.Model:
     """Builds a second generator, for the average of the first's weights.
 
@@ -73,11 +85,13 @@ def build_average(
       image_shape: the same.
       num_labels: the same.
       of: the first.
+      attributes: as for `build_networks`.
 
     Raises:
       MirageError: if it isn't one with weights of its own, and as many.
     """
-    model = _Plan(architecture, needs, options, image_shape, num_labels, lambda line: None).build("generator")
+    plan = _Plan(architecture, needs, options, image_shape, num_labels, lambda line: None, attributes)
+    model = plan.build("generator")
     accept.check_apart({"generator": of, "second generator": model})
     if [v.shape for v in model.variables] != [v.shape for v in of.variables]:
         raise MirageError(
@@ -98,17 +112,20 @@ class _Plan:
         image_shape: Shape,
         num_labels: int,
         say: Say,
+        attributes: Sequence[Attribute],
     ) -> None:
         if options.conditional and not num_labels:
             raise MirageError(
                 "--conditional needs labels, and the data have none; use --noconditional, or a data set with labels "
-                "(for a folder: one sub-folder per class)."
+                "(for a folder: one sub-folder per class, or --labels=FILE:COLUMN)."
             )
         self._architecture = architecture() if isinstance(architecture, type) else architecture
         self._needs = needs
         self._options = options
         self._image_shape = image_shape
         self._num_classes = num_labels if options.conditional else 0
+        self._attributes = tuple(attributes) if options.conditional else ()
+        self._label = label_given(self._num_classes, self._attributes)
         self._say = say
 
     def build(self, name: str) -> keras.Model:
@@ -127,7 +144,7 @@ class _Plan:
     def _generator(self) -> keras.Model:
         options = self._options
         model = self._made(self._architecture, "build_generator", options.latent_dim, image_shape=self._image_shape)
-        return accept.generator(model, options.latent_dim, self._image_shape, self._num_classes, self._say)
+        return accept.generator(model, options.latent_dim, self._image_shape, self._label, self._say)
 
     def _discriminator(self) -> keras.Model:
         builder = self._builder("discriminator")
@@ -135,7 +152,7 @@ class _Plan:
             model = self._with_heads()
         else:
             made = self._made(builder, "build_discriminator", image_shape=self._image_shape)
-            model = accept.discriminator(made, self._needs, self._image_shape, self._num_classes, self._say)
+            model = accept.discriminator(made, self._needs, self._image_shape, self._label, self._say)
         if not self._options.spectral_norm:
             return model
         if any(list(layer._flatten_layers(include_self=False)) for layer in model.layers):
@@ -148,13 +165,14 @@ class _Plan:
     def _with_heads(self) -> keras.Model:
         """Adds logits and heads to an architecture's features."""
         conditionings = self._options.conditionings()
-        features = self._features(self._num_classes if "concat" in conditionings else 0)
+        features = self._features(told="concat" in conditionings)
         inputs, x = features.inputs, features.outputs[0]
         logits = layers.Dense(1)(x)
         if self._num_classes and "projection" in conditionings:
             if len(inputs) == 1:
-                inputs = [*inputs, keras.Input([], dtype="int32", name="label")]
-            logits = logits + keras.ops.expand_dims(Projection(self._num_classes)(x, inputs[1]), -1)
+                inputs = [*inputs, label_input(self._num_classes, self._attributes)[0]]
+            label = code_of(inputs[1], self._num_classes, self._attributes) if self._attributes else inputs[1]
+            logits = logits + keras.ops.expand_dims(Projection(self._num_classes)(x, label), -1)
         outputs = {"logits": layers.Reshape([])(logits)}
         # In an order that does not depend on what has asked for them: weights are known by their place.
         for name, number in sorted(self._needs.heads.items()):
@@ -164,20 +182,20 @@ class _Plan:
     def _encoder(self) -> keras.Model:
         builder, needs = self._builder("encoder"), self._needs
         if builder is None:
-            features = self._features(self._num_classes)
+            features = self._features(told=True)
             inputs, code = features.inputs, layers.Dense(needs.code)(features.outputs[0])
         else:
             made = self._made(builder, "build_encoder", image_shape=self._image_shape)
-            model = accept.encoder(made, needs.code, self._image_shape, self._num_classes, self._say)
+            model = accept.encoder(made, needs.code, self._image_shape, self._label, self._say)
             inputs, code = model.inputs, model.outputs[0]
         if needs.standardised:
             code = BatchNormalization(momentum=0.9, center=False, scale=False)(code)
         return model_of(inputs, code, "encoder")
 
-    def _features(self, num_classes: int) -> keras.Model:
-        """The layers of an architecture that look at images, a model of `image` or `[image, label]`."""
-        made = self._made(self._architecture, "build_features", image_shape=self._image_shape, num_classes=num_classes)
-        return accept.features(made, self._image_shape, num_classes, self._say)
+    def _features(self, *, told: bool) -> keras.Model:
+        """The layers of an architecture that look at images: a model of `image`, or of `[image, label]` if told it."""
+        made = self._made(self._architecture, "build_features", image_shape=self._image_shape, told=told)
+        return accept.features(made, self._image_shape, self._label if told else None, self._say)
 
     def _builder(self, name: str) -> Any:
         """What builds a network, or None if Mirage's heads on the architecture's features do."""
@@ -188,14 +206,12 @@ class _Plan:
         # Of one that has neither it is said that it lacks the network itself.
         return None if hasattr(self._architecture, "build_features") else self._architecture
 
-    def _made(
-        self, architecture: Any, function: str, *given: Any, image_shape: Shape, num_classes: int | None = None
-    ) -> Any:
-        """Calls an architecture's function."""
-        classes = self._num_classes if num_classes is None else num_classes
+    def _made(self, architecture: Any, function: str, *given: Any, image_shape: Shape, told: bool = True) -> Any:
+        """Calls an architecture's function, which is `told` of labels or not."""
         offers: Mapping[str, Any] = {
             "latent_dim": self._options.latent_dim,
             "heads": dict(self._needs.heads),
             "code": self._needs.code,
+            "attributes": self._attributes if told else (),
         }
-        return called(architecture, function, *given, image_shape, classes, offers=offers)
+        return called(architecture, function, *given, image_shape, self._num_classes if told else 0, offers=offers)

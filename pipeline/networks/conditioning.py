@@ -1,48 +1,71 @@
 """How labels enter the networks.
 
-    concat      as one-hot vectors, concatenated to the input (Mirza and Osindero 2014, arXiv 1411.1784)
+    concat      as a code, concatenated to the input (Mirza and Osindero 2014, arXiv 1411.1784)
     projection  D's logit gains the product of its features and an embedding of the label (Miyato and
                 Koyama 2018, arXiv 1802.05637)
     acgan       D is not told the label and names it itself (Odena et al. 2016, arXiv 1610.09585)
 
-The discriminator may use several at once; the generator takes them by concatenation.
+The discriminator may use several at once; the generator takes them by concatenation. The code of one of K classes is
+its one-hot vector. That of attributes is each of them from -1, the least that training has seen, to 1, the greatest;
+networks take attributes in the unit in which data give them, and scale them inside.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from pipeline.base.affine import affine
 from pipeline.base.libraries import keras
+from serving.contract.attributes import Attribute
 
 
-def one_hot_input(num_classes: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Makes a label input and its one-hot form.
+def label_input(num_classes: int, attributes: Sequence[Attribute] = ()) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Makes a label input and its code.
 
     Args:
-      num_classes: number of labels.
+      num_classes: number of classes, or of attributes.
+      attributes: what these are, if labels are attributes.
 
     Returns:
-      (`label` int32 [N], one-hot float32 [N, num_classes]).
+      (`label` int32 [N], or float32 [N, num_classes] of attributes; its code, float32 [N, num_classes]).
     """
-    label = keras.Input([], dtype="int32", name="label")
-    return label, keras.ops.one_hot(label, num_classes)
+    if attributes:
+        label = keras.Input([len(attributes)], dtype="float32", name="label")
+    else:
+        label = keras.Input([], dtype="int32", name="label")
+    return label, code_of(label, num_classes, attributes)
 
 
-def latent_inputs(latent_dim: int, num_classes: int) -> tuple[list[keras.KerasTensor], keras.KerasTensor]:
+one_hot_input = label_input  # as it was called when there were classes alone
+
+
+def code_of(label: keras.KerasTensor, num_classes: int, attributes: Sequence[Attribute] = ()) -> keras.KerasTensor:
+    """Makes the code of labels, see `label_input`."""
+    if not attributes:
+        return keras.ops.one_hot(label, num_classes)
+    # In float32 whatever networks compute in: units may be large.
+    return keras.layers.Rescaling(*affine(attributes), dtype="float32")(label)
+
+
+def latent_inputs(
+    latent_dim: int, num_classes: int, attributes: Sequence[Attribute] = ()
+) -> tuple[list[keras.KerasTensor], keras.KerasTensor]:
     """Makes the inputs of a generator.
 
     Args:
       latent_dim: components of `z`.
-      num_classes: number of labels to take; 0 for none.
+      num_classes: number of classes to take, or of attributes; 0 for none.
+      attributes: what these are, if labels are attributes.
 
     Returns:
-      ([`z`] or [`z`, `label`], `z` with the one-hot label behind it, [N, latent_dim + num_classes]).
+      ([`z`] or [`z`, `label`], `z` with the label's code behind it, [N, latent_dim + num_classes]).
     """
     z = keras.Input([latent_dim], name="z")
     if not num_classes:
         return [z], z
-    label, one_hot = one_hot_input(num_classes)
-    return [z, label], keras.layers.Concatenate()([z, one_hot])
+    label, code = label_input(num_classes, attributes)
+    return [z, label], keras.layers.Concatenate()([z, code])
 
 
 def model_of(inputs: list[keras.KerasTensor], outputs: Any, name: str) -> keras.Model:
@@ -51,46 +74,46 @@ def model_of(inputs: list[keras.KerasTensor], outputs: Any, name: str) -> keras.
 
 
 def image_inputs(
-    image_shape: tuple[int, int, int], num_classes: int
+    image_shape: tuple[int, int, int], num_classes: int, attributes: Sequence[Attribute] = ()
 ) -> tuple[list[keras.KerasTensor], keras.KerasTensor | None]:
     """Makes the inputs of a network that looks at images.
 
     Args:
       image_shape: (height, width, channels).
-      num_classes: number of labels to take; 0 for none.
+      num_classes: number of classes to take, or of attributes; 0 for none.
+      attributes: what these are, if labels are attributes.
 
     Returns:
-      ([`image`] or [`image`, `label`], one-hot labels or None).
+      ([`image`] or [`image`, `label`], the label's code or None).
     """
     image = keras.Input(image_shape, name="image")
     if not num_classes:
         return [image], None
-    label, one_hot = one_hot_input(num_classes)
-    return [image, label], one_hot
+    label, code = label_input(num_classes, attributes)
+    return [image, label], code
 
 
 def image_planes(
-    image_shape: tuple[int, int, int], num_classes: int
+    image_shape: tuple[int, int, int], num_classes: int, attributes: Sequence[Attribute] = ()
 ) -> tuple[list[keras.KerasTensor], keras.KerasTensor]:
-    """As `image_inputs`, but with the labels joined to the image as constant planes, [N, H, W, C + num_classes]."""
-    inputs, one_hot = image_inputs(image_shape, num_classes)
-    if one_hot is None:
+    """As `image_inputs`, but with the code joined to the image as constant planes, [N, H, W, C + num_classes]."""
+    inputs, code = image_inputs(image_shape, num_classes, attributes)
+    if code is None:
         return inputs, inputs[0]
     height, width, _ = image_shape
-    return inputs, keras.layers.Concatenate()([inputs[0], label_planes(one_hot, height, width)])
+    return inputs, keras.layers.Concatenate()([inputs[0], label_planes(code, height, width)])
 
 
-def label_planes(one_hot: keras.KerasTensor, height: int, width: int) -> keras.KerasTensor:
-    """Repeats one-hot labels over all pixels, as constant feature planes.
+def label_planes(code: keras.KerasTensor, height: int, width: int) -> keras.KerasTensor:
+    """Repeats codes of labels over all pixels, as constant feature planes.
 
     Args:
-      one_hot: float32 [N, K].
+      code: float32 [N, K].
       height: rows.
       width: columns.
 
     Returns:
       float32 [N, height, width, K].
     """
-    num_classes = one_hot.shape[-1]
-    planes = keras.layers.Reshape([1, 1, num_classes])(one_hot)
+    planes = keras.layers.Reshape([1, 1, code.shape[-1]])(code)
     return keras.layers.UpSampling2D([height, width])(planes)

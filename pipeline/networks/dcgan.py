@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.base.libraries import keras
@@ -27,6 +27,7 @@ from pipeline.networks.pyramid import (
     size_of_images,
     width,
 )
+from serving.contract.attributes import Attribute
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +48,21 @@ class DCGAN:
         """Refuses flags that don't go with these networks; raises MirageError."""
         check_size(values)
 
-    def build_generator(self, latent_dim: int, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+    def build_generator(
+        self,
+        latent_dim: int,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        *,
+        attributes: Sequence[Attribute] = (),
+    ) -> keras.Model:
         """A dense projection, then transposed 4x4 convolutions of stride 2, then a 3x3 convolution.
 
         Args:
           latent_dim: components of `z`.
           image_shape: (height, width, channels) of the output.
-          num_classes: number of labels; 0 builds an unconditional network.
+          num_classes: number of classes, or of attributes; 0 builds an unconditional network.
+          attributes: what these are, if labels are attributes.
 
         Returns:
           See `pipeline.networks.build.build_networks`.
@@ -65,7 +74,7 @@ class DCGAN:
 
         size, channels = size_of_images(image_shape, "dcgan"), image_shape[2]
         levels, innermost = doublings(size), (*base(size), width(doublings(size), self.width))
-        inputs, x = latent_inputs(latent_dim, num_classes)
+        inputs, x = latent_inputs(latent_dim, num_classes, attributes)
         x = keras.layers.Dense(math.prod(innermost), use_bias=False)(x)
         x = keras.layers.ReLU()(BatchNormalization(momentum=0.9)(x))
         x = keras.layers.Reshape(innermost)(x)
@@ -76,12 +85,15 @@ class DCGAN:
         image = keras.layers.Conv2D(channels, 3, padding="same", activation="tanh")(crop(x, size))
         return model_of(inputs, image, "generator")
 
-    def build_features(self, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+    def build_features(
+        self, image_shape: tuple[int, int, int], num_classes: int, *, attributes: Sequence[Attribute] = ()
+    ) -> keras.Model:
         """Strided convolutions with LeakyReLU(0.2) down to at most 4 pixels on the shorter side.
 
         Args:
           image_shape: (height, width, channels) of the input.
-          num_classes: number of labels, which enter as constant planes; 0 leaves them out.
+          num_classes: number of classes, or of attributes, which enter as constant planes; 0 leaves them out.
+          attributes: what these are, if labels are attributes.
 
         Returns:
           See `pipeline.networks`.
@@ -90,7 +102,7 @@ class DCGAN:
           MirageError: if images have another size.
         """
         size = size_of_images(image_shape, "dcgan")
-        inputs, x = image_planes(image_shape, num_classes)
+        inputs, x = image_planes(image_shape, num_classes, attributes)
         level = 0
         while min(size) > 4:
             # An even kernel on an odd size would look at one side more than at the other.

@@ -10,6 +10,7 @@ from keras import layers
 
 from pipeline.base.errors import MirageError
 from pipeline.base.failures import reason
+from serving.contract.attributes import Attribute
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Given:
       name: of the input.
       shape: of one sample; None where any number will do.
       dtype: its type.
-      classes: of labels, their number.
+      classes: of labels that say one of several classes, their number.
       optional: whether a network may do without.
     """
 
@@ -32,16 +33,31 @@ class Given:
 
     def described(self) -> str:
         """Says what it is, such as `z [N, 100]`."""
-        return f"{self.name} [{', '.join(['N', *('M' if size is None else str(size) for size in self.shape)])}]"
+        size = ", ".join(["N", *("M" if size is None else str(size) for size in self.shape)])
+        return f"{self.name} {'float32 ' * self.numbers}[{size}]"
+
+    @property
+    def numbers(self) -> bool:
+        """Whether these are labels that are attributes, which whole numbers can't hold."""
+        return self.name == "label" and not self.classes
 
     def takes(self, tensor: Any) -> bool:
         """Whether an input can be fed with this."""
         shape = tuple(tensor.shape[1:])
+        if self.numbers:
+            return keras.backend.is_float_dtype(tensor.dtype) and shape in (self.shape, *([()] * (self.shape == (1,))))
         if self.classes:
             return shape in ((), (1,), (self.classes,))
         return len(shape) == len(self.shape) and all(
             a == b or a is None or b is None for a, b in zip(shape, self.shape, strict=True)
         )
+
+
+def label_given(num_classes: int, attributes: Sequence[Attribute] = ()) -> Given | None:
+    """What conditional networks are given beside others: one of K classes, or attributes; None if nothing."""
+    if attributes:
+        return Given("label", (len(attributes),))
+    return Given("label", (), "int32", num_classes) if num_classes else None
 
 
 def fed(model: keras.Model, name: str, given: Sequence[Given], remedy: str) -> tuple[list[Any], Any]:
@@ -125,6 +141,8 @@ def _as_given(tensor: Any, given: Given) -> bool:
 def _formed(tensor: Any, own: Any, given: Given) -> Any:
     """Gives labels the form that a model takes: whole numbers or floats, [N], [N, 1] or one-hot [N, K]."""
     shape = tuple(own.shape[1:])
+    if given.numbers:
+        tensor = layers.Reshape(shape, dtype="float32")(tensor) if shape != given.shape else tensor
     if given.classes and shape == (given.classes,) and shape != (1,):
         return keras.ops.one_hot(tensor, given.classes, dtype=own.dtype)
     if shape == (1,) and given.shape == ():

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 from pipeline.base.libraries import keras
 from pipeline.networks.conditioning import image_inputs, latent_inputs, model_of
 from pipeline.networks.pyramid import check_positive
+from serving.contract.attributes import Attribute
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,20 +31,28 @@ class MLP:
         """Refuses what no layer can have; raises ValueError."""
         check_positive(self, "width")
 
-    def build_generator(self, latent_dim: int, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+    def build_generator(
+        self,
+        latent_dim: int,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        *,
+        attributes: Sequence[Attribute] = (),
+    ) -> keras.Model:
         """Dense layers of once, twice and four times the width, each with LeakyReLU(0.2) and batch norm; tanh.
 
         Args:
           latent_dim: components of `z`.
           image_shape: (height, width, channels) of the output.
-          num_classes: number of labels; 0 builds an unconditional network.
+          num_classes: number of classes, or of attributes; 0 builds an unconditional network.
+          attributes: what these are, if labels are attributes.
 
         Returns:
           See `pipeline.networks.build.build_networks`.
         """
         from pipeline.networks.batch_norm import BatchNormalization
 
-        inputs, x = latent_inputs(latent_dim, num_classes)
+        inputs, x = latent_inputs(latent_dim, num_classes, attributes)
         for units in (self.width, 2 * self.width, 4 * self.width):
             x = keras.layers.Dense(units)(x)
             x = keras.layers.LeakyReLU(negative_slope=0.2)(x)
@@ -51,17 +61,20 @@ class MLP:
         image = keras.layers.Reshape(image_shape)(x)
         return model_of(inputs, image, "generator")
 
-    def build_features(self, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+    def build_features(
+        self, image_shape: tuple[int, int, int], num_classes: int, *, attributes: Sequence[Attribute] = ()
+    ) -> keras.Model:
         """Dense layers of twice and once the width, each with LeakyReLU(0.2).
 
         Args:
           image_shape: (height, width, channels) of the input.
-          num_classes: number of labels to concatenate; 0 concatenates none.
+          num_classes: number of classes, or of attributes, to concatenate; 0 concatenates none.
+          attributes: what these are, if labels are attributes.
 
         Returns:
           See `pipeline.networks`.
         """
-        inputs, label = image_inputs(image_shape, num_classes)
+        inputs, label = image_inputs(image_shape, num_classes, attributes)
         x = keras.layers.Flatten()(inputs[0])
         if label is not None:
             x = keras.layers.Concatenate()([x, label])

@@ -9,10 +9,10 @@ from keras import layers
 
 @keras.saving.register_keras_serializable(package="mirage")
 class Projection(layers.Layer):
-    """The product of features and an embedding of the label, [N]."""
+    """The product of features and an embedding of the label, [N]; of attributes, a linear function of their code."""
 
     def __init__(self, num_classes: int, **of_every_layer: Any) -> None:
-        """Takes the number of labels, and what Keras gives to any layer that it builds anew."""
+        """Takes the number of classes or of attributes, and what Keras gives to any layer that it builds anew."""
         super().__init__(**of_every_layer)
         self._num_classes = num_classes
 
@@ -24,7 +24,9 @@ class Projection(layers.Layer):
         )
 
     def call(self, features: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-        """Takes features float [N, F] and labels int32 [N]."""
+        """Takes features float [N, F] and labels int32 [N], or codes of attributes, float [N, A]."""
+        if len(label.shape) == 2:
+            return keras.ops.sum(features * keras.ops.matmul(label, self.embeddings), axis=-1)
         return keras.ops.sum(features * keras.ops.take(self.embeddings, label, axis=0), axis=-1)
 
     def get_config(self) -> dict[str, Any]:

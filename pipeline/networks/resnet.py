@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.base.errors import MirageError
@@ -27,6 +27,7 @@ from pipeline.networks.pyramid import (
     size_of_images,
     width,
 )
+from serving.contract.attributes import Attribute
 
 _SLOPE = 0.2
 # Variance that a layer must gain to make up for the LeakyReLU after it (He et al. 2015, arXiv 1502.01852).
@@ -62,13 +63,21 @@ class ResNet:
                 "use --nospectral_norm."
             )
 
-    def build_generator(self, latent_dim: int, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+    def build_generator(
+        self,
+        latent_dim: int,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        *,
+        attributes: Sequence[Attribute] = (),
+    ) -> keras.Model:
         """A dense projection, residual blocks between bilinear doublings, then a 3x3 convolution.
 
         Args:
           latent_dim: components of `z`.
           image_shape: (height, width, channels) of the output.
-          num_classes: number of labels; 0 builds an unconditional network.
+          num_classes: number of classes, or of attributes; 0 builds an unconditional network.
+          attributes: what these are, if labels are attributes.
 
         Returns:
           See `pipeline.networks.build.build_networks`.
@@ -78,7 +87,7 @@ class ResNet:
         """
         size, channels = size_of_images(image_shape, "resnet"), image_shape[2]
         levels, innermost = doublings(size), (*base(size), self._width(doublings(size)))
-        inputs, x = latent_inputs(latent_dim, num_classes)
+        inputs, x = latent_inputs(latent_dim, num_classes, attributes)
         x = keras.layers.Dense(math.prod(innermost), kernel_initializer=_initializer(1.0))(x)
         x = keras.layers.Reshape(innermost)(x)
         total = self.blocks * (levels + 1)
@@ -89,12 +98,15 @@ class ResNet:
         image = keras.layers.Conv2D(channels, 3, padding="same", activation="tanh")(crop(x, size))
         return model_of(inputs, image, "generator")
 
-    def build_features(self, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+    def build_features(
+        self, image_shape: tuple[int, int, int], num_classes: int, *, attributes: Sequence[Attribute] = ()
+    ) -> keras.Model:
         """Residual blocks between averaging halvings down to at most 4 pixels on the shorter side.
 
         Args:
           image_shape: (height, width, channels) of the input.
-          num_classes: number of labels, which enter as constant planes; 0 leaves them out.
+          num_classes: number of classes, or of attributes, which enter as constant planes; 0 leaves them out.
+          attributes: what these are, if labels are attributes.
 
         Returns:
           See `pipeline.networks`.
@@ -103,7 +115,7 @@ class ResNet:
           MirageError: if images have another size.
         """
         size = size_of_images(image_shape, "resnet")
-        inputs, x = image_planes(image_shape, num_classes)
+        inputs, x = image_planes(image_shape, num_classes, attributes)
         halvings = 0
         while min(size) > 4:
             size, halvings = halved(size), halvings + 1

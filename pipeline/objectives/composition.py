@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.base.errors import MirageError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from pipeline.objectives.update import Update
+    from serving.contract.attributes import Attribute
 
 
 # Of a log line, what is no figure of an objective.
@@ -26,7 +27,7 @@ _TAKEN = ("step", "images", "epoch", "seconds", "images_per_s")
 
 
 class Term(Protocol):
-    """What is added to any objective: a `Parameters` with these methods, of which the last three may be missing."""
+    """What is added to any objective: a `Parameters` with these methods, of which the last four may be missing."""
 
     def check_with(self, values: Mapping[str, Any], objective: Objective) -> None:
         """Refuses parameters that can't work; see `Parameters.check`."""
@@ -36,6 +37,9 @@ class Term(Protocol):
 
     def needs(self, needs: Needs, num_labels: int) -> Needs:
         """Adds what it needs of the networks."""
+
+    def told(self, attributes: Sequence[Attribute]) -> Term:
+        """Returns itself, or another term, where labels are attributes."""
 
     def state(self) -> dict[str, float]:
         """Names scalars that the training keeps, with their first values."""
@@ -68,21 +72,34 @@ class Composition:
     terms: tuple[Any, ...] = ()
 
     def updates(
-        self, *, images: np.ndarray | None = None, labels: np.ndarray | None = None, num_labels: int = 0, seed: int = 0
+        self,
+        *,
+        images: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+        num_labels: int = 0,
+        attributes: Sequence[Attribute] = (),
+        seed: int = 0,
     ) -> tuple[Update, ...]:
         """Returns the updates of one training step, in order.
 
         Args:
           images: of the data set, uint8 [N, H, W, C], for objectives that ask for them.
-          labels: int32 [N].
-          num_labels: number of classes that the data have.
+          labels: int32 [N], or of attributes float32 [N, A].
+          num_labels: number of classes, or attributes, that the data have.
+          attributes: these, if labels are attributes.
           seed: the run's.
 
         Raises:
           MirageError: if the objective can't make do with the data, or returns something else.
         """
         given = f"{type(self.objective).__name__}.updates"
-        offers = {"images": images, "labels": labels, "num_labels": num_labels, "seed": seed}
+        offers = {
+            "images": images,
+            "labels": labels,
+            "num_labels": num_labels,
+            "attributes": attributes,
+            "seed": seed,
+        }
         try:
             made = offered(self.objective.updates, **offers)
         except (MirageError, MemoryError):
@@ -97,17 +114,20 @@ class Composition:
             raise MirageError(f"{given} returned {made!r:.100}; expected a tuple of pipeline.objectives.Update.")
         for each in updates:
             _check_metrics(given, each)
-        for term in self.terms:
+        for term in self._told(attributes):
             updates = term.add_to(updates)
         return updates
 
-    def needs(self, updates: tuple[Update, ...], num_labels: int, latent_dim: int) -> Needs:
+    def needs(
+        self, updates: tuple[Update, ...], num_labels: int, latent_dim: int, attributes: Sequence[Attribute] = ()
+    ) -> Needs:
         """Says what networks are to be built.
 
         Args:
           updates: of this composition; of an objective that doesn't say, they tell which networks it trains.
-          num_labels: number of classes that the data have.
+          num_labels: number of classes, or attributes, that the data have.
           latent_dim: components of a latent.
+          attributes: these, if labels are attributes.
         """
         if hasattr(self.objective, "needs"):
             needs = self.objective.needs(num_labels, latent_dim)
@@ -116,7 +136,7 @@ class Composition:
             names = dict.fromkeys(name for together in trained for name in together.split("+"))
             # A code that generates is of a latent's size.
             needs = Needs(tuple(dict.fromkeys(["generator", *names])), tuple(trained), code=latent_dim)
-        for term in self.terms:
+        for term in self._told(attributes):
             needs = term.needs(needs, num_labels) if hasattr(term, "needs") else needs
         return needs
 
@@ -130,6 +150,10 @@ class Composition:
         """Moves them after a step; see `Term`."""
         moved = (part.next_state(state, means, images) for part in self._with_state())
         return {name: value for each in moved for name, value in each.items()}
+
+    def _told(self, attributes: Sequence[Attribute]) -> list[Any]:
+        """The terms, those that look at labels told what these are."""
+        return [each.told(attributes) if hasattr(each, "told") and attributes else each for each in self.terms]
 
     def _with_state(self) -> list[Any]:
         return [part for part in (self.objective, *self.terms) if hasattr(part, "next_state")]

@@ -41,8 +41,9 @@ class Objective(Parameters):
     def updates(self) -> tuple[Update, ...]:
         """Returns the updates that make up one training step, in order.
 
-        It may ask for any of these by name: `images` uint8 [N, H, W, C] and `labels` int32 [N] of the whole data set,
-        `num_labels`, the number of its classes, and `seed`, the run's.
+        It may ask for any of these by name: `images` uint8 [N, H, W, C] and `labels` int32 [N], or of
+        attributes float32 [N, A], of the whole data set, `num_labels`, the number of its classes or attributes,
+        `attributes`, and `seed`, the run's.
         """
         raise NotImplementedError
 

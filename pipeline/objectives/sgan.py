@@ -86,6 +86,8 @@ def few_labelled(
     """
     import numpy as np
 
+    if labels.ndim > 1:
+        raise MirageError("--objective=sgan needs classes, and --dataset has attributes; choose another objective.")
     if num_labels < 2 or count % num_labels:
         raise MirageError(
             f"--labelled={count} can't be shared by the {num_labels} classes of --dataset; "

@@ -11,7 +11,7 @@ from pipeline.base.libraries import tf
 Networks: TypeAlias = "Mapping[str, Callable[[tf.Tensor, tf.Tensor], Any]]"
 """A network by name, as a function of its input and the labels, in training mode.
 
-    generator:      z [n, latent_dim], labels [n] -> images [n, H, W, C]
+    generator:      z [n, latent_dim], labels [n], or [n, A] of attributes -> images [n, H, W, C]
     discriminator:  images [n, H, W, C], labels [n] -> logits [n]; or a dictionary, see `with_head`;
                     in the place of labels it takes noise [n, M] if it is a noisy network
     encoder:        images [n, H, W, C], labels [n] -> codes
@@ -26,8 +26,8 @@ class Batch:
 
     Attributes:
       images: training images, float32 [n, H, W, C] in [-1, 1].
-      labels: their labels, int32 [n]; generated images are given the same labels, so that classes
-        are as frequent among them as in the data.
+      labels: their labels, int32 [n], or of attributes float32 [n, A]; generated images are given the same labels, so
+        that classes are as frequent among them as in the data.
       z: latents, float32 [n, latent_dim], standard normal.
       u: float32 [n], uniform in [0, 1), for updates that ask for it; otherwise zeros.
       step: int64 scalar, number of the training step.

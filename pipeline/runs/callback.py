@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
     from pipeline.runs.checkpoint import Checkpoints
     from pipeline.runs.run_log import RunLog
+    from serving.attributes import AttributeValues
     from serving.labels import Labels
 
 _Result = TypeVar("_Result")
@@ -124,11 +125,13 @@ class Training:
         """Whether this process writes the run directory."""
         return self._checkpoints is not None
 
-    def sample(self, n: int, seed: int = 0, labels: Labels = None) -> NDArray[np.uint8]:
+    def sample(
+        self, n: int, seed: int = 0, labels: Labels = None, *, attributes: AttributeValues = None
+    ) -> NDArray[np.uint8]:
         """Makes `n` images, uint8 [n, H, W, C], with the generator as it is now; see `pipeline.Run.sample`."""
         from pipeline.runs.sampling import sample
 
-        return sample(self.generator, self.config, self.dataset.spec, n, seed, labels)
+        return sample(self.generator, self.config, self.dataset.spec, n, seed, labels, attributes=attributes)
 
     def save(self, *, wait: bool = True) -> None:
         """Saves the present state.

@@ -246,7 +246,7 @@ def network_names(run_dir: Path) -> tuple[str, ...]:
     if names:
         return names
     config, data = read_run(run_dir)  # of a version that didn't note them
-    return compose(config.to_dict()).needs((), len(data.class_names), config.latent_dim).networks
+    return compose(config.to_dict()).needs((), data.num_labels, config.latent_dim, data.attributes).networks
 
 
 def build_network(run_dir: Path, name: str) -> keras.Model:
@@ -255,13 +255,14 @@ def build_network(run_dir: Path, name: str) -> keras.Model:
     if model is not None:
         return model
     config, data = read_run(run_dir)
-    needs = compose(config.to_dict()).needs((), len(data.class_names), config.latent_dim)
+    needs = compose(config.to_dict()).needs((), data.num_labels, config.latent_dim, data.attributes)
     try:
         architecture = config.architecture()
     except MirageError as error:
         raise MirageError(f"the {name} of {run_dir} can't be built: {error}") from None
     needs = dataclasses.replace(needs, networks=(name,))
-    return build_networks(architecture, needs, config, data.image_shape, len(data.class_names))[name]
+    given = architecture, needs, config, data.image_shape, data.num_labels
+    return build_networks(*given, attributes=data.attributes)[name]
 
 
 def _find(run_dir: Path, checkpoint_every: int, which: str) -> tuple[Path, dict[str, np.ndarray]]:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -13,6 +13,7 @@ from pipeline.base.files import write_file
 from pipeline.data.spec import DataSpec
 from pipeline.networks.models import function_of
 from pipeline.networks.options import NetworkOptions
+from serving.contract.attributes import BINARY, Attribute
 from serving.contract.pixels import straight
 
 _PER_CLASS = 8
@@ -27,7 +28,8 @@ class Preview:
     """Draws a grid of samples from fixed latents.
 
     Attributes:
-      labels: int32 [n], the labels of the grid's images, row by row; zeros if unconditional.
+      labels: int32 [n], the labels of the grid's images, row by row; zeros if unconditional. Of attributes, float32
+        [n, A].
       columns: images per row.
     """
 
@@ -37,15 +39,18 @@ class Preview:
         Args:
           options: latent size, and whether labels are used.
           seed: the run's.
-          data: decides the number of classes.
+          data: decides the number of classes, or says what attributes there are.
           generator: the network to draw with.
         """
-        self.labels, self.columns = grid_labels(len(data.class_names) if options.conditional else 0)
-        # By column: in a conditional grid, all images of a column share their latent.
-        rows = math.ceil(len(self.labels) / self.columns)
-        distinct = self.columns if options.conditional and len(data.class_names) <= _MAX_ROWS else len(self.labels)
-        z = tf.random.stateless_normal([distinct, options.latent_dim], [seed, _STREAM], alg="philox")
-        self._z = tf.tile(z, [rows, 1]) if distinct == self.columns else z
+        if options.conditional and data.attributes:
+            self.labels, latents, self.columns = attribute_rows(data.attributes)
+        else:
+            self.labels, self.columns = grid_labels(len(data.class_names) if options.conditional else 0)
+            latents = np.arange(len(self.labels))
+            if options.conditional and len(data.class_names) <= _MAX_ROWS:
+                latents %= self.columns  # by column: in such a grid, all images of a column share their latent
+        shape = [latents.max() + 1, options.latent_dim]
+        self._z = tf.gather(tf.random.stateless_normal(shape, [seed, _STREAM], alg="philox"), latents)
         self._generator = function_of(generator, training=False)
 
     def draw(self) -> np.ndarray:
@@ -73,6 +78,29 @@ def grid_labels(num_classes: int) -> tuple[np.ndarray, int]:
     if num_classes <= _MAX_ROWS:
         return np.repeat(np.arange(num_classes, dtype=np.int32), _PER_CLASS), _PER_CLASS
     return np.arange(num_classes, dtype=np.int32), math.ceil(math.sqrt(num_classes))
+
+
+def attribute_rows(attributes: Sequence[Attribute]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Lays out a grid that shows what attributes do: a row for each, of the first of them, the others being typical.
+
+    Args:
+      attributes: at least one.
+
+    Returns:
+      (labels float32 [n, A] row by row, number of each image's latent int64 [n], number of columns). Along a row, a
+      number goes from its least to its greatest value for one latent; of what is 0 or 1 there are first pictures
+      without, then those of the same latents with it.
+    """
+    few = attributes[:_MAX_ROWS]
+    labels = np.tile(np.array([each.typical for each in attributes], np.float32), (len(few), _PER_CLASS, 1))
+    latents = np.zeros((len(few), _PER_CLASS), np.int64)
+    for place, each in enumerate(few):
+        if each.kind == BINARY:
+            labels[place, :, place] = np.repeat([0, 1], _PER_CLASS // 2)
+            latents[place] = np.arange(_PER_CLASS) % (_PER_CLASS // 2)
+        else:
+            labels[place, :, place] = np.linspace(each.low, each.high, _PER_CLASS)
+    return labels.reshape(-1, len(attributes)), latents.ravel(), _PER_CLASS
 
 
 def to_pixels(images: np.ndarray) -> np.ndarray:

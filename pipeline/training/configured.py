@@ -42,17 +42,18 @@ def trainee_of(
     Raises:
       MirageError: if the networks can't be built, or aren't what the objective needs.
     """
-    num_labels = len(data.class_names)
+    num_labels = data.num_labels
     objective = objective or compose(config.to_dict())
     return build_trainee(
         _architecture(config, say) if architecture is None else architecture,
-        needs or objective.needs((), num_labels, config.latent_dim),
+        needs or objective.needs((), num_labels, config.latent_dim, data.attributes),
         config,
         config,
         data.image_shape,
         num_labels,
         objective,
         say=say,
+        attributes=data.attributes,
     )
 
 
@@ -68,6 +69,6 @@ def _architecture(config: Config, say: Callable[[str], None]) -> Any:
 
 def networks_of(config: Config, data: DataSpec) -> dict[str, keras.Model]:
     """Builds the networks alone, untrained; raises MirageError."""
-    num_labels = len(data.class_names)
-    needs = compose(config.to_dict()).needs((), num_labels, config.latent_dim)
-    return build_networks(config.architecture(), needs, config, data.image_shape, num_labels)
+    needs = compose(config.to_dict()).needs((), data.num_labels, config.latent_dim, data.attributes)
+    shape = data.image_shape
+    return build_networks(config.architecture(), needs, config, shape, data.num_labels, attributes=data.attributes)

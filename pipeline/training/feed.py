@@ -108,7 +108,8 @@ class Feed(Protocol):
           step: int64 scalar, number of the step; the first one as announced, then one after the other.
 
         Returns:
-          For each replica (uint8 [n, H, W, C], int32 [n]), in the order of `Layout.positions`.
+          For each replica (uint8 [n, H, W, C], int32 [n] or of attributes float32 [n, A]), in the order of
+          `Layout.positions`.
         """
 
     def rewound(self) -> "Feed":
@@ -122,7 +123,7 @@ class Order:
         """Of a data set.
 
         Args:
-          labels: int32 [N].
+          labels: int32 [N], or of attributes float32 [N, A].
           seed: the run's seed.
           balance: whether all classes are drawn equally often.
         """
@@ -162,7 +163,7 @@ class ResidentFeed:
           strategy: where to.
           layout: which images each replica is given.
           images: uint8 [N, H, W, C].
-          labels: int32 [N].
+          labels: int32 [N], or of attributes float32 [N, A].
           seed: the run's seed.
           balance: whether all classes are drawn equally often.
         """
@@ -171,7 +172,7 @@ class ResidentFeed:
         self._order = Order(labels, seed, balance=balance)
         self._images = _on_each_device(strategy, images)
         # TensorFlow keeps int32 on the host, also for a GPU, which would be sent all labels in each step.
-        self._labels = _on_each_device(strategy, labels.astype(np.int64))
+        self._labels = _on_each_device(strategy, labels if labels.ndim > 1 else labels.astype(np.int64))
 
     def next(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Feed`."""
@@ -185,7 +186,8 @@ class ResidentFeed:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         with tf.device("CPU:0"):  # where the shuffle's only kernel is
             indices = self._order(self.layout.positions(step, replica))
-        return tf.gather(images, indices), tf.cast(tf.gather(labels, indices), tf.int32)
+        marks = tf.gather(labels, indices)
+        return tf.gather(images, indices), marks if labels.shape.rank > 1 else tf.cast(marks, tf.int32)
 
 
 def _on_each_device(strategy: tf.distribute.Strategy, values: np.ndarray) -> tf.Tensor:
@@ -223,7 +225,7 @@ class StreamedFeed:
           strategy: where to.
           layout: which images each replica is given.
           images: uint8 [N, H, W, C], such as a `np.memmap`.
-          labels: int32 [N].
+          labels: int32 [N], or of attributes float32 [N, A].
           order: in which they are drawn.
           first_step: step with which `next` begins.
         """
@@ -241,9 +243,10 @@ class StreamedFeed:
                 # tf.data deals its elements out to the local replicas in turn.
                 positions = layout.positions(number // replicas, first_replica + number % replicas)
                 indices = order(positions)
-                pixels, marks = tf.numpy_function(read, [indices], (tf.uint8, tf.int32), stateful=False)
+                types = tf.uint8, tf.as_dtype(labels.dtype)
+                pixels, marks = tf.numpy_function(read, [indices], types, stateful=False)
                 return tf.ensure_shape(pixels, [*positions.shape, *images.shape[1:]]), tf.ensure_shape(
-                    marks, positions.shape
+                    marks, [*positions.shape, *labels.shape[1:]]
                 )
 
             numbers = tf.data.Dataset.range(first_step * replicas, np.iinfo(np.int64).max)
@@ -279,11 +282,12 @@ def check_data(training: TrainingOptions, networks: NetworkOptions, split: str, 
             f"--dataset={data.name} --split={split}; choose a smaller one."
         )
     if training.balance and not data.class_names:
-        raise MirageError(f"--balance needs classes, and --dataset={data.name} has none; leave it out.")
-    if networks.conditional and not data.class_names:
+        has = "attributes" if data.attributes else "none"
+        raise MirageError(f"--balance needs classes, and --dataset={data.name} has {has}; leave it out.")
+    if networks.conditional and not data.num_labels:
         raise MirageError(
             f"--conditional needs labels, and --dataset={data.name} has none; use --noconditional, or data with "
-            "labels (for a folder: one sub-folder per class)."
+            "labels (for a folder: one sub-folder per class, or --labels=FILE:COLUMN)."
         )
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -98,17 +99,17 @@ def estimate(config: Config, data: DataSpec, replicas: int) -> tuple[dict[str, i
       MirageError: if the configuration can't work.
     """
     strategy = _replica_of(replicas)
-    objective, num_labels = compose(config.to_dict()), len(data.class_names)
-    updates = objective.updates(**_no_images(data), num_labels=num_labels, seed=config.seed)
+    objective = compose(config.to_dict())
+    updates = objective.updates(**_no_images(data), seed=config.seed)
     with strategy.scope():
-        needs = objective.needs(updates, num_labels, config.latent_dim)
+        needs = objective.needs(updates, data.num_labels, config.latent_dim, data.attributes)
         trainee = trainee_of(config, data, objective=objective, needs=needs)
     traced = config if replicas == 1 else dataclasses.replace(config, accumulate=min(config.accumulate, _MOST_PARTS))
     check_divisible(config.batch_size, updates, replicas)
     layout = Layout(updates, config.batch_size, traced.accumulate, replicas)
     height, width, channels = data.image_shape
     given = *config.with_margin((height, width)), channels
-    feed, margin = _NoImages(layout, given), (given[0] - height, given[1] - width)
+    feed, margin = _NoImages(layout, given, len(data.attributes)), (given[0] - height, given[1] - width)
     step = TrainStep(traced, strategy, trainee, updates, feed, margin=margin)
     graph = step.trace(tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.float32))
     # An image lies there as bytes and as floats.
@@ -119,7 +120,7 @@ def estimate(config: Config, data: DataSpec, replicas: int) -> tuple[dict[str, i
     num_bytes = data.num_examples * math.prod(given)
     resident = num_bytes <= config.device_data_mb * _MIB
     ahead = _STREAMED_BATCHES * math.prod(given) * feed.count // traced.accumulate * config.accumulate
-    images = num_bytes + 8 * data.num_examples if resident else ahead
+    images = num_bytes + (4 * len(data.attributes) or 8) * data.num_examples if resident else ahead
     how = "resident" if resident else "streamed"
     return {
         "weights": weights,
@@ -191,8 +192,9 @@ def _bytes(variables: Iterable[tf.Variable]) -> int:
 class _NoImages:
     """A feed that is only traced."""
 
-    def __init__(self, layout: Layout, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, layout: Layout, image_shape: tuple[int, int, int], attributes: int) -> None:
         self.layout = layout
+        self._attributes = attributes
         self.count = sum(layout.accumulate * block.count // layout.replicas for block in layout.blocks)
         self._image_shape = image_shape
 
@@ -200,6 +202,8 @@ class _NoImages:
         """See `pipeline.training.feed.Feed`."""
         start = tf.cast(step, tf.int32)  # no constant, which would be computed beforehand
         images = tf.fill([self.count, *self._image_shape], tf.cast(start, tf.uint8))
+        if self._attributes:
+            return images, tf.fill([self.count, self._attributes], tf.cast(start, tf.float32))
         return images, tf.fill([self.count], start)
 
     def rewound(self) -> "_NoImages":
@@ -221,8 +225,11 @@ def _replica_of(replicas: int) -> tf.distribute.Strategy:
     return strategy
 
 
-def _no_images(data: DataSpec) -> dict[str, np.ndarray]:
-    """Images and labels of the right shape and number, which take no memory."""
+def _no_images(data: DataSpec) -> dict[str, Any]:
+    """Images and labels of the right shape and number, which take no memory, and what is known of them."""
     count = data.num_examples or _SOME_IMAGES
     labels = np.arange(count, dtype=np.int32) % max(len(data.class_names), 1)
-    return {"images": np.broadcast_to(np.uint8(0), (count, *data.image_shape)), "labels": labels}
+    if data.attributes:
+        labels = np.zeros((count, len(data.attributes)), np.float32)
+    images = np.broadcast_to(np.uint8(0), (count, *data.image_shape))
+    return {"images": images, "labels": labels, "num_labels": data.num_labels, "attributes": data.attributes}

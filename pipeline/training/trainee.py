@@ -13,6 +13,7 @@ from pipeline.networks.options import NetworkOptions
 from pipeline.objectives.composition import Composition
 from pipeline.training.optimizer import Adam
 from pipeline.training.options import TrainingOptions
+from serving.contract.attributes import Attribute
 
 
 class Trainee:
@@ -103,6 +104,7 @@ def build_trainee(
     objective: Composition,
     *,
     say: Callable[[str], None] = lambda line: None,
+    attributes: Sequence[Attribute] = (),
 ) -> Trainee:
     """Builds networks and optimisers; call it in the strategy's scope.
 
@@ -113,9 +115,10 @@ def build_trainee(
       training: its seed decides the initial weights, its precision the type in which the trained networks compute
         (weights are float32 always).
       image_shape: (height, width, channels).
-      num_labels: number of the data's classes.
+      num_labels: number of the data's classes, or attributes.
       objective: what is optimised.
       say: told what was changed in somebody's models, a line each.
+      attributes: of the data, if labels are these.
 
     Returns:
       The untrained state.
@@ -127,8 +130,8 @@ def build_trainee(
     keras.utils.set_random_seed(training.seed)
     keras.config.set_dtype_policy(training.precision)
     try:
-        trained = build_networks(*given, say)
+        trained = build_networks(*given, say, attributes=attributes)
     finally:
         keras.config.set_dtype_policy("float32")
-    ema = build_average(*given, of=trained["generator"]) if training.ema_images else None
+    ema = build_average(*given, of=trained["generator"], attributes=attributes) if training.ema_images else None
     return Trainee(trained, ema, training, objective, needs.trained)

@@ -274,10 +274,12 @@ def _prepared(
     objective: Composition, dataset: Dataset, config: Config, replicas: int
 ) -> tuple[tuple[Update, ...], Needs]:
     """Returns the objective's updates on these data, and the networks that it needs."""
-    num_labels = len(dataset.spec.class_names)
-    updates = objective.updates(images=dataset.images, labels=dataset.labels, num_labels=num_labels, seed=config.seed)
+    num_labels, attributes = dataset.spec.num_labels, dataset.spec.attributes
+    updates = objective.updates(
+        images=dataset.images, labels=dataset.labels, num_labels=num_labels, attributes=attributes, seed=config.seed
+    )
     check_divisible(config.batch_size, updates, replicas)
-    return updates, objective.needs(updates, num_labels, config.latent_dim)
+    return updates, objective.needs(updates, num_labels, config.latent_dim, attributes)
 
 
 def _prepare(
@@ -363,7 +365,7 @@ def _opening(config: Config, dataset: Dataset, strategy: tf.distribute.Strategy,
     accumulated = f" x {config.accumulate}" if config.accumulate > 1 else ""
     return (
         f"Training {config.model} with {config.objective} on {dataset.spec.num_examples:,} images of {config.dataset} "
-        f"({height}x{width}x{channels}, {len(dataset.spec.class_names)} classes), "
+        f"({height}x{width}x{channels}{dataset.spec.told_labels or ', 0 classes'}), "
         f"{replicas} replica{'s' if replicas > 1 else ''}, global batch {config.batch_size}{accumulated}, "
         f"{start} to step {config.steps:,}, in {config.run_dir}"
         f"{numerics.described(config, strategy.extended.worker_devices)}"

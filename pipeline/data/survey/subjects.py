@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.base.ahead import ahead
+from pipeline.data.attributes import Labels
 from pipeline.data.collection import Collection
 from pipeline.data.image_file import BadImageError, read
 from pipeline.data.pixels import to_grey_or_rgb
-from pipeline.data.source import Source
+from pipeline.data.source import Source, room_for_labels
 from pipeline.data.survey.measures import Ruler, as_image
+from serving.contract.attributes import Attribute
 
 _BLOCK = 256
 
@@ -24,18 +26,22 @@ class Subject(Protocol):
     """Pictures by their numbers.
 
     Attributes:
-      labels: int32 [N]; those of examples are known once these are measured.
+      labels: int32 [N], or float32 [N, A] of attributes; those of examples are known once these are measured.
       with_files: whether each is a file.
       at_random: whether any can be had as fast as the first.
     """
 
-    labels: NDArray[np.int32]
+    labels: NDArray[Any]
     with_files: bool
     at_random: bool
 
     @property
     def class_names(self) -> Sequence[str]:
         """In label order."""
+
+    @property
+    def attributes(self) -> Sequence[Attribute]:
+        """What labels are, where they are attributes."""
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -63,14 +69,19 @@ class Files:
 
     with_files = at_random = True
 
-    def __init__(self, files: Collection, labels: NDArray[np.int32], class_names: Sequence[str]) -> None:
-        """Takes files, and their classes; see `Subject`."""
-        self._files, self.labels, self._class_names = files, labels, class_names
+    def __init__(self, files: Collection, labels: Labels) -> None:
+        """Takes files, and what they are of."""
+        self._files, self.labels, self._labels = files, labels.values, labels
 
     @property
     def class_names(self) -> Sequence[str]:
         """See `Subject`."""
-        return self._class_names
+        return self._labels.class_names
+
+    @property
+    def attributes(self) -> Sequence[Attribute]:
+        """See `Subject`."""
+        return self._labels.attributes
 
     def __len__(self) -> int:
         """See `Subject`."""
@@ -114,12 +125,17 @@ class Examples:
         self._source = source
         arrays = source.arrays
         self.at_random = arrays is not None
-        self.labels = np.zeros(len(self), np.int32) if arrays is None else np.asarray(arrays[1], np.int32)
+        self.labels = room_for_labels(source.spec) if arrays is None else np.asarray(arrays[1])
 
     @property
     def class_names(self) -> Sequence[str]:
         """See `Subject`."""
         return self._source.spec.class_names
+
+    @property
+    def attributes(self) -> Sequence[Attribute]:
+        """See `Subject`."""
+        return self._source.spec.attributes
 
     def __len__(self) -> int:
         """See `Subject`."""
@@ -146,7 +162,7 @@ class Examples:
     def _examples(self, numbers: Sequence[int]) -> Iterator[tuple[int, tuple[NDArray[np.uint8], Any]]]:
         if self._source.arrays is not None:
             images, labels = self._source.arrays
-            yield from ((number, (images[number], int(labels[number]))) for number in numbers)
+            yield from ((number, (images[number], labels[number])) for number in numbers)
             return
         wanted = iter(numbers)
         number = next(wanted, None)

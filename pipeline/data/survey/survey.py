@@ -18,6 +18,7 @@ from pipeline.data.options import DataOptions
 from pipeline.data.survey.alike import Alike, find_alike
 from pipeline.data.survey.measures import GREY, ROW, Ruler
 from pipeline.data.survey.subjects import Examples, Files, Subject
+from serving.contract.attributes import Attribute
 
 _PROGRESS_S = 1.0
 _SEED = 0
@@ -85,9 +86,14 @@ class Survey:
         good[[*self.bad]] = False
         return np.flatnonzero(good)
 
+    @property
+    def attributes(self) -> Sequence[Attribute]:
+        """What labels are, where they are attributes."""
+        return self.sides[0].attributes
+
     @functools.cached_property
-    def labels(self) -> NDArray[np.int32]:
-        """int32 [N], of all rows; those of the other split may be numbered in another way."""
+    def labels(self) -> NDArray[Any]:
+        """int32 [N], or float32 [N, A], of all rows; those of the other split may be numbered in another way."""
         parts = [self.sides[side].labels[self.numbers[self.apart == side]] for side in range(len(self.sides))]
         return np.concatenate(parts)
 
@@ -146,14 +152,14 @@ def survey(options: DataOptions, data: Any = None, most: int = 0) -> Survey:
 
 
 def _of_folder(options: DataOptions, listing: Listing) -> tuple[list[Subject], str]:
-    labels, classes = listing.by.classes(listing.names)
-    chosen = np.zeros(len(labels), np.bool_)
+    found = listing.by.labels(listing.names)
+    chosen = np.zeros(len(listing.names), np.bool_)
     chosen[listing.part] = True
     sides: list[Subject] = []
     for part in (np.flatnonzero(chosen), np.flatnonzero(~chosen)):
         if len(part):
             names = [listing.names[each] for each in part]
-            sides.append(Files(listing.files.among(names), labels[part], classes))
+            sides.append(Files(listing.files.among(names), dataclasses.replace(found, values=found.values[part])))
     return sides, f"what --split={options.split} leaves out" if len(sides) > 1 else ""
 
 

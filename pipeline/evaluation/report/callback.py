@@ -10,6 +10,7 @@ from pipeline.evaluation.options import EvaluationOptions
 from pipeline.evaluation.report.images import NEAREST_FILE
 from pipeline.evaluation.report.machine import MACHINE_FILE, note_machine
 from pipeline.evaluation.report.page import REPORT_FILE, write_report
+from pipeline.metrics.metric import labels_of
 from pipeline.metrics.neighbours import sheet
 from pipeline.runs.callback import Callback, Training
 from pipeline.runs.preview import write_png
@@ -59,5 +60,7 @@ def _write(training: Training) -> Path:
 def _write_nearest(training: Training) -> None:
     images = training.dataset.images
     if images.nbytes <= _MOST_BYTES:
-        picture = sheet(training.sample(_ROWS), images, _NEIGHBOURS)
+        labels = training.dataset.labels
+        attributes = labels_of(_ROWS, labels) if training.config.conditional and labels.ndim > 1 else None
+        picture = sheet(training.sample(_ROWS, attributes=attributes), images, _NEIGHBOURS)
         write_png(training.run_dir / NEAREST_FILE, picture)

@@ -369,13 +369,13 @@ def test_without_a_split_for_it_nothing_is_kept_apart(options):
 
 def test_classes_of_the_images_kept_apart_have_the_numbers_of_training(options):
     data = ((IMAGES, np.array(["a", "b", "c"])[LABELS]), (IMAGES[:2], ["c", "b"]))
-    names = open_data(data, options).spec.class_names
-    test = load_test(options, names, data)
+    train = open_data(data, options).spec
+    test = load_test(options, train, data)
     assert test.spec.class_names == ("a", "b", "c")
     assert test.labels.tolist() == [2, 1]
     for labels, named in ((["c", "d"], "the class d, which the training"), (None, "no labels")):
         with pytest.raises(MirageError, match=f"the test images of --dataset=.* have {named}"):
-            load_test(options, names, {"train": data[0], "test": (IMAGES[:2], labels) if labels else IMAGES[:2]})
+            load_test(options, train, {"train": data[0], "test": (IMAGES[:2], labels) if labels else IMAGES[:2]})
 
 
 def test_import_paths_are_told_from_names():

@@ -13,6 +13,7 @@ from pipeline.config import Config
 from pipeline.objectives import OBJECTIVES, SGAN, Batch, hinge, infogan, lsgan, minimax, nsgan, penalties, r3gan, vae
 from pipeline.objectives.composition import compose
 from pipeline.objectives.sgan import few_labelled
+from serving.contract.attributes import Attribute
 
 
 def updates_of(config, **data):
@@ -312,6 +313,34 @@ def test_acgan_adds_cross_entropies_against_numpy(config, batch):
     np.testing.assert_allclose(g.loss(networks, batch)[0], plain_g.loss(plain, batch)[0] + 0.7 * fake, rtol=1e-4)
 
 
+def test_acgan_of_attributes_against_numpy(batch):
+    attributes = (Attribute("red", "binary", 0, 1, 0), Attribute("age", "number", 20, 60, 30))
+    labels = np.array([[1, 20], [0, 60], [1, 40], [0, 25], [0, 55]], np.float32)
+    batch = dataclasses.replace(batch, labels=tf.constant(labels))
+    w = np.random.default_rng(4).standard_normal((32, 2)).astype(np.float32)
+    plain = networks_of(0.3 * np.ones((4, 4, 2), np.float32))
+
+    def discriminator(images, labels):
+        return {"logits": plain["discriminator"](images, labels), "attributes": tf.reshape(images, [-1, 32]) @ w}
+
+    def cost(images):
+        named = images.numpy().reshape(5, 32) @ w
+        entropy = np.logaddexp(0, named[:, 0]) - labels[:, 0] * named[:, 0]
+        return (entropy + (named[:, 1] - (labels[:, 1] - 40) / 20) ** 2) / 2
+
+    config = Config(objective="nsgan", conditional=True, conditioning="acgan", class_weight=0.7)
+    composed = compose(config.to_dict())
+    assert composed.needs((), 2, 3, attributes).heads == {"attributes": 2}
+    d, g = composed.updates(num_labels=2, attributes=attributes)
+    plain_d, plain_g = updates_of(Config(objective="nsgan"))
+    networks = {**plain, "discriminator": discriminator}
+    real, fake = cost(batch.images), cost(plain["generator"](batch.z, None))
+    loss, metrics = d.loss(networks, batch)
+    np.testing.assert_allclose(loss, plain_d.loss(plain, batch)[0] + 0.7 * (real + fake) / 2, rtol=1e-4)
+    assert set(metrics) == {*d.metrics} == {*plain_d.metrics, "d_attribute_loss"}
+    np.testing.assert_allclose(g.loss(networks, batch)[0], plain_g.loss(plain, batch)[0] + 0.7 * fake, rtol=1e-4)
+
+
 @pytest.mark.parametrize("config", [Config(objective="nsgan"), Config(objective="r3gan"), Config(objective="wgan_gp")])
 def test_infogan_adds_what_its_head_does_not_know_against_numpy(config, batch):
     rng = np.random.default_rng(6)
@@ -408,7 +437,7 @@ def test_every_objective_keeps_the_interface(config, batch):
 
 # Every file of the package, and the tests that compare it with an independent computation.
 CONFORMANCE = {
-    "acgan": (test_acgan_adds_cross_entropies_against_numpy,),
+    "acgan": (test_acgan_adds_cross_entropies_against_numpy, test_acgan_of_attributes_against_numpy),
     "hinge": (test_simple_objectives_against_numpy,),
     "infogan": (test_infogan_adds_what_its_head_does_not_know_against_numpy,),
     "lsgan": (test_simple_objectives_against_numpy,),
