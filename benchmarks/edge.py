@@ -32,6 +32,8 @@ from absl import app, flags
 from benchmarks.results import publish
 from benchmarks.train import machine
 from benchmarks.worker import Work, Worker, WorkerError
+from export.conditions import conditions
+from export.formats.base import label_feed
 from export.timing import in_turn, timed
 from pipeline.base.quiet_tensorflow import quiet_tensorflow
 from serving.contract.manifest import SAMPLER_FILE, BundleError
@@ -140,9 +142,8 @@ def call_cost(bundle: str, rounds: int) -> list[dict[str, float]]:
     session = open_session(Path(bundle) / SAMPLER_FILE, 1)
     rows = []
     for count in (1, 16):
-        feeds = {"seed": np.arange(count)}
-        if generator.info.conditional:
-            feeds["label"] = np.arange(count) % len(generator.class_names)
+        places, info = np.arange(count), generator.info
+        feeds = {"seed": places, **label_feed(conditions(places, info), info)}
         sides = {"Generator.sample": lambda n=count: generator.sample(n), "run": lambda f=feeds: session.run(None, f)}
         medians = in_turn({name: timed(side, 32 // count) for name, side in sides.items()}, 5 * rounds)
         rows.append({"batch": count, **{name: round(seconds * 1e6, 1) for name, seconds in medians.items()}})

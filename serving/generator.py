@@ -293,14 +293,14 @@ class Generator:
           ValueError: for those that don't fit, or that the generator doesn't take.
         """
         kind = self._condition
+        if kind == "label" and attributes is None:
+            return self._classes.positions(labels, n)
         if attributes is not None and kind != "attributes":
             what = "takes labels" if kind else "is unconditional"
             raise ValueError(f"attributes were passed, but this generator {what}; leave them out.")
         if labels is not None and kind != "label":
             what = f"takes attributes ({self._attributes.names})" if kind else "is unconditional"
             raise ValueError(f"labels were passed, but this generator {what}; leave them out.")
-        if kind == "label":
-            return self._classes.positions(labels, n)
         return self._attributes.values(attributes, n) if kind else None
 
     def check_labels(self, labels: Labels, n: int) -> Condition:
