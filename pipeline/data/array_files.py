@@ -1,5 +1,7 @@
 """`--dataset=array:/path`: images in a file of NumPy, .npy or .npz."""
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from pipeline.base.failures import in_a_line
 from pipeline.base.folders import local_folder
 from pipeline.base.names import printable
 from pipeline.data.arrays import open_arrays
+from pipeline.data.attributes import columns_of, labels_from
 from pipeline.data.options import DataOptions
 from pipeline.data.source import Origin, Source
 from pipeline.data.splits import slice_of
@@ -17,6 +20,7 @@ PREFIX = "array:"
 # What people call them, those of a test split last.
 _IMAGES = ("images", "x", "x_train", "train_images", "data", "X", "arr_0")
 _LABELS = ("labels", "y", "y_train", "train_labels", "label", "Y", "arr_1")
+_NAMES = "attribute_names"
 _TEST_IMAGES, _TEST_LABELS = ("x_test", "test_images"), ("y_test", "test_labels")
 
 
@@ -25,7 +29,8 @@ def array_origin(options: DataOptions) -> Origin:
 
     def test() -> Origin | None:
         apart = _arrays(options, _TEST_IMAGES, _TEST_LABELS)
-        return apart and Origin(lambda: _source(options, *apart, slice(None)))
+        as_test = dataclasses.replace(options, split="test")
+        return apart and Origin(lambda: _source(as_test, *apart, slice(None)))
 
     def open_train() -> Source:
         arrays = _arrays(options, _IMAGES, _LABELS)
@@ -50,7 +55,12 @@ def _arrays(options: DataOptions, images: tuple[str, ...], labels: tuple[str, ..
             return (loaded, np.load(beside) if beside.exists() else None) if images is _IMAGES else None
         with loaded:
             image, label = (next((name for name in names if name in loaded), None) for names in (images, labels))
-            return None if image is None else (loaded[image], None if label is None else loaded[label])
+            if image is None:
+                return None
+            given = None if label is None else loaded[label]
+            if given is not None and given.ndim == 2 and _NAMES in loaded:
+                given = dict(zip(map(str, loaded[_NAMES]), given.T, strict=True))
+            return loaded[image], given
     except Exception as error:  # of archives that are damaged it raises what it likes
         reason = getattr(error, "strerror", None) or in_a_line(error, 150)
         raise MirageError(
@@ -60,6 +70,13 @@ def _arrays(options: DataOptions, images: tuple[str, ...], labels: tuple[str, ..
 
 
 def _source(options: DataOptions, images: Any, labels: Any, part: slice) -> Source:
-    if labels is not None and len(labels) != len(images):
-        raise MirageError(f"{_given(options)} has {len(labels):,} labels for {len(images):,} images; save it again.")
-    return open_arrays(images[part], None if labels is None else labels[part], options, _given(options))
+    if labels is None:
+        return open_arrays(images[part], None, options, _given(options))
+    count = len(next(iter(labels.values()))) if isinstance(labels, Mapping) else len(labels)
+    if count != len(images):
+        raise MirageError(f"{_given(options)} has {count:,} labels for {len(images):,} images; save it again.")
+    if columns_of(labels) is None:
+        return open_arrays(images[part], labels[part], options, _given(options))
+    # Of a part too, attributes are those of all.
+    found = labels_from(labels, _given(options), apart=options.split == "test")
+    return open_arrays(images[part], dataclasses.replace(found, values=found.values[part]), options, _given(options))

@@ -10,7 +10,8 @@ import tqdm
 
 from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
-from pipeline.data.elements import Pixels, classes_of, plain_labels
+from pipeline.data.attributes import Labels, labels_from
+from pipeline.data.elements import Pixels
 from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.options import DataOptions
 from pipeline.data.pixels import fit_array, wrong_size
@@ -31,7 +32,7 @@ def open_arrays(images: Any, labels: Any, options: DataOptions, given: str, know
 
     Args:
       images: [N, H, W, C] or [N, H, W], of uint8 or other whole numbers from 0 to 255.
-      labels: N numbers or names, or None.
+      labels: N numbers or names, several for each of N, see `labels_from`, or None.
       options: `dataset`, which is its name, `image_size`, `fit` and `random_crop` count.
       given: what was given, as an error shall name it.
       known: names of the classes, if the data say them.
@@ -49,13 +50,12 @@ def open_arrays(images: Any, labels: Any, options: DataOptions, given: str, know
             "[number, height, width]."
         )
     count = len(array)
-    codes = np.zeros(count, np.int32)
-    names: tuple[str, ...] = ()
+    found = Labels(np.zeros(count, np.int32))
     if labels is not None:
-        plain = plain_labels(labels, given)
-        if len(plain) != count:
-            raise MirageError(f"{given}: {len(plain):,} labels for {count:,} images; expected one for each.")
-        codes, names = classes_of(plain, given, known)
+        found = labels_from(labels, given, known, apart=options.split == "test")
+    codes = found.values
+    if len(codes) != count:
+        raise MirageError(f"{given}: {len(codes):,} labels for {count:,} images; expected one for each.")
     pixels = Pixels(given)
     for part in _parts(array):
         shape = pixels(array[part]).shape[1:]
@@ -66,19 +66,20 @@ def open_arrays(images: Any, labels: Any, options: DataOptions, given: str, know
     size = (*(options.prepared_size or (height, width)), channels)
     if size != shape and options.fit == "none":
         raise wrong_size(options, given, "each image", (height, width))
-    spec = DataSpec(printable(options.dataset), "", size, names, count)
+    name = printable(options.dataset)
+    spec = DataSpec(name, "", size, found.class_names, count, attributes=found.attributes)
 
-    def examples() -> Iterator[tuple[np.ndarray, int]]:
+    def examples() -> Iterator[tuple[np.ndarray, Any]]:
         for part in _parts(array):
             for image, label in zip(pixels(array[part]), codes[part], strict=True):
-                yield fit_array(image, options, given), int(label)
+                yield fit_array(image, options, given), label
 
     def identify() -> str:
         digest = hashlib.sha256()
         parts = tqdm.tqdm(_parts(array), "checksum", delay=_PROGRESS_S, file=sys.stderr, disable=None)
         for part in parts:
             digest.update(np.ascontiguousarray(pixels(array[part])).data)
-        return fingerprint_of(["arrays", str(shape), digest.hexdigest(), codes.astype("<i4").tobytes()])
+        return fingerprint_of(["arrays", str(shape), digest.hexdigest(), *found.identity(codes)])
 
     as_it_is = array.dtype == np.uint8 and size == shape
     whole = array if array.ndim == 4 else array[..., None]

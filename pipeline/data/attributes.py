@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
-from pipeline.data.elements import class_order
+from pipeline.data.elements import class_order, classes_of, plain_labels
+from pipeline.data.notices import say_once
 from serving.contract.attributes import BINARY, NUMBER, Attribute
 
 _WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
@@ -109,6 +110,51 @@ def attributes_from(
                 raise MirageError(f"{given} has the attribute {shown} twice; leave one out.")
             found[shown] = _attribute(shown, each, given, kind, apart)
     return Labels(np.stack([each for each, _ in found.values()], 1), (), tuple(each for _, each in found.values()))
+
+
+def labels_from(
+    labels: Any, given: str, known: Sequence[str] = (), names: Sequence[str] = (), *, apart: bool = False
+) -> Labels:
+    """Makes labels of what is passed as such: classes of N numbers or names, attributes of several for each picture.
+
+    Args:
+      labels: [N], [N, A], or columns by name, such as those of a table of pandas. Numbers that are no whole ones are an
+        attribute as well.
+      given: what was given, as an error shall name it.
+      known: names of the classes, if the data say them.
+      names: of attributes without any, if the data say them.
+      apart: whether they are of a test split.
+
+    Raises:
+      MirageError: if they can be neither.
+    """
+    if isinstance(labels, Labels):
+        return labels
+    columns = columns_of(labels, names)
+    if columns is None:
+        return Labels(*classes_of(plain_labels(labels, given), given, known))
+    if len(columns) == 1 and not isinstance(labels, Mapping):
+        say_once(f"{given}: labels are taken as a number, since they are no whole ones.")
+    if len({*map(len, columns.values())}) != 1:
+        sizes = ", ".join(f"{printable(name)} {len(each):,}" for name, each in columns.items())
+        raise MirageError(f"{given}: labels of several lengths ({sizes}); expected one for each image.")
+    return attributes_from(columns, given, apart=apart)
+
+
+def columns_of(labels: Any, names: Sequence[str] = ()) -> dict[str, list[Any]] | None:
+    """Columns of labels that are attributes, see `labels_from`; None of those that say one of several classes each."""
+    if isinstance(labels, Mapping):
+        return {str(name): np.asarray(each).tolist() for name, each in labels.items()}
+    array = np.asarray(labels)
+    named = [str(name) for name in getattr(labels, "columns", names)]
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or not array.shape[1] or is_one_hot(array):
+        return None
+    if array.shape[1] == 1 and not (array.dtype.kind == "f" and (np.mod(array[np.isfinite(array)], 1) != 0).any()):
+        return None
+    if len(named) != array.shape[1]:
+        named = [f"attribute {place}" for place in range(array.shape[1])]
+    return dict(zip(named, array.T.tolist(), strict=True))
 
 
 def _check_there(

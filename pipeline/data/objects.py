@@ -3,7 +3,7 @@
 An object may be
 
   images                          uint8 [N, H, W, C] or [N, H, W]; a `np.memmap` stays where it is
-  (images, labels)                with a number or a name for each
+  (images, labels)                with a number or a name for each; or several, [N, A] or by name
   ((images, labels), (images, labels))   the second pair is kept apart for testing, as Keras gives them
   {"train": ..., "test": ...}     by split, each of them any of these
   a tf.data.Dataset, a Keras PyDataset, a PyTorch-like data set, or anything that can be iterated

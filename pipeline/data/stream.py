@@ -21,7 +21,8 @@ from PIL import Image
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import cache_folder
 from pipeline.base.names import printable
-from pipeline.data.elements import Pixels, classes_of, plain_labels
+from pipeline.data.attributes import Labels, labels_from
+from pipeline.data.elements import Pixels, plain_labels
 from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.options import DataOptions
 from pipeline.data.pixels import fit_array, to_grey_or_rgb
@@ -40,7 +41,8 @@ def open_stream(
     """Reads all examples, and writes them out: into memory up to `device_data_mb`, into a file beyond.
 
     Args:
-      elements: images, (image, label) or {"image": image, "label": label}, one by one or in batches.
+      elements: images, (image, label) or {"image": image, "label": label}, one by one or in batches; a label may be
+        several numbers, [A] or by name.
       options: `dataset`, which is its name, `data_dir`, `image_size`, `fit`, `random_crop` and `device_data_mb` count.
       given: what was given, as an error shall name it.
       known: names of the classes, if the data say them.
@@ -68,7 +70,8 @@ class _Reader:
         self._spool = _Spool(options, given)
         self._repeats = _Repeats(given, ends=ends)
         self._digests: list[bytes] = []
-        self._labels: list[int | str] = []
+        self._labels: list[Any] = []
+        self._names: tuple[str, ...] = ()
         self._ranks: tuple[int, bool, bool] | None = None
         self._shape: tuple[int, ...] = ()
 
@@ -79,19 +82,32 @@ class _Reader:
         if not len(pixels):
             return 0
         pixels = self._pixels(pixels)
-        labels = None
-        if label is not None:
-            labels = plain_labels(np.reshape(label, [1]) if single and np.size(label) == 1 else label, self._given)
-            if len(labels) != len(pixels):
-                raise MirageError(
-                    f"{self._given}: {len(labels)} labels for {len(pixels)} images; expected one for each."
-                )
-            if self._labels and isinstance(self._labels[0], str) != (labels.dtype.kind != "i"):
-                raise MirageError(f"{self._given}: some labels are numbers and some are names; choose one.")
-            self._labels += labels.tolist()
+        labels = None if label is None else self._read_labels(label, len(pixels), single=single)
         for index, pixel in enumerate(pixels):
             self._keep(pixel, "" if labels is None else str(labels[index]))
         return len(pixels)
+
+    def _read_labels(self, label: Any, count: int, *, single: bool) -> list[Any]:
+        """Takes the labels of an element; returns them as numbers, names, or lists of numbers."""
+        if isinstance(label, Mapping):
+            self._names = tuple(map(str, label))
+            label = np.stack([np.asarray(each) for each in label.values()], axis=-1)
+        array = np.asarray(label)
+        array = array[None] if single and array.ndim < 2 and (array.ndim == 0 or array.size > 1) else array
+        if array.ndim == 2 and array.shape[1] > 1:
+            found = array.astype(np.float64).tolist() if array.dtype.kind in "biuf" else array.tolist()
+        elif array.dtype.kind == "f" and (array != np.rint(array)).any():
+            found = array.astype(np.float64).ravel().tolist()
+        else:
+            found = plain_labels(array, self._given).tolist()
+        if len(found) != count:
+            raise MirageError(f"{self._given}: {len(found)} labels for {count} images; expected one for each.")
+        kinds = [str if isinstance(each, str) else len(each) if isinstance(each, list) else 0 for each in found]
+        first = self._labels[0] if self._labels else found[0]
+        if {*kinds} != {str if isinstance(first, str) else len(first) if isinstance(first, list) else 0}:
+            raise MirageError(f"{self._given}: some labels are numbers and some are names, or lists; choose one.")
+        self._labels += found
+        return found
 
     def _batch(self, image: Any, label: Any) -> tuple[np.ndarray, bool]:
         """Returns (images [N, H, W] or [N, H, W, C], whether it was one alone)."""
@@ -141,20 +157,21 @@ class _Reader:
         if not count:
             raise MirageError(f"{self._given} gives no images; expected some.")
         self._pixels.end()
-        codes = np.zeros(count, np.int32)
-        names: tuple[str, ...] = ()
+        found = Labels(np.zeros(count, np.int32))
         if self._labels:
-            codes, names = classes_of(plain_labels(self._labels, self._given), self._given, known)
+            apart = self._options.split == "test"
+            found = labels_from(self._labels, self._given, known, self._names, apart=apart)
         height, width, channels = self._shape
-        spec = DataSpec(printable(self._options.dataset), "", (height, width, channels), names, count)
+        name, names = printable(self._options.dataset), found.class_names
+        spec = DataSpec(name, "", (height, width, channels), names, count, attributes=found.attributes)
         order = sorted(range(count), key=self._digests.__getitem__)
         spool, size = self._spool, height * width * channels
 
-        def examples() -> Iterator[tuple[np.ndarray, int]]:
+        def examples() -> Iterator[tuple[np.ndarray, Any]]:
             for index in order:
                 yield (
                     np.frombuffer(spool.read(index * size, size), np.uint8).reshape(spec.image_shape),
-                    int(codes[index]),
+                    found.values[index],
                 )
 
         identity = fingerprint_of(["stream", *(self._digests[index] for index in order)])
@@ -242,6 +259,8 @@ def _pair(element: Any, given: str) -> tuple[Any, Any]:
 
 
 def _is_scalar(label: Any) -> bool:
+    if isinstance(label, Mapping):
+        return all(np.ndim(each) == 0 for each in label.values())
     return label is not None and np.ndim(label) == 0
 
 

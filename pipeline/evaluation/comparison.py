@@ -35,6 +35,8 @@ _SHOWN = (
     "precision",
     "recall",
     "label_accuracy",
+    "attribute_accuracy",
+    "attribute_correlation",
     "sharpness",
     "sharpness_of_reference",
     "reconstruction_error",

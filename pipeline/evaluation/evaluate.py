@@ -208,12 +208,13 @@ def score(
     )
     files.check_with(judge)
     networks = {} if bundle else networks_of_run(run_dir, options.checkpoint)
+    figures = _measured(options, judge, sampler, networks)
     scores = {
         "source": printable(bundle or run_dir),
         "step": sampler.step,
         "protocol": _protocol(options, judge),
         **judge.facts(),
-        **_measured(options, judge, sampler, networks),
+        **figures,
     }
     files.write(scores, sampler, judge, spec, options.seed)
     return scores, judge

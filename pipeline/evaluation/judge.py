@@ -1,5 +1,6 @@
 """All metrics of one generator together, with what is needed to understand them."""
 
+import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,17 @@ from pipeline.base.errors import MirageError
 from pipeline.devices.out_of_memory import ran_out
 from pipeline.metrics.choice import Chosen, choose, failure, measured
 from pipeline.metrics.extractor import Extractor, Features
-from pipeline.metrics.metric import NEEDS, OF_EXTRACTOR, Evidence, Images, Samples, Source, labels_of
+from pipeline.metrics.metric import (
+    NEEDS,
+    OF_ATTRIBUTES,
+    OF_EXTRACTOR,
+    Evidence,
+    Images,
+    Naming,
+    Samples,
+    Source,
+    labels_of,
+)
 from pipeline.metrics.moments import Moments
 from pipeline.metrics.resampling import floor_intervals, intervals
 
@@ -47,6 +58,7 @@ class Judge:
         thorough: bool = False,
         keep: Keep | None = None,
         moments: tuple[str, Moments] | None = None,
+        naming: Callable[[], Naming] | None = None,
     ) -> None:
         """Describes the reference once.
 
@@ -62,6 +74,8 @@ class Judge:
           keep: returns what the extractor says of real images, which may be known from before; None asks it anew.
           moments: name of a file, and the moments of the reference's features that it holds, which are all that is
             known of them then.
+          naming: makes what says which attributes images have, if labels are attributes; called once, when a generator
+            is judged that is asked for them.
 
         Raises:
           MirageError: if a metric can't say what real images get.
@@ -89,6 +103,12 @@ class Judge:
             self._measure_floors(sets, (known, unseen), thorough)
         self.labels = labels_of(num_samples, reference.labels)
         self._told: set[str] = set()
+        self._naming = naming and functools.cache(naming)
+
+    def get_ready(self, *, conditional: bool) -> Naming | None:
+        """Makes what says which attributes images have, if it is needed of generators that are conditional or not."""
+        wanted = any({*each.needs} & {*OF_ATTRIBUTES} for each in self._metrics)
+        return self._naming() if self._naming and conditional and wanted else None
 
     def _parts(self, halves: tuple[Images, Images] | None) -> tuple[tuple[Images, Images], tuple[Samples, Samples]]:
         """Returns the halves as images, and as samples, of which is known what is known of the reference."""
@@ -136,6 +156,9 @@ class Judge:
                 "extractor": self.extractor.name,
                 **{f"extractor_{k}": round(v, 5) if isinstance(v, float) else v for k, v in more.items()},
             }
+        naming = self._naming() if self._naming and self._naming.cache_info().currsize else None
+        if naming is not None:
+            facts["attributes"] = [each.name for each in naming.attributes]
         return {
             **facts,
             "num_samples": self.num_samples,
@@ -234,6 +257,7 @@ class Judge:
             self._halves,
             conditional=conditional,
             described_halves=self._described,
+            naming=self.get_ready(conditional=conditional),
             **generator,
         )
 
@@ -290,7 +314,10 @@ class Judge:
         if need in OF_EXTRACTOR:
             return self.extractor is not None and getattr(evidence.generated.described, need) is not None
         if need == "labels":
-            return evidence.conditional
+            return evidence.conditional and evidence.generated.labels.ndim == 1
+        if need in OF_ATTRIBUTES:
+            kinds = {each.kind for each in evidence.naming.attributes} if evidence.naming else set()
+            return bool(kinds & {*OF_ATTRIBUTES[need]})
         if need == "generator":
             return evidence.generate is not None
         return need in evidence.networks

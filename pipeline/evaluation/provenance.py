@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.base.errors import MirageError
 from pipeline.base.parameters import Parameters
 from pipeline.data.spec import DataSpec, is_place
@@ -35,7 +37,12 @@ def sample_bundle(bundle: Path, config: Parameters, data: DataSpec) -> Sampler:
         raise MirageError(f"--bundle={bundle}: {error}") from None
     info, provenance = generator.info, Provenance.of(document.get("provenance"))
     shape, names = info.image_shape, info.class_names
-    described = dataclasses.replace(data, image_shape=shape, class_names=names or data.class_names)
+    described = dataclasses.replace(
+        data,
+        image_shape=shape,
+        class_names=names or data.class_names,
+        attributes=info.attributes or data.attributes,
+    )
     difference = data.difference_from(described) or (provenance.data and provenance.other_data(data))
     if difference:
         raise MirageError(
@@ -46,8 +53,16 @@ def sample_bundle(bundle: Path, config: Parameters, data: DataSpec) -> Sampler:
     if changes or not provenance.config:
         what = f"is of another run, which had {', '.join(changes[:3])}" if changes else "doesn't say which run it is of"
         print(f"note: --bundle={bundle} {what}; it is scored on this run's data.", file=sys.stderr, flush=True)
+
+    def make(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        if not info.attributes:
+            return generator.decode(z, [names[label] for label in labels] if names else None)
+        low, high = (np.array([getattr(each, end) for each in info.attributes]) for end in ("low", "high"))
+        given: dict[str, Any] = {"attributes": np.clip(labels, low, high)}  # those of test images may lie beyond
+        return generator.decode(z, **given)
+
     return Sampler(
-        lambda z, labels: generator.decode(z, [names[label] for label in labels] if names else None),
+        make,
         provenance.step,
         info.latent_dim,
         info.conditional,

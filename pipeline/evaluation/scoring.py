@@ -23,7 +23,7 @@ from pipeline.evaluation.sampling import sampler_of
 from pipeline.metrics import chosen_extractor
 from pipeline.metrics.choice import as_text, choose
 from pipeline.metrics.extractor import Extractor, Labelled, make_extractor
-from pipeline.metrics.metric import Images, Samples
+from pipeline.metrics.metric import Images, Naming, Samples
 from pipeline.metrics.moments import Moments
 
 # Chosen at random once; keeps these latents apart from training noise of the same seed.
@@ -136,7 +136,17 @@ def make_judge(
         thorough=thorough,
         keep=functools.partial(described, extractor=described_by, data_dir=data.data_dir) if described_by else None,
         moments=_statistics(reference, train, described_by) if reference else None,
+        naming=functools.partial(_naming, data, dataset) if dataset.spec.attributes else None,
     )
+
+
+def _naming(data: DataOptions, dataset: Dataset) -> Naming:
+    """What says which attributes images have, learnt from the training images."""
+    from pipeline.metrics.attribute_classifier import attribute_classifier
+
+    train, test, has_test = _sets(data, dataset)
+    fit = train if has_test else train.part(0, len(train.pixels) - len(test.pixels))
+    return attribute_classifier(dataset.spec, fit, test, data.data_dir)
 
 
 def _extractor(data: DataOptions, dataset: Dataset, name: str, weights: str, download: bool) -> Extractor:
@@ -221,6 +231,7 @@ class Evaluation:
             download=options.download,
         )
         self._sampler = sampler_of(generator)
+        self._judge.get_ready(conditional=self._sampler.conditional)
         shape = [options.eval_samples, self._sampler.latent_dim]
         self._z = tf.random.stateless_normal(shape, [seed, _STREAM], alg="philox").numpy()
 

@@ -46,5 +46,5 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
-        return " ".join(f"{each:.3f}" for each in value)
+        return ", ".join(value) if isinstance(value[0], str) else " ".join(f"{each:.3f}" for each in value)
     return "unknown" if value is None else str(value)

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import filelock
 import keras
@@ -26,7 +26,7 @@ from pipeline.devices.numerics import full_float32
 from pipeline.metrics.extractor import Extractor, Features, Labelled
 from pipeline.metrics.modes import Stacked
 
-_FORMAT = 2  # part of the cache's key: to be raised whenever training changes
+FORMAT = 2  # part of the cache's key: to be raised whenever training changes
 _FEATURES = 128
 _BATCH_SIZE = 128
 _IMAGES = 180_000  # to train on at most: three epochs of MNIST
@@ -35,6 +35,7 @@ _LEARNING_RATE = 1e-3
 _DROPOUT = 0.3
 _SHIFT = 1  # pixels by which training images are moved at most
 _INFERENCE_BATCH = 512
+Cost = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 _TRUSTED = 0.9  # accuracy from which on its features say something of images
 
 
@@ -55,15 +56,20 @@ class Classifier:
             lambda images: model(tf.cast(images, tf.float32) / 127.5 - 1, training=False), reduce_retracing=True
         )
 
-    @full_float32()
     def __call__(self, images: np.ndarray) -> Features:
         """Describes uint8 [n, H, W, C]; probabilities are those of the data set's classes."""
+        features, logits = self.outputs(images)
+        return Features(features, tf.nn.softmax(logits).numpy())
+
+    @full_float32()
+    def outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns features [n, d] and logits [n, K] of uint8 [n, H, W, C]."""
         parts = [
             self._predict(tf.constant(images[start : start + _INFERENCE_BATCH]))
             for start in range(0, len(images), _INFERENCE_BATCH)
         ]
-        features = np.concatenate([part[0].numpy() for part in parts])
-        return Features(features, tf.nn.softmax(np.concatenate([part[1].numpy() for part in parts])).numpy())
+        features, logits = (np.concatenate([part[place].numpy() for part in parts]) for place in (0, 1))
+        return features, logits
 
 
 class Described(Protocol):
@@ -123,28 +129,68 @@ def classifier(
             f"{len(data.class_names)}; use --extractor=efficientnet."
         )
     content = [hashlib.sha256(np.ascontiguousarray(each).data).hexdigest() for each in train]
-    key = json.dumps([_FORMAT, list(data.class_names), content])
+    key = json.dumps([FORMAT, list(data.class_names), content])
+    model = build(data.image_shape, len(data.class_names))
+
+    def accuracy() -> float:
+        probabilities = Classifier(model, 0.0)(test[0]).probabilities
+        assert probabilities is not None
+        return float((probabilities.argmax(axis=1) == test[1]).mean())
+
+    return Classifier(model, float(trained_once(model, key, data.name, train, _cross_entropy, accuracy, data_dir)))
+
+
+def trained_once(
+    model: keras.Model,
+    key: str,
+    name: str,
+    train: tuple[np.ndarray, np.ndarray],
+    cost: Cost,
+    judged: Callable[[], Any],
+    data_dir: str,
+) -> np.ndarray:
+    """Gives a model the weights that it had when it was last trained on these data, or trains it.
+
+    Args:
+      model: made by `build`.
+      key: what tells it from others: its data, and how it is trained.
+      name: of the data.
+      train: (images uint8 [n, H, W, C], labels [n, ...]).
+      cost: float32 [n] of labels and outputs.
+      judged: called when it is trained, tells what to keep of it beside its weights.
+      data_dir: where it is kept; empty means ~/.cache/mirage.
+
+    Returns:
+      What `judged` told.
+
+    Raises:
+      MirageError: if the folder can't be written.
+    """
     folder = cache_folder(data_dir) / "extractors"
     path = folder / f"classifier-{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
-    model = build(data.image_shape, len(data.class_names))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(path.with_suffix(".lock")):
-            accuracy = _load(path, model) if path.exists() else None
-            if accuracy is None:
-                print(f"training the classifier that judges images of {data.name}, once ...", flush=True)
-                accuracy = _train(model, train, test)
-                _save(path, model, accuracy)
+            told = _load(path, model) if path.exists() else None
+            if told is None:
+                print(f"training the classifier that judges images of {name}, once ...", flush=True)
+                _train(model, train, cost)
+                told = np.asarray(judged())
+                _save(path, model, told)
     except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
         raise MirageError(
             f"the classifier can't be kept in {folder} ({getattr(error, 'strerror', None) or error}); pass --data_dir= "
             "where you may write."
         ) from None
-    return Classifier(model, accuracy)
+    return told
 
 
-def build(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
-    """Builds the untrained network: image in [-1, 1] to (features [N, 128], logits [N, K])."""
+def _cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def build(image_shape: tuple[int, int, int], num_outputs: int) -> keras.Model:
+    """Builds the untrained network: image in [-1, 1] to (features [N, 128], logits [N, num_outputs])."""
     image = keras.Input(image_shape)
     x, filters = image, 32
     while filters < 128 or min(x.shape[1:3]) > 4:
@@ -152,12 +198,11 @@ def build(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
             x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
         x, filters = layers.MaxPooling2D(padding="same")(x), min(2 * filters, 128)
     features = layers.Dense(_FEATURES, activation="relu")(layers.Dropout(_DROPOUT)(layers.Flatten()(x)))
-    return keras.Model(image, [features, layers.Dense(num_classes)(layers.Dropout(_DROPOUT)(features))])
+    return keras.Model(image, [features, layers.Dense(num_outputs)(layers.Dropout(_DROPOUT)(features))])
 
 
 @full_float32()
-def _train(model: keras.Model, train: tuple, test: tuple) -> float:
-    """Trains, and returns the accuracy on the test images."""
+def _train(model: keras.Model, train: tuple[np.ndarray, np.ndarray], cost: Cost) -> None:
     keras.utils.set_random_seed(0)
     fresh = build(model.input_shape[1:], model.output_shape[1][-1])  # whose dropout follows the seed too
     # Not a size that networks are trained with: cuDNN would go on as with the classifier (see `full_float32`), but only
@@ -172,8 +217,7 @@ def _train(model: keras.Model, train: tuple, test: tuple) -> float:
     def update(images: tf.Tensor, labels: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
             _, logits = fresh(tf.cast(images, tf.float32) / 127.5 - 1, training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            loss = tf.reduce_mean(losses)
+            loss = tf.reduce_mean(cost(labels, logits))
         optimizer.apply(tape.gradient(loss, fresh.trainable_variables), fresh.trainable_variables)
 
     rng = np.random.default_rng(0)
@@ -182,26 +226,23 @@ def _train(model: keras.Model, train: tuple, test: tuple) -> float:
         shift = rng.integers(-_SHIFT, _SHIFT + 1, 2)
         update(tf.constant(np.roll(train[0][chosen], shift, axis=(1, 2))), tf.constant(train[1][chosen]))
     model.set_weights(fresh.get_weights())
-    probabilities = Classifier(model, 0.0)(test[0]).probabilities
-    assert probabilities is not None
-    return float((probabilities.argmax(axis=1) == test[1]).mean())
 
 
-def _save(path: Path, model: keras.Model, accuracy: float) -> None:
+def _save(path: Path, model: keras.Model, told: np.ndarray) -> None:
     content = io.BytesIO()
-    np.savez(content, np.float64(accuracy), *model.get_weights())
+    np.savez(content, told, *model.get_weights())
     write_sealed(path, content.getvalue())
 
 
-def _load(path: Path, model: keras.Model) -> float | None:
-    """Returns the accuracy, or None if the file is damaged."""
+def _load(path: Path, model: keras.Model) -> np.ndarray | None:
+    """Returns what was told of it, or None if the file is damaged."""
     content = path.read_bytes()
     try:
         # Earlier versions set no seal; of their files the archive's own checksums must do.
         content = unsealed(content) if is_sealed(content) else content
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             model.set_weights([arrays[f"arr_{index + 1}"] for index in range(len(arrays.files) - 1)])
-            return float(arrays["arr_0"])
+            return arrays["arr_0"]
     except Exception as error:  # of numpy, zipfile or Keras, which raise what they like
         what = str(error).strip().partition("\n")[0][:150] or type(error).__name__
         print(f"warning: {path} is damaged ({what}).", file=sys.stderr, flush=True)

@@ -10,15 +10,20 @@ import numpy as np
 from pipeline.base.errors import MirageError
 from pipeline.metrics.extractor import Extractor, Features
 from pipeline.metrics.moments import Moments
+from serving.contract.attributes import BINARY, NUMBER, Attribute
 
 # What a metric may need besides pixels: of the extractor, of the generator, of the run's networks.
 OF_EXTRACTOR = ("features", "moments", "probabilities", "modes")
+OF_ATTRIBUTES = {"yes_or_no": (BINARY,), "numbers": (NUMBER,), "attributes": (BINARY, NUMBER)}
 NEEDS = {
     "features": "an extractor's features, also of the real images",
     "moments": "mean and covariance of an extractor's features",
     "probabilities": "an extractor that knows the data's classes",
     "modes": "data with countable modes, such as --dataset=stacked:mnist",
     "labels": "a generator that is asked for classes",
+    "yes_or_no": "a generator that is asked for attributes that are 0 or 1",
+    "numbers": "a generator that is asked for attributes that are numbers",
+    "attributes": "a generator that is asked for attributes",
     "generator": "the generator itself",
     "encoder": "an encoder",
     "discriminator": "a discriminator",
@@ -263,6 +268,23 @@ def _joined(parts: Sequence[Features]) -> Features:
     )
 
 
+class Naming(Protocol):
+    """What says which attributes images have, having learnt it from real ones.
+
+    Attributes:
+      attributes: in order.
+      labels: of real images that it has not seen, float32 [n, A].
+      named: what it says of these.
+    """
+
+    attributes: tuple[Attribute, ...]
+    labels: np.ndarray
+    named: np.ndarray
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Says of uint8 [n, H, W, C]: float32 [n, A], logits of what is 0 or 1, and numbers on any scale."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Evidence(Kept):
     """What a metric looks at.
@@ -278,6 +300,7 @@ class Evidence(Kept):
       latent_dim: components of a latent.
       networks: functions of a run's other networks by name: of images, float32 [n, H, W, C] in [-1, 1], and labels,
         int32 [n], to what they output, in NumPy; noise that they take is zero. For metrics that need one of them.
+      naming: says which attributes images have; for metrics of those.
       described_halves: some of both halves, not more than are generated, with what the extractor says of them, if that
         is known already; see `known_and_unseen`.
     """
@@ -290,6 +313,7 @@ class Evidence(Kept):
     generate: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     latent_dim: int = 0
     networks: Mapping[str, Callable[[np.ndarray, np.ndarray], Any]] = dataclasses.field(default_factory=dict)
+    naming: Naming | None = None
     described_halves: tuple[Samples, Samples] | None = None
 
     @functools.cached_property

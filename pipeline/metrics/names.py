@@ -14,6 +14,8 @@ BETTER = {
     "inception_score": ("inception_score",),
     "class_entropy": ("class_entropy",),
     "label_accuracy": ("label_accuracy",),
+    "attribute_accuracy": ("attribute_accuracy",),
+    "attribute_correlation": ("attribute_correlation",),
     "modes": ("modes", "kl_to_uniform"),
 }
 

@@ -83,7 +83,8 @@ class FeaturePathLength(Metric):
         rng = np.random.default_rng(0)
         ends = rng.standard_normal((2, self.paths, evidence.latent_dim))
         t = rng.uniform(0, 1 - self.epsilon, self.paths) if self.sampling == "full" else np.zeros(self.paths)
-        labels = np.resize(evidence.generated.labels, self.paths).astype(np.int32)
+        asked = evidence.generated.labels
+        labels = np.resize(asked, (self.paths, *asked.shape[1:]))
         lengths = []
         for start in range(0, self.paths, _BATCH):
             part = slice(start, start + _BATCH)

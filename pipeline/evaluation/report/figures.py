@@ -23,6 +23,8 @@ _MEANINGS = {
     "density": "how deep generated images lie among real ones; 1 where real ones do",
     "coverage": "share of real images with a generated one nearby",
     "label_accuracy": "share of images in which the classifier sees the class that was asked for",
+    "attribute_accuracy": "balanced accuracy of a classifier on attributes that were asked for; 0.5 by guessing",
+    "attribute_correlation": "correlation of numbers that were asked for with those that a classifier sees",
     "class_entropy": "how evenly the classifier's classes occur; 1 is even",
     "inception_score": "how decided and how varied the classifier finds the images; at most the number of classes",
     "modes": "number of combinations of classes that occur",
@@ -34,7 +36,15 @@ _MEANINGS = {
 }
 _SETTINGS = ("seed", "repeats", "num_samples", "num_reference")
 _OF_REAL = ("_of_real", "_of_reference")
-_SHARES = {"precision", "recall", "density", "coverage", "label_accuracy"}
+_SHARES = {
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "label_accuracy",
+    "attribute_accuracy",
+    "attribute_correlation",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The sections of a page that show pictures."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from pipeline.evaluation.report.record import Record, number
 from pipeline.pages.markup import Html, escaped, table, tag
 from pipeline.pages.numbers import count, shown
 from pipeline.pages.pictures import cells, img, load, spread, strip
-from pipeline.runs.preview import grid_labels
+from pipeline.runs.preview import attribute_rows, grid_labels
+from serving.contract.attributes import BINARY, Attribute
 
 NEAREST_FILE = "nearest.png"
 _FOLLOWED = 8  # latents that are shown over time
@@ -50,13 +52,15 @@ def _column(
 
 
 def class_sheet(record: Record) -> Html:
-    """Shows the newest preview, by the names of the classes where there are any."""
+    """Shows the newest preview, by the names of classes or attributes where there are any."""
     found = [(step, picture) for step, path in record.previews[-1:] if (picture := load(path)) is not None]
     if not found:
         return Html("")
     step, picture = found[0]
     grid = cells(picture, record.data.image_shape)
     names = record.data.class_names
+    if grid is not None and record.values.conditional and _a_row_an_attribute(record.data.attributes, grid):
+        return _attribute_rows(record.data.attributes, grid)
     if grid is None or not record.values.conditional or not names:
         images = picture if grid is None else np.concatenate([strip(row) for row in grid])
         return tag("figure", img(images, f"the preview at step {step:,}", _BYTES), class_="sheet")
@@ -75,6 +79,17 @@ def class_sheet(record: Record) -> Html:
     return Html(tag("div", shown_ones, class_="many") + (tag("p", rest) if rest else ""))
 
 
+def _attribute_rows(attributes: Sequence[Attribute], grid: np.ndarray) -> Html:
+    """A row for each of the first of them, as `pipeline.runs.preview.attribute_rows` lays them out."""
+    rows = []
+    for each, row in zip(attributes, grid, strict=False):
+        ends = "without, then with it" if each.kind == BINARY else f"{each.low:g} to {each.high:g}"
+        picture = img(strip(row), f"generated pictures by {each.name}, {ends}", _BYTES // len(grid))
+        rows.append((each.name, ends, picture))
+    head = ("attribute", "from left to right", "pictures of fixed latents, all other attributes typical")
+    return tag("div", table(head, rows), class_="classes")
+
+
 def nearest(record: Record) -> Html:
     """Shows generated pictures and the training images nearest to them, if the run holds such a picture."""
     picture = load(record.run_dir / NEAREST_FILE)
@@ -88,6 +103,14 @@ def _a_row_a_class(num_classes: int, grid: np.ndarray) -> bool:
     """Whether a preview's rows are classes, as `grid_labels` lays them out where there are few."""
     labels, columns = grid_labels(num_classes)
     return len(labels) == num_classes * columns and grid.shape[:2] == (num_classes, columns)
+
+
+def _a_row_an_attribute(attributes: Sequence[Attribute], grid: np.ndarray) -> bool:
+    """Whether a preview's rows are attributes, as `attribute_rows` lays them out."""
+    if not attributes:
+        return False
+    labels, _, columns = attribute_rows(attributes)
+    return grid.shape[:2] == (len(labels) // columns, columns)
 
 
 def _beside(record: Record, step: int) -> Html:

@@ -58,16 +58,17 @@ def trained_on(record: Record) -> str:
     config, data = record.values, record.data
     height, width, channels = data.image_shape
     kind = {1: "grey", 3: "colour", 4: "transparent"}.get(channels, f"{channels}-channel")
-    classes = f", {len(data.class_names):,} classes" if data.class_names else ""
     conditional = ", conditional" if config.conditional else ""
     return (
         f"{config.model} with {config.objective}{conditional}, on {data.name}: {data.num_examples:,} {kind} images of "
-        f"{width}x{height} pixels{classes}"
+        f"{width}x{height} pixels{data.told_labels}"
     )
 
 
 def _sheet_title(record: Record) -> str:
-    return "Classes" if record.values.conditional else "Newest pictures"
+    if not record.values.conditional:
+        return "Newest pictures"
+    return "Attributes" if record.data.attributes else "Classes"
 
 
 def _quality_hint(record: Record) -> Content:

@@ -35,6 +35,24 @@ def test_a_test_split_is_kept_apart(tmp_path):
     np.testing.assert_array_equal(load_test(config(tmp_path / "a.npz")).images, IMAGES[:5])
 
 
+def test_several_labels_of_each_picture(tmp_path):
+    labels = np.stack([LABELS == 0, RNG.random(20)], 1).astype(np.float32)
+    arrays = {"images": IMAGES, "labels": labels, "x_test": IMAGES[:1], "y_test": labels[:1]}
+    np.savez(tmp_path / "a.npz", **arrays)
+    dataset = load(config(tmp_path / "a.npz"))
+    assert [each.name for each in dataset.spec.attributes] == ["attribute 0", "attribute 1"]
+    np.testing.assert_array_equal(dataset.labels, labels)
+    np.savez(tmp_path / "a.npz", attribute_names=["smiling", "age"], **arrays)
+    named = load(config(tmp_path / "a.npz"))
+    assert [each.name for each in named.spec.attributes] == ["smiling", "age"]
+    part = load(config(tmp_path / "a.npz", split="train[:1]"))
+    assert part.spec.attributes == named.spec.attributes
+    np.testing.assert_array_equal(part.labels, labels[:1])
+    test = load_test(config(tmp_path / "a.npz"), named.spec)
+    assert test.spec.attributes == named.spec.attributes
+    np.testing.assert_array_equal(test.labels, labels[:1])
+
+
 def test_npy_with_labels_beside_it_is_mapped(tmp_path):
     np.save(tmp_path / "a.npy", IMAGES)
     dataset = load(config(tmp_path / "a.npy"))

@@ -264,7 +264,15 @@ BAD = {
     "no pixels": (lambda: IMAGES[:, :0], "images of shape"),
     "fewer labels": (lambda: (IMAGES, LABELS[:9]), "9 labels for 12 images"),
     "one-hot": (lambda: (IMAGES, np.eye(3)[LABELS]), r"labels of shape \[12, 3\]; .*argmax"),
-    "half labels": (lambda: (IMAGES, LABELS / 2), "labels of float64"),
+    "missing labels": (lambda: (IMAGES, np.where(LABELS, LABELS, np.nan)), "labels of float64"),
+    "missing numbers": (lambda: (IMAGES, np.where(LABELS, LABELS / 2, np.nan)), "no finite one, for 4 of 12 pictures"),
+    "a constant attribute": (lambda: (IMAGES, np.ones((12, 2))), "attribute 0 is 1 for all pictures"),
+    "attributes of several lengths": (lambda: (IMAGES, {"a": LABELS, "b": LABELS[:3]}), r"\(a 12, b 3\)"),
+    "fewer attributes": (lambda: (IMAGES, np.random.default_rng(0).random((9, 2))), "9 labels for 12 images"),
+    "attributes of two sizes": (
+        lambda: [(IMAGES[0], [1, 2.5]), (IMAGES[1], [1])],
+        "numbers and some are names, or lis",
+    ),
     "negative labels": (lambda: (IMAGES, LABELS - 1), "labels from -1 to 1"),
     "labels that are no classes": (lambda: (IMAGES, LABELS * 10**9), "labels from 0 to 2,000,000,000"),
     "objects for labels": (lambda: (IMAGES, [None] * 12), "labels of object"),
@@ -358,6 +366,63 @@ def test_images_may_be_kept_apart_for_testing(options, data):
     test = load_test(options, data=data)
     assert test.spec.num_examples in (5, 12)
     assert open_data(data, DataOptions(split="test", data_dir=options.data_dir)).fingerprint == test.fingerprint
+
+
+ATTRIBUTES = np.stack([LABELS == 2, 10 + LABELS + np.arange(12) / 16], 1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda images, values: (images, values),
+        lambda images, values: (images, values.astype(object)),
+        lambda images, values: (images, {"attribute 0": values[:, 0] > 0, "attribute 1": values[:, 1]}),
+        lambda images, values: list(zip(images, values, strict=True)),
+        lambda images, values: list(zip(images, values.tolist(), strict=True)),
+        lambda images, values: [{"image": images[:7], "label": values[:7]}, {"image": images[7:], "label": values[7:]}],
+        lambda images, values: tensors(images, values).batch(5),
+        lambda images, values: tensors(images, {"attribute 0": values[:, 0], "attribute 1": values[:, 1]}),
+    ],
+    ids=["array", "objects", "by name", "pairs", "lists", "batches", "tf.data", "tf.data by name"],
+)
+def test_labels_may_be_several_numbers(options, make):
+    data = {"train": make(IMAGES, ATTRIBUTES), "test": make(IMAGES[:2], ATTRIBUTES[:2] * [0, 1])}
+    dataset = open_data(data, options)
+    zero, one = dataset.spec.attributes
+    assert (zero.name, zero.kind, zero.typical) == ("attribute 0", "binary", 0)
+    assert (one.name, one.kind, one.low, one.high) == ("attribute 1", "number", *np.sort(ATTRIBUTES[:, 1])[[0, -1]])
+    expected = {image.tobytes(): label.tolist() for image, label in zip(IMAGES, ATTRIBUTES, strict=True)}
+    found = {image.tobytes(): label.tolist() for image, label in zip(dataset.images, dataset.labels, strict=True)}
+    assert found == expected
+    test = load_test(options, dataset.spec, data)  # of which one is constant
+    assert test.spec.attributes == dataset.spec.attributes
+    assert sorted(test.labels[:, 1].tolist()) == sorted(ATTRIBUTES[:2, 1].tolist())
+
+
+def test_columns_of_a_table_have_its_names(options):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"smiling": LABELS == 2, "age": ATTRIBUTES[:, 1], "kind": [*"abcabcabcabc"]})
+    spec = open_data((IMAGES, table), options).spec
+    assert [each.name for each in spec.attributes] == ["smiling", "age", "kind=a", "kind=b", "kind=c"]
+    assert [each.name for each in open_data((IMAGES, table[["age"]]), options).spec.attributes] == ["age"]
+
+
+def test_numbers_that_are_no_whole_ones_are_an_attribute(options):
+    for data in ((IMAGES, ATTRIBUTES[:, 1]), list(zip(IMAGES, ATTRIBUTES[:, 1], strict=True))):
+        dataset = open_data(data, options)
+        assert [each.name for each in dataset.spec.attributes] == ["attribute 0"]
+        assert sorted(dataset.labels[:, 0].tolist()) == sorted(ATTRIBUTES[:, 1].tolist())
+
+
+def test_test_images_of_other_attributes_are_refused(options):
+    train = open_data((IMAGES, ATTRIBUTES), options).spec
+    for labels, said in (
+        (LABELS, "other attributes than the training images"),
+        (ATTRIBUTES[:, ::-1], "other attributes"),
+        (np.concatenate([ATTRIBUTES, ATTRIBUTES[:, 1:]], 1), "other attributes"),
+    ):
+        with pytest.raises(MirageError, match=said):
+            load_test(options, train, {"train": (IMAGES, ATTRIBUTES), "test": (IMAGES, labels)})
 
 
 def test_without_a_split_for_it_nothing_is_kept_apart(options):

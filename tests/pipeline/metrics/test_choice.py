@@ -34,7 +34,7 @@ def test_every_metric_has_the_form_and_a_name_of_its_own():
     assert [each.name for each in chosen] == list(METRICS)
     assert not any(each.asked for each in chosen)
     figures = [name for each in chosen for name in (*each.figures, *each.floors)]
-    assert len(figures) == len({*figures}) == 26
+    assert len(figures) == len({*figures}) == 32
     assert all(isinstance(each.metric, Metric) for each in chosen)
     assert [name for each in chosen if each.quick for name in each.figures] == [
         "frechet_distance",
@@ -45,6 +45,8 @@ def test_every_metric_has_the_form_and_a_name_of_its_own():
         "inception_score",
         "class_entropy",
         "label_accuracy",
+        *("attribute_accuracy", "attribute_accuracy_of_real"),
+        *("attribute_correlation", "attribute_correlation_of_real"),
         "modes",
         "kl_to_uniform",
     ]

@@ -292,6 +292,7 @@ def test_every_figure_says_which_is_better():
     found = {figure: each.better(figure) for each in choose() for figure in each.figures}
     assert {name for name, side in found.items() if side == "higher"} == {
         *("precision", "recall", "density", "coverage", "inception_score", "class_entropy", "label_accuracy", "modes"),
+        *("attribute_accuracy", "attribute_correlation"),
     }
     assert {name for name, side in found.items() if side == "lower"} == {
         *("frechet_distance", "frechet_distance_infinity", "intra_class_distance", "kernel_distance", "kl_to_uniform"),

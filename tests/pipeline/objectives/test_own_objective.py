@@ -117,7 +117,7 @@ def test_updates_must_be_updates():
         (lambda: 1 / 0, r"Odd.updates failed: ZeroDivisionError: .*test_own_objective.py, line \d+\); mend it"),
         (
             lambda foo: (),
-            r"failed: TypeError: .*'foo'.*it may take images, labels, num_labels, seed by name",
+            r"failed: TypeError: .*'foo'.*it may take images, labels, num_labels, attributes, seed by name",
         ),
         (lambda: Update("generator", len, "g_loss"), r"of the generator with metrics='g_loss'; expected a tuple"),
         (lambda: Update("generator", len, ("step",)), "of the generator that reports 'step'; choose another name"),

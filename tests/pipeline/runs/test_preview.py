@@ -9,7 +9,8 @@ from PIL import Image
 
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
-from pipeline.runs.preview import Preview, grid, grid_labels, to_pixels, write_png
+from pipeline.runs.preview import Preview, attribute_rows, grid, grid_labels, to_pixels, write_png
+from serving.contract.attributes import Attribute
 
 
 def spec(classes):
@@ -70,6 +71,28 @@ def test_every_class_is_shown(num_classes):
 def test_conditional_preview_has_a_row_per_class():
     picture = Preview(Config(conditional=True, latent_dim=4), 0, spec(4), brightness_by_class(4)).draw()
     assert [picture[2 + 4 * row, 2, 0] for row in range(4)] == [0, 85, 170, 255]
+
+
+def test_a_row_for_each_attribute_shows_what_it_does():
+    attributes = (Attribute("red", "binary", 0, 1, 1), Attribute("age", "number", 20, 90, 30))
+    labels, latents, columns = attribute_rows(attributes)
+    assert columns == 8
+    assert labels[:8].tolist() == [[0, 30]] * 4 + [[1, 30]] * 4
+    assert labels[8:, 0].tolist() == [1] * 8
+    assert labels[8:, 1].tolist() == pytest.approx(np.linspace(20, 90, 8))
+    assert latents.tolist() == [0, 1, 2, 3] * 2 + [0] * 8
+    assert len(attribute_rows(attributes[:1] * 40)[0]) == 20 * 8
+
+
+def test_a_preview_of_attributes_is_drawn_from_them():
+    attributes = (Attribute("red", "binary", 0, 1, 1), Attribute("age", "number", 20, 90, 30))
+    z, label = keras.Input([4], name="z"), keras.Input([2], name="label")
+    brightness = keras.layers.Reshape([1, 1, 1])(label[:, 1:] / 45 - 1)
+    model = keras.Model([z, label], keras.layers.UpSampling2D(2)(brightness))
+    data = DataSpec("faces", "", (2, 2, 1), (), 9, attributes=attributes)
+    picture = Preview(Config(conditional=True, latent_dim=4), 0, data, model).draw()
+    assert picture.shape == (2 * 4 + 2, 8 * 4 + 2, 1)
+    assert picture[6, 2::4, 0].tolist() == [round(255 * age / 90) for age in np.linspace(20, 90, 8)]
 
 
 def test_preview_is_the_same_every_time():

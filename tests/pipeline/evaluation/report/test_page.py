@@ -12,13 +12,16 @@ from PIL import Image
 from pipeline import Run
 from pipeline.base.errors import MirageError
 from pipeline.config import Config
+from pipeline.data.spec import DataSpec
 from pipeline.evaluation.report import images, texts
 from pipeline.evaluation.report.figures import figures_of
 from pipeline.evaluation.report.page import page_of_run, write_report
 from pipeline.evaluation.report.record import read
 from pipeline.pages import charts
 from pipeline.pages.numbers import shown
-from pipeline.runs.preview import write_png
+from pipeline.runs.preview import attribute_rows, grid, write_png
+from pipeline.runs.run_file import read_run, write_run
+from serving.contract.attributes import Attribute
 from tests.pipeline.evaluation.report.parsed import Page
 from tests.pipeline.evaluation.report.written import evaluation, previews, write_lines
 
@@ -122,6 +125,24 @@ def test_pictures_of_many_classes_and_of_none(make_run, names, shape):
     assert pictures[-1][1].size == shape
     assert pictures[-1][0] == (f"a generated picture of the class {names[-1]}" if names else "the preview at step 400")
     assert len(pictures) == 12 + (len(names) or 1)
+
+
+def test_pictures_by_attributes(make_run):
+    run_dir = make_run()
+    attributes = (Attribute("smiling", "binary", 0, 1, 1), Attribute("age <years>", "number", 20, 90, 30))
+    write_run(run_dir, read_run(run_dir)[0], DataSpec("bars", "", (12, 12, 1), (), 60, attributes=attributes))
+    labels, _, columns = attribute_rows(attributes)
+    for path in (run_dir / "samples").iterdir():
+        write_png(path, grid(np.zeros((len(labels), 12, 12, 1), np.uint8), columns))
+    page = page_of(run_dir)
+    assert [name for name, _ in page.pictures()][-2:] == [
+        "generated pictures by smiling, without, then with it",
+        "generated pictures by age <years>, 20 to 90",
+    ]
+    assert "2 attributes" in page.text
+    for path in (run_dir / "samples").iterdir():
+        Image.new("RGB", (31, 17), (9, 200, 40)).save(path)
+    assert {image.size for _, image in page_of(run_dir).pictures()} == {(31, 17)}
 
 
 def test_a_page_of_large_photographs_stays_small(make_run):
