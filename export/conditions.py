@@ -35,6 +35,14 @@ def conditions(places: NDArray[np.integer], info: ModelInfo) -> NDArray:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
+def told(labels: NDArray, info: ModelInfo) -> NDArray:
+    """Labels or attributes of data as a generator takes them; those of test images may lie beyond its ends."""
+    if not info.attributes:
+        return labels.astype(np.int64)
+    low, high = (np.array([getattr(each, end) for each in info.attributes], np.float32) for end in ("low", "high"))
+    return np.clip(labels.astype(np.float32), low, high)
+
+
 def sheet(info: ModelInfo) -> tuple[NDArray[np.int64], NDArray, int]:
     """What a sheet of samples shows: a row for each class, or for each attribute.
 

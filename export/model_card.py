@@ -85,6 +85,8 @@ _SCORES = {
     "precision": "precision",
     "recall": "recall",
     "label_accuracy": "label accuracy",
+    "attribute_accuracy": "attribute accuracy",
+    "attribute_correlation": "attribute correlation",
 }
 
 

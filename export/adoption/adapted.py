@@ -29,8 +29,8 @@ def adapted_graph(source: onnx.ModelProto, meaning: Meaning) -> onnx.ModelProto:
       meaning: what those mean.
 
     Returns:
-      A checked model with inputs `z` float32 [N, latent_dim] and, if there are classes, `label` int64 [N], and the
-      output `image` float32 [N, H, W, C] in [-1, 1].
+      A checked model with inputs `z` float32 [N, latent_dim] and, if there are classes, `label` int64 [N], or
+      `attributes` float32 [N, number of them], and the output `image` float32 [N, H, W, C] in [-1, 1].
 
     Raises:
       MirageError: if the result is no model.
@@ -52,8 +52,10 @@ def adapted_graph(source: onnx.ModelProto, meaning: Meaning) -> onnx.ModelProto:
     result.node.extend(nodes)
     info = meaning.info
     result.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", info.latent_dim]))
-    if info.conditional:
+    if info.class_names:
         result.input.append(helper.make_tensor_value_info("label", TensorProto.INT64, ["N"]))
+    if count := len(info.attributes):
+        result.input.append(helper.make_tensor_value_info("attributes", TensorProto.FLOAT, ["N", count]))
     result.output.append(helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", *info.image_shape]))
     result.name = "generator"
     proto = graph.finish()
@@ -86,7 +88,7 @@ def _latent(graph: Graph, meaning: Meaning) -> list[onnx.NodeProto]:
 
 
 def _label(graph: Graph, meaning: Meaning) -> list[onnx.NodeProto]:
-    """Nodes from `label` to the source's."""
+    """Nodes from `label` or `attributes` to the source's."""
     if meaning.label is None or meaning.joined:
         return []
     label, name = meaning.label, f"{_INNER}{meaning.label.port.name}"
@@ -94,6 +96,8 @@ def _label(graph: Graph, meaning: Meaning) -> list[onnx.NodeProto]:
     if label.form == "one_hot":
         table = graph.add_constant(np.eye(label.classes, dtype=label.port.dtype))
         return [helper.make_node("Gather", [table, "label"], [name])]
+    if label.form == "attributes":
+        return [helper.make_node("Cast", ["attributes"], [name], to=kind)]
     made = graph.fresh("label")
     cast = helper.make_node("Cast", ["label"], [made if label.form == "column" else name], to=kind)
     if label.form == "index":
@@ -144,12 +148,30 @@ def _image(graph: Graph, meaning: Meaning) -> list[onnx.NodeProto]:
     if meaning.clipped:
         add("Clip", constant(-1, np.float32), constant(1, np.float32))
     if meaning.label is not None:  # others are refused, as by `export.signatures`
-        ones = constant(np.ones((meaning.label.classes, 1, 1, 1)), np.float32)
+        place, more = _place(graph, meaning)
+        ones = constant(np.ones((max(1, meaning.label.classes), 1, 1, 1)), np.float32)
         known = graph.fresh("known")
-        nodes.append(helper.make_node("Gather", [ones, "label"], [known]))
+        nodes += [*more, helper.make_node("Gather", [ones, place], [known])]
         add("Mul", known)
     nodes.append(helper.make_node("Identity", [value], ["image"]))
     return nodes
+
+
+def _place(graph: Graph, meaning: Meaning) -> tuple[str, list[onnx.NodeProto]]:
+    """A value that is a place in a table of ones, or beyond its end: (its name, the nodes that make it)."""
+    if not meaning.attributes:
+        return "label", []
+    low, high = (np.array([getattr(each, end) for each in meaning.attributes], np.float32) for end in ("low", "high"))
+    above, below, inside, number, least, place = (graph.fresh("within") for _ in range(6))
+    one, axis = (graph.add_constant(np.array(value, np.int64)) for value in (1, [1]))
+    return place, [
+        helper.make_node("GreaterOrEqual", ["attributes", graph.add_constant(low)], [above]),
+        helper.make_node("LessOrEqual", ["attributes", graph.add_constant(high)], [below]),
+        helper.make_node("And", [above, below], [inside]),
+        helper.make_node("Cast", [inside], [number], to=TensorProto.INT64),
+        helper.make_node("ReduceMin", [number, axis], [least], keepdims=0),
+        helper.make_node("Sub", [one, least], [place]),
+    ]
 
 
 class AdaptedNetwork:
@@ -165,7 +187,7 @@ class AdaptedNetwork:
         self.variables = [_Held(each) for each in network.variables]
 
     def __call__(self, inputs: Any, training: bool = False) -> Any:
-        """Computes float32 [N, H, W, C] in [-1, 1] of z, or of [z, label]."""
+        """Computes float32 [N, H, W, C] in [-1, 1] of z, or of [z, label] or [z, attributes]."""
         import tensorflow as tf
 
         assert self._network.tensors is not None

@@ -12,6 +12,7 @@ from export.adoption.meaning import Asked
 from export.adoption.source import AdoptedSource, sha256_of, table
 from export.adoption.understanding import raw
 from export.bundle import export_bundle
+from export.conditions import conditions, decoded
 from export.formats import DEFAULT, Format, chosen
 from export.rewrites.layouts import session_of
 from export.timing import in_turn, timed
@@ -109,24 +110,23 @@ def times(source: AdoptedSource, bundle: Path) -> str:
 
 def _sides(source: AdoptedSource, plain: Any, ours: Generator, size: int) -> dict[str, Callable[[], object]]:
     """What makes uint8 pictures of a batch, by name; where the source takes no such batch, it makes several."""
-    names, meaning = source.info.class_names, source.meaning
+    meaning = source.meaning
     z = latents(np.arange(size), source.info.latent_dim, source.info.latent_distribution)
-    label = np.arange(size) % max(1, len(names))
+    condition = conditions(np.arange(size), source.info)
 
     def making(network: Foreign) -> Callable[[], object]:
         if meaning.batch is not None:
-            return lambda: to_pixels(meaning.image(raw(network, meaning, z, label)), meaning.alpha)
+            return lambda: to_pixels(meaning.image(raw(network, meaning, z, condition)), meaning.alpha)
         name = meaning.output.name
-        return lambda: to_pixels(meaning.image(network.run(meaning.feeds(z, label))[name]), meaning.alpha)
+        return lambda: to_pixels(meaning.image(network.run(meaning.feeds(z, condition))[name]), meaning.alpha)
 
     by_graph = dataclasses.replace(source.network, run=lambda feeds: _run(plain, feeds))
-    classes = [names[each] for each in label] if names else None
 
     sides: dict[str, Callable[[], object]] = {}
     if not source.network.framework.startswith("onnxruntime"):  # which computes the same graph
         sides[source.network.framework] = making(source.network)
     sides["the graph as it came"] = making(by_graph)
-    sides["this bundle"] = lambda: ours.decode(z, classes)
+    sides["this bundle"] = lambda: decoded(ours, z, condition)
     return sides
 
 

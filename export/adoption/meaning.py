@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.foreign.network import Port
+from serving.contract.attributes import Attribute
 from serving.contract.manifest import NORMAL, ModelInfo
 
 LAYOUTS = ("NHWC", "NCHW", "NHW", "flat")
@@ -28,6 +29,7 @@ class Asked:
       value_range: which values are black and white.
       distribution: what latents are drawn from, as in `ModelInfo`.
       alpha: what the colours of a picture with an alpha channel are, as in `ModelInfo`; what has none is refused then.
+      attributes: what the numbers of the label's input are, in order, if they are no class.
     """
 
     latent_input: str = ""
@@ -40,16 +42,18 @@ class Asked:
     value_range: tuple[float, float] | None = None
     distribution: str = NORMAL
     alpha: str = ""
+    attributes: Sequence[Attribute] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Label:
-    """How a class is told.
+    """How a class, or attributes, are told.
 
     Attributes:
       port: the input.
-      form: "index" [N], "column" [N, 1], "one_hot" [N, K], or "joined": one-hot, behind the latent in its input.
-      classes: how many there are.
+      form: "index" [N], "column" [N, 1], "one_hot" [N, K], or "joined": one-hot, behind the latent in its input; or
+        "attributes" [N, A].
+      classes: how many there are; 0 of attributes.
     """
 
     port: Port
@@ -76,6 +80,7 @@ class Meaning:
       class_names: one per class.
       batch: the only batch size that the source takes; None if it takes any.
       alpha: what the colours of four channels are, as in `ModelInfo`; None of others.
+      attributes: what it takes in place of classes.
     """
 
     latent: Port
@@ -92,6 +97,7 @@ class Meaning:
     class_names: tuple[str, ...]
     batch: int | None = None
     alpha: str | None = None
+    attributes: tuple[Attribute, ...] = ()
 
     @property
     def joined(self) -> int:
@@ -106,8 +112,9 @@ class Meaning:
     @property
     def info(self) -> ModelInfo:
         """What a program needs to know of the generator."""
-        names = self.class_names
-        return ModelInfo(self.latent_dim, self.image_shape, bool(names), names, self.distribution, self.alpha)
+        names, told = self.class_names, self.label is not None
+        shape, law = self.image_shape, self.distribution
+        return ModelInfo(self.latent_dim, shape, told, names, law, self.alpha, self.attributes)
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
@@ -122,8 +129,8 @@ class Meaning:
         low, high = self.value_range
         return 2 / (high - low), -(high + low) / (high - low)
 
-    def feeds(self, z: NDArray[np.float32], label: NDArray[np.int64]) -> dict[str, NDArray]:
-        """Makes the source's inputs of latents [N, latent_dim] and labels [N]."""
+    def feeds(self, z: NDArray[np.float32], label: NDArray) -> dict[str, NDArray]:
+        """Makes the source's inputs of latents [N, latent_dim], and labels [N] or attributes [N, A]."""
         count = len(z)
         values = {
             name: np.repeat(value, count, axis=0) if name in self.batched else value

@@ -14,6 +14,7 @@ from pipeline.base.errors import MirageError
 from pipeline.base.failures import reason
 from pipeline.base.objects import load_object
 from pipeline.foreign.network import Opening
+from serving.contract.attributes import BINARY, NUMBER, Attribute
 from serving.contract.manifest import NORMAL, PREMULTIPLIED, STRAIGHT, UNIFORM
 
 # Of no use without --generator.
@@ -28,7 +29,7 @@ _NAMES: tuple[str, ...] = (
     "classes",
     "input",
 )
-_NAMES += ("output", "alpha", "value_range", "class_names", "license")
+_NAMES += ("attributes", "output", "alpha", "value_range", "class_names", "license")
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -76,6 +77,11 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     text("class_names", "one per class, joined by commas; left out: 0, 1, 2, ...")
+    text(
+        "attributes",
+        "what the numbers are that the input for labels takes, in order, joined by commas: a name of what is 0 or 1, "
+        "name:low:high, or name:low:high:typical, such as smiling,age:16:80:30.",
+    )
     text("license", "under which the generator may be used, for its card, such as CC-BY-4.0.")
 
 
@@ -103,6 +109,9 @@ def given(values: flags.FlagValues) -> tuple[Opening, Asked]:
         raise MirageError(
             f"--class_names={values.class_names} has an empty name, or one twice; expected a name per class."
         )
+    attributes = _attributes(values.attributes) if values.attributes else ()
+    if attributes and (names or values.classes):
+        raise MirageError("--attributes and classes are two things that a label may be; pass one of them.")
     asked = Asked(
         latent_input=values.latent_input,
         distribution={"normal": NORMAL, "uniform": UNIFORM}[values.latent],
@@ -112,6 +121,7 @@ def given(values: flags.FlagValues) -> tuple[Opening, Asked]:
         inputs=dict(_named(each) for each in values.input),
         output=values.output,
         alpha=values.alpha if values["alpha"].present else "",
+        attributes=attributes,
         value_range=_range(values.value_range) if values.value_range else None,
     )
     return opening, asked
@@ -142,6 +152,26 @@ def _named(text: str) -> tuple[str, float]:
         return name, float(value)
     except ValueError:
         raise MirageError(f"--input={text} can't be read; expected name=value with a number.") from None
+
+
+def _attributes(text: str) -> tuple[Attribute, ...]:
+    """Reads `smiling,age:16:80`; of a binary attribute 0 is typical, of a number the middle, unless it is said."""
+    found = []
+    for part in text.split(","):
+        name, *numbers = part.split(":")
+        try:
+            if not numbers:
+                found.append(Attribute(name, BINARY, 0, 1, 0))
+                continue
+            low, high, *typical = map(float, numbers)
+            found.append(Attribute(name, NUMBER, low, high, *(typical or [(low + high) / 2])))
+        except (ValueError, TypeError):
+            raise MirageError(
+                f"--attributes={part} can't be read; expected a name, name:low:high or name:low:high:typical."
+            ) from None
+    if len({each.name for each in found}) != len(found):
+        raise MirageError(f"--attributes={text} has a name twice; expected each once.")
+    return tuple(found)
 
 
 def _range(text: str) -> tuple[float, float]:

@@ -127,7 +127,9 @@ def table(source: AdoptedSource) -> str:
     }
     if meaning.label is not None:
         rows["label"] = ("" if meaning.joined else str(meaning.label.port), source.how["label"])
-        rows["classes"] = (str(meaning.label.classes), source.how.get("classes", "by --class_names"))
+        names = ", ".join(each.name for each in meaning.attributes)
+        classes = (str(meaning.label.classes), source.how.get("classes", "by --class_names"))
+        rows |= {"attributes": (names, "by --attributes")} if names else {"classes": classes}
     rows |= {name: ("", text) for name, text in source.how.items() if name.startswith("input ")}
     if "output" in source.how:
         rows["output"] = ("", source.how["output"])

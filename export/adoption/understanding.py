@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from export.adoption.analysis import classes_of, ends_in, range_of
 from export.adoption.meaning import LAYOUTS, Asked, Label, Meaning
+from export.conditions import conditions
 from pipeline.base.errors import MirageError
 from pipeline.base.failures import in_a_line
 from pipeline.foreign.network import Foreign, Port
@@ -68,6 +69,7 @@ def understand(network: Foreign, graph: onnx.ModelProto, asked: Asked) -> tuple[
         clipped=False,
         class_names=names,
         batch=max(batches) if batches else None,
+        attributes=tuple(asked.attributes),
     )
     value = sample(network, draft)
     layout, image_shape = _picture(value.shape[1:], output, asked, how)
@@ -99,11 +101,10 @@ def _check_same(again: NDArray, before: NDArray) -> None:
 def sample(network: Foreign, meaning: Meaning, count: int = _MEASURED) -> NDArray:
     """Computes the source's output, as it is, of the latents of the seeds 0, 1, ..."""
     z = latents(np.arange(count), meaning.latent_dim, meaning.distribution)
-    label = np.arange(count, dtype=np.int64) % (meaning.label.classes if meaning.label else 1)
-    return raw(network, meaning, z, label)
+    return raw(network, meaning, z, conditions(np.arange(count), meaning.info))
 
 
-def raw(network: Foreign, meaning: Meaning, z: NDArray[np.float32], label: NDArray[np.int64]) -> NDArray:
+def raw(network: Foreign, meaning: Meaning, z: NDArray[np.float32], label: NDArray) -> NDArray:
     """Computes the source's output, in batches that it takes."""
     size = meaning.batch or len(z)
     parts = []
@@ -206,6 +207,8 @@ def _is_label(port: Port, graph: onnx.ModelProto) -> bool:
 
 def _joined(latent: Port, asked: Asked, how: dict[str, str]) -> Label | None:
     """Finds whether the latent's input ends with a one-hot code."""
+    if asked.attributes:
+        raise MirageError("--attributes is given, but no input takes them; leave it out, or pass --label_input=.")
     width = math.prod(1 if size is None else size for size in latent.shape[1:])
     classes = _told(asked)
     if not asked.classes:
@@ -237,6 +240,10 @@ def _told(asked: Asked) -> int:
 
 def _label(port: Port, graph: onnx.ModelProto, asked: Asked, how: dict[str, str]) -> Label:
     width = port.shape[1] if len(port.shape) > 1 else 1
+    if count := len(asked.attributes):
+        if len(port.shape) != 2 or width != count or not port.dtype.startswith("float"):
+            raise MirageError(f"--attributes names {count}, but {port} doesn't take [N, {count}] floats.")
+        return Label(port, "attributes", 0)
     form = "index" if len(port.shape) == 1 else "column" if width == 1 else "one_hot"
     seen = (width or 0) if form == "one_hot" else classes_of(graph, port.name)
     told = _told(asked)

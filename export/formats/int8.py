@@ -11,6 +11,8 @@ from serving.contract.manifest import INT8_FILE
 _SHOWN = {
     "frechet_distance": ("Fréchet distance", ".3f"),
     "label_accuracy": ("label accuracy", ".4f"),
+    "attribute_accuracy": ("attribute accuracy", ".4f"),
+    "attribute_correlation": ("attribute correlation", ".4f"),
     "psnr": ("dB from float32", ".1f"),
     "within_2": ("values within 2 levels", ".2%"),
     "within_8": ("within 8", ".2%"),

@@ -215,7 +215,7 @@ def test_in_int8_small_numbers_count_beside_large_ones(of_network, form):
 
 
 def test_int8_is_judged_by_what_data_have():
-    labels = np.array([[0, 1, 1901.5], [1, 1, 1950]] * 10, np.float64)
+    labels = np.array([[0, 1, 1901.5], [1, 1, 2005]] * 10, np.float64)  # one beyond what training has seen
 
     class Judge:
         num_samples = 20
@@ -225,7 +225,7 @@ def test_int8_is_judged_by_what_data_have():
 
         def quick(self, pixels, *, conditional):
             assert conditional
-            return {"frechet_distance": 1.0}
+            return {"frechet_distance": 1.0, "attribute_accuracy": next(accuracies)}
 
         def facts(self):
             return {}
@@ -236,9 +236,12 @@ def test_int8_is_judged_by_what_data_have():
         seen.append(condition)
         return np.zeros((len(z), 8, 12, 1), np.uint8)
 
-    by_distance(Judge(), ModelInfo(DIM, (8, 12, 1), True, (), attributes=FACES))(draw, draw)
+    accuracies = iter([0.9, 0.8949])
+    verdict = by_distance(Judge(), ModelInfo(DIM, (8, 12, 1), True, (), attributes=FACES))(draw, draw)
     assert {each.dtype for each in seen} == {np.dtype(np.float32)}
-    np.testing.assert_array_equal(np.concatenate(seen[:2]), labels)
+    np.testing.assert_array_equal(np.concatenate(seen[:2]), np.minimum(labels, [1, 1, 1999]))
+    assert verdict.failed == ["its attribute accuracy is 0.8949 (at least 0.8950)"]
+    assert verdict.thresholds["attribute_accuracy"] == {"least": 0.895}
 
 
 def test_conditions_are_typical_first_and_then_of_all_kinds():

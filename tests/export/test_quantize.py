@@ -37,6 +37,13 @@ FASTER = {"float32": {"1": 1.0, "16": 8.0}, "int8": {"1": 0.5, "16": 4.0}}
         (GOOD, {**GOOD, "frechet_distance": float("nan")}, FASTER, ["nan"]),
         (GOOD, {**GOOD, "label_accuracy": 0.9849}, FASTER, ["0.9849 (at least 0.9850)"]),
         ({"frechet_distance": 2.0}, {"frechet_distance": 2.0}, FASTER, []),
+        ({"frechet_distance": 2.0, "attribute_correlation": 0.9},) * 2 + (FASTER, []),
+        (
+            {"frechet_distance": 2.0, "attribute_correlation": 0.9},
+            {"frechet_distance": 2.0, "attribute_correlation": 0.894},
+            FASTER,
+            ["attribute correlation is 0.8940 (at least 0.8950)"],
+        ),
         (GOOD, GOOD, {**FASTER, "int8": {"1": 0.5, "16": 8.0}}, ["a batch of 16 takes 8.000 ms"]),
         (GOOD, {"frechet_distance": 9.0, "label_accuracy": 0}, FASTER, ["9.000", "0.0000"]),
     ],
