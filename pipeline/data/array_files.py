@@ -59,7 +59,7 @@ def _arrays(options: DataOptions, images: tuple[str, ...], labels: tuple[str, ..
                 return None
             given = None if label is None else loaded[label]
             if given is not None and given.ndim == 2 and _NAMES in loaded:
-                given = dict(zip(map(str, loaded[_NAMES]), given.T, strict=True))
+                given = _by_name(given, loaded[_NAMES].astype(str).tolist())
             return loaded[image], given
     except Exception as error:  # of archives that are damaged it raises what it likes
         reason = getattr(error, "strerror", None) or in_a_line(error, 150)
@@ -69,14 +69,21 @@ def _arrays(options: DataOptions, images: tuple[str, ...], labels: tuple[str, ..
         ) from None
 
 
+def _by_name(labels: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+    if len({*names}) != labels.shape[1] or len(names) != labels.shape[1]:
+        raise ValueError(f"{_NAMES} has {len({*names})} names for {labels.shape[1]} columns of labels")
+    return dict(zip(names, labels.T, strict=True))
+
+
 def _source(options: DataOptions, images: Any, labels: Any, part: slice) -> Source:
     if labels is None:
         return open_arrays(images[part], None, options, _given(options))
     count = len(next(iter(labels.values()))) if isinstance(labels, Mapping) else len(labels)
     if count != len(images):
         raise MirageError(f"{_given(options)} has {count:,} labels for {len(images):,} images; save it again.")
-    if columns_of(labels) is None:
+    apart = options.split == "test"
+    if columns_of(labels, apart=apart) is None:
         return open_arrays(images[part], labels[part], options, _given(options))
     # Of a part too, attributes are those of all.
-    found = labels_from(labels, _given(options), apart=options.split == "test")
+    found = labels_from(labels, _given(options), apart=apart)
     return open_arrays(images[part], dataclasses.replace(found, values=found.values[part]), options, _given(options))

@@ -98,6 +98,7 @@ def attributes_from(
     found: dict[str, tuple[NDArray[np.float32], Attribute]] = {}
     for column, values in columns.items():
         kind = (kinds or {}).get(column, "")
+        values = [each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in values]
         numbers = None if kind == "class" else as_numbers(values)
         if numbers is None and kind == NUMBER:
             odd = next(value for value in values if as_numbers([value]) is None)
@@ -130,25 +131,26 @@ def labels_from(
     """
     if isinstance(labels, Labels):
         return labels
-    columns = columns_of(labels, names)
+    columns = columns_of(labels, names, apart=apart)
     if columns is None:
         return Labels(*classes_of(plain_labels(labels, given), given, known))
     if len(columns) == 1 and not isinstance(labels, Mapping):
         say_once(f"{given}: labels are taken as a number, since they are no whole ones.")
     if len({*map(len, columns.values())}) != 1:
-        sizes = ", ".join(f"{printable(name)} {len(each):,}" for name, each in columns.items())
+        sizes = ", ".join(f"{printable(name)} {len(each):,}" for name, each in columns.items()) or "none"
         raise MirageError(f"{given}: labels of several lengths ({sizes}); expected one for each image.")
     return attributes_from(columns, given, apart=apart)
 
 
-def columns_of(labels: Any, names: Sequence[str] = ()) -> dict[str, list[Any]] | None:
+def columns_of(labels: Any, names: Sequence[str] = (), *, apart: bool = False) -> dict[str, list[Any]] | None:
     """Columns of labels that are attributes, see `labels_from`; None of those that say one of several classes each."""
     if isinstance(labels, Mapping):
         return {str(name): np.asarray(each).tolist() for name, each in labels.items()}
     array = np.asarray(labels)
     named = [str(name) for name in getattr(labels, "columns", names)]
     array = array[:, None] if array.ndim == 1 else array
-    if array.ndim != 2 or not array.shape[1] or is_one_hot(array):
+    # A few pictures that are kept apart for testing may look one-hot by chance.
+    if array.ndim != 2 or not array.shape[1] or (is_one_hot(array) and not apart):
         return None
     if array.shape[1] == 1 and not (array.dtype.kind == "f" and (np.mod(array[np.isfinite(array)], 1) != 0).any()):
         return None
@@ -213,18 +215,20 @@ def told(attribute: Attribute) -> str:
     return f"{attribute.name} (a number from {attribute.low:g} to {attribute.high:g})"
 
 
-def labels_like(labels: NDArray[np.float32], own: Sequence[Attribute], known: Sequence[Attribute]) -> Labels | None:
+def labels_like(own: Labels, known: Sequence[Attribute]) -> Labels | None:
     """Gives labels of other pictures the attributes of a data set.
 
     Args:
-      labels: float32 [n, A].
       own: what they say of themselves.
       known: the data set's.
 
     Returns:
       Them; None if they have other names, or are not 0 or 1 where that is expected.
     """
-    if [each.name for each in own] != [each.name for each in known]:
+    labels, names = own.values, [each.name for each in own.attributes]
+    if len(known) == 1 and own.class_names == tuple(map(str, range(len(own.class_names)))) != ():
+        labels, names = labels[:, None].astype(np.float32), [known[0].name]  # numbers that are whole by chance
+    if names != [each.name for each in known]:
         return None
     binary = np.array([each.kind == BINARY for each in known])
     values = np.where(binary & (labels == -1), np.float32(0), labels)

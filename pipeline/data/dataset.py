@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import local_folder
 from pipeline.data import stacked
-from pipeline.data.attributes import labels_like
+from pipeline.data.attributes import Labels, labels_like
 from pipeline.data.folder import PREFIX
 from pipeline.data.notices import say_once
 from pipeline.data.objects import origin_of
@@ -94,7 +94,7 @@ class Dataset:
         if not like.num_labels or (own == class_names and not like.attributes):
             return self
         if like.attributes:
-            found = labels_like(self.labels, self.spec.attributes, like.attributes)
+            found = labels_like(Labels(self.labels, own, self.spec.attributes), like.attributes)
             if found is None:
                 raise MirageError(f"{given} have other attributes than the training images; give them the same.")
             spec = dataclasses.replace(self.spec, attributes=found.attributes)

@@ -86,7 +86,8 @@ class DataOptions(Parameters):
         "",
         "FILE:COLUMN, where the class of each image of a folder stands: a table (.csv, .tsv, .json, .jsonl, .parquet) "
         "with a column of paths, in the folder or elsewhere; dataset.json, as StyleGAN's tools write it, is found by "
-        "itself.",
+        "itself. FILE:COLUMN,COLUMN, or a column of numbers that are no whole ones, gives attributes; COLUMN=number "
+        "and COLUMN=class say which.",
         may_change=True,
         may_differ=True,
     )

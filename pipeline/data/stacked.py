@@ -67,8 +67,8 @@ def describe_stacked(options: DataOptions, base: DataSpec) -> DataSpec:
     """
     if base.image_shape[2] != 1 or not base.class_names:
         raise MirageError(
-            f"--dataset={printable(options.dataset)} needs grey images with labels; use stacked:mnist, "
-            "stacked:mnist5k, stacked:fashion_mnist or the like."
+            f"--dataset={printable(options.dataset)} needs grey images with labels, one class each; use "
+            "stacked:mnist, stacked:mnist5k, stacked:fashion_mnist or the like."
         )
     if len(base.class_names) > _MAX_CLASSES:
         raise MirageError(

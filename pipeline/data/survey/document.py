@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.base.names import printable
+from pipeline.data.survey.attributes import distributions
 from pipeline.data.survey.finding import Finding
 from pipeline.data.survey.finding_pairs import copies, leaked, near_copies
 from pipeline.data.survey.survey import Survey
@@ -37,6 +38,7 @@ def document_of(survey: Survey, found: Sequence[Finding]) -> dict[str, Any]:
         "compared_with": {"name": survey.other, "pictures": int(survey.apart.sum())} if survey.other else None,
         "mode": "grey" if survey.all_grey else "RGB",
         "classes": dict(zip(survey.class_names, survey.per_class.tolist(), strict=True)),
+        "attributes": distributions(survey),
         "bytes": int(rows["bytes"].sum()),
         "sizes": {f"{sizes[each][0]}x{sizes[each][1]}": int(times[each]) for each in order},
         "formats": {name: number for name, number in survey.ruler.formats.counts(rows["format"]).items() if name},

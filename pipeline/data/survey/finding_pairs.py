@@ -26,18 +26,21 @@ def same(survey: Survey) -> Finding | None:
 
 
 def contradicting(survey: Survey) -> Finding | None:
-    """The same picture in different classes."""
-    if len(survey.class_names) < 2:
+    """The same picture in different classes, or with different attributes."""
+    if len(survey.class_names) < 2 and not survey.attributes:
         return None
     rows, labels = copies(survey), survey.labels
-    rows = rows[labels[rows] != labels[survey.alike.original[rows]]]
+    differs = labels[rows] != labels[survey.alike.original[rows]]
+    rows = rows[differs.any(axis=1) if survey.attributes else differs]
     if not len(rows):
         return None
     says = f"{in_numbers(len(rows), 'copy is', 'copies are')} of another class than the original."
     do = "Decide on one class for each: at most one of two can be right."
-    return Finding(
-        "contradicting", WARNS, len(rows), says, do, _pairs(survey, rows, survey.alike.original, classes=True)
-    )
+    if survey.attributes:
+        says = f"{in_numbers(len(rows), 'copy has', 'copies have')} other attributes than the original."
+        do = "Decide on those of each: at most one of two can be right."
+    pairs = _pairs(survey, rows, survey.alike.original, classes=not survey.attributes)
+    return Finding("contradicting", WARNS, len(rows), says, do, pairs)
 
 
 def similar(survey: Survey) -> Finding | None:

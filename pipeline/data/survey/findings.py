@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.names import printable
-from pipeline.data.survey import finding_files, finding_pairs
+from pipeline.data.survey import attributes, finding_files, finding_pairs
 from pipeline.data.survey.finding import LEVELS, NOTES, STOPS, WARNS, Example, Finding, in_numbers
 from pipeline.data.survey.measures import GREY
 from pipeline.data.survey.survey import Survey
@@ -211,6 +211,9 @@ _ALL: tuple[Callable[[Survey], Finding | None], ...] = (
     _few,
     _classes,
     _small_classes,
+    attributes.rare,
+    attributes.rare_combinations,
+    attributes.together,
     finding_pairs.same,
     finding_pairs.contradicting,
     finding_pairs.similar,

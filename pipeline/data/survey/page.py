@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.names import printable
-from pipeline.data.survey.finding import LEVELS, STOPS, WARNS, Finding
+from pipeline.data.survey.attributes import distribution_table
+from pipeline.data.survey.finding import LEVELS, STOPS, WARNS, Finding, in_numbers
 from pipeline.data.survey.survey import Survey
 from pipeline.data.survey.target import target_of
 from pipeline.data.survey.thumbnails import SHEET_CLASSES, drawn, fetched, shown_size
@@ -15,6 +16,7 @@ from pipeline.pages.frame import Section, framed, tile, warnings
 from pipeline.pages.markup import Html, escaped, table, tag
 from pipeline.pages.numbers import count
 from pipeline.pages.pictures import img, strip
+from serving.contract.attributes import BINARY
 
 PAGE_FILE = "data.html"
 _BINS = 24
@@ -35,6 +37,7 @@ def page_of(survey: Survey, found: Sequence[Finding]) -> str:
         ("findings", "Findings", _FINDINGS, _findings(found, whole)),
         ("sheet", "Pictures drawn at random", _seen_hint(survey), sheet),
         ("classes", "Classes", _classes_hint(survey), _classes(survey)),
+        ("attributes", "Attributes", None, distribution_table(survey)),
         ("by-class", "Pictures by class", None, _by_class(survey, sheets.by_class, seen)),
         ("sizes", "Sizes, shapes, brightness", None, _charts(survey)),
         ("kinds", "Formats and modes", None, _kinds(survey)),
@@ -62,6 +65,10 @@ def _tiles(survey: Survey, found: Sequence[Finding]) -> Html:
     if survey.class_names:
         counts = survey.per_class
         parts.append(tile("Classes", f"{len(counts):,}", f"of {counts.min():,} to {counts.max():,} pictures"))
+    if survey.attributes:
+        numbers = sum(each.kind != BINARY for each in survey.attributes)
+        kinds = f"{len(survey.attributes) - numbers:,} yes or no, {in_numbers(numbers, 'number')}"
+        parts.append(tile("Attributes", f"{len(survey.attributes):,}", kinds))
     if len(good):
         low, high = (f"{rows['width'][good[each]]}x{rows['height'][good[each]]}" for each in _extreme_sizes(survey))
         sizes = low if low == high else f"{low} to {high}"

@@ -94,8 +94,12 @@ class Survey:
     @functools.cached_property
     def labels(self) -> NDArray[Any]:
         """int32 [N], or float32 [N, A], of all rows; those of the other split may be numbered in another way."""
-        parts = [self.sides[side].labels[self.numbers[self.apart == side]] for side in range(len(self.sides))]
-        return np.concatenate(parts)
+        first = self.sides[0].labels
+        parts = [each.labels[self.numbers[self.apart == side]] for side, each in enumerate(self.sides)]
+        # Those of the other split may even be of another kind.
+        shape = first.shape[1:]
+        fitting = [part if part.shape[1:] == shape else np.zeros((len(part), *shape), first.dtype) for part in parts]
+        return np.concatenate(fitting)
 
     @functools.cached_property
     def per_class(self) -> NDArray[np.int64]:

@@ -69,6 +69,10 @@ FAULTS = {
     "no archive": (lambda path: path.write_bytes(b"x" * 99), "can't be read"),
     "missing": (lambda path: None, "No such file"),
     "labels": (lambda path: np.savez(path, x=IMAGES, y=LABELS[:3]), "3 labels for 20 images"),
+    "names": (
+        lambda path: np.savez(path, x=IMAGES, y=np.eye(20)[:, :3] / 2, attribute_names=["a", "b"]),
+        "attribute_names has 2 names for 3 columns of labels",
+    ),
     "floats": (lambda path: np.savez(path, x=IMAGES / 255), "expected uint8 from 0 to 255: scale by 255"),
 }
 

@@ -1,6 +1,8 @@
 """Labels that are several numbers at once, in whatever form people have them."""
 
+import contextlib
 import io
+import itertools
 import json
 
 import numpy as np
@@ -13,7 +15,9 @@ from pipeline.base.errors import MirageError
 from pipeline.config import Config
 from pipeline.data.attributes import as_numbers, attributes_from
 from pipeline.data.dataset import load
+from pipeline.data.folder import open_folder
 from pipeline.data.options import DataOptions
+from pipeline.data.stores import STORES, opened
 from pipeline.data.trial import read_trial, write_trial
 from serving.contract.attributes import Attribute
 
@@ -224,3 +228,26 @@ def test_any_numbers_become_an_attribute_or_are_refused(values, apart):
         return
     (attribute,) = found.attributes
     assert ((found.values >= attribute.low) & (found.values <= attribute.high)).all()
+
+
+@pytest.mark.parametrize("form", ["pixels", "pictures"])
+def test_preparing_goes_on_where_it_ended(root, tmp_path, form):
+    write(root, {"male": MALE, "age": AGE})
+    source = open_folder(DataOptions(dataset=f"folder:{root}", labels="t.csv:male,age"))
+
+    def fill(store, count):
+        with contextlib.closing(store):
+            for item, label in itertools.islice(store.items(source), count):
+                store.add(item, label)
+            return store.note()
+
+    noted = fill(STORES[form](tmp_path, source.spec, {}), 4)
+    store = STORES[form](tmp_path, source.spec, json.loads(json.dumps(noted)))
+    assert store.done == 4
+    fill(store, 2)
+    _, labels = opened(tmp_path, source.spec.image_shape)
+    np.testing.assert_array_equal(labels, [label for _, label in source])
+    labels[0] += 1
+    np.save(tmp_path / "labels.npy", labels)
+    with pytest.raises(ValueError, match="other labels than were noted"):
+        STORES[form](tmp_path, source.spec, noted)

@@ -268,6 +268,7 @@ BAD = {
     "missing numbers": (lambda: (IMAGES, np.where(LABELS, LABELS / 2, np.nan)), "no finite one, for 4 of 12 pictures"),
     "a constant attribute": (lambda: (IMAGES, np.ones((12, 2))), "attribute 0 is 1 for all pictures"),
     "attributes of several lengths": (lambda: (IMAGES, {"a": LABELS, "b": LABELS[:3]}), r"\(a 12, b 3\)"),
+    "no attributes": (lambda: (IMAGES, {}), r"\(none\)"),
     "fewer attributes": (lambda: (IMAGES, np.random.default_rng(0).random((9, 2))), "9 labels for 12 images"),
     "attributes of two sizes": (
         lambda: [(IMAGES[0], [1, 2.5]), (IMAGES[1], [1])],
@@ -405,6 +406,20 @@ def test_columns_of_a_table_have_its_names(options):
     spec = open_data((IMAGES, table), options).spec
     assert [each.name for each in spec.attributes] == ["smiling", "age", "kind=a", "kind=b", "kind=c"]
     assert [each.name for each in open_data((IMAGES, table[["age"]]), options).spec.attributes] == ["age"]
+
+
+def test_texts_of_tensors_are_texts(options):
+    data = tensors(IMAGES, {"kind": np.array(["a", "b", "c"])[LABELS], "age": ATTRIBUTES[:, 1]})
+    assert [each.name for each in open_data(data, options).spec.attributes] == ["kind=a", "kind=b", "kind=c", "age"]
+
+
+def test_few_test_images_are_not_taken_for_something_else(options):
+    for labels, test in ((ATTRIBUTES, [[1.0, 0.0], [0.0, 1.0]]), (ATTRIBUTES[:, 1], [0.0, 2.0])):
+        data = {"train": (IMAGES, labels), "test": (IMAGES[:2], np.array(test))}
+        spec = open_data(data, options).spec
+        found = load_test(options, spec, data)
+        assert found.spec.attributes == spec.attributes
+        np.testing.assert_array_equal(found.labels, np.reshape(test, [2, -1]))
 
 
 def test_numbers_that_are_no_whole_ones_are_an_attribute(options):
