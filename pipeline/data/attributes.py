@@ -15,6 +15,7 @@ from pipeline.data.notices import say_once
 from serving.contract.attributes import BINARY, NUMBER, Attribute
 
 _WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+_MOST = 3e38  # that an attribute can be, in float32
 _MOST_TEXTS = 32  # that a column becomes as many attributes of
 _TWO = ({0.0, 1.0}, {-1.0, 1.0})  # the latter as CelebA writes it
 
@@ -53,7 +54,7 @@ def as_numbers(values: Sequence[Any]) -> NDArray[np.float64] | None:
         read = {value: _as_number(value) for value in {*values}}
     except (ValueError, TypeError):  # the latter of what can't be in a set
         return None
-    return np.fromiter((read[value] for value in values), np.float64, len(values))
+    return np.fromiter(map(read.__getitem__, values), np.float64, len(values))
 
 
 def _as_number(value: Any) -> float:
@@ -98,11 +99,12 @@ def attributes_from(
     found: dict[str, tuple[NDArray[np.float32], Attribute]] = {}
     for column, values in columns.items():
         kind = (kinds or {}).get(column, "")
-        values = [each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in values]
         numbers = None if kind == "class" else as_numbers(values)
         if numbers is None and kind == NUMBER:
             odd = next(value for value in values if as_numbers([value]) is None)
             raise MirageError(f"{given}: {printable(column)} is {odd!r:.50} once; expected numbers.")
+        if numbers is None:
+            values = [each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in values]
         _check_there(column, values, numbers, given, pictures)
         made = _of_texts(column, values, given) if numbers is None else {column: numbers}
         for name, each in made.items():
@@ -165,8 +167,7 @@ def _check_there(
     if numbers is None:
         wrong = np.array([value is None or not str(value).strip() for value in values])
     else:
-        with np.errstate(over="ignore"):
-            wrong = ~np.isfinite(numbers.astype(np.float32))
+        wrong = ~(np.abs(numbers) <= _MOST)
     if wrong.any():
         first = int(wrong.argmax())
         where = printable(pictures[first]) if pictures else f"number {first:,}"

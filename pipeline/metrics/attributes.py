@@ -30,7 +30,7 @@ def balanced_accuracy(logits: np.ndarray, labels: np.ndarray) -> _Found:
     """
     right = [(logits[labels == value] > 0) == bool(value) for value in (0, 1)]
     if not all(map(len, right)):
-        raise TooFewError("there is an attribute that all pictures that it is measured of have, or none of them")
+        raise TooFewError("it is measured of pictures that all have an attribute, or all lack it")
     error = math.hypot(*[error_of_share(each) for each in right]) / 2
     return float(np.mean([each.mean() for each in right])), error
 
@@ -50,7 +50,7 @@ def correlation(values: np.ndarray, labels: np.ndarray) -> _Found:
     """
     x, y = (np.asarray(each, np.float64) - np.mean(each, dtype=np.float64) for each in (values, labels))
     if not y.any():
-        raise TooFewError("there is an attribute that is the same in all pictures that it is measured of")
+        raise TooFewError("it is measured of pictures of which an attribute is always the same")
     if not x.any():
         return 0.0, 0.0
     x, y = x / x.std(), y / y.std()
@@ -61,8 +61,11 @@ def correlation(values: np.ndarray, labels: np.ndarray) -> _Found:
 _BY_KIND: dict[str, Callable[[np.ndarray, np.ndarray], _Found]] = {BINARY: balanced_accuracy, NUMBER: correlation}
 
 
-def _found(evidence: Evidence, kinds: tuple[str, ...]) -> tuple[list[_Found], list[_Found]]:
-    """Figures of each attribute of some kinds: of generated images, and of real ones that nothing was learnt from."""
+def _found(evidence: Evidence, kinds: tuple[str, ...]) -> dict[str, tuple[_Found, _Found] | TooFewError]:
+    """Figures of attributes of some kinds, by name: of generated images, and of real ones that nothing was learnt from.
+
+    Of one that can't be measured there is what says so.
+    """
     naming = evidence.naming
     assert naming is not None
 
@@ -70,42 +73,47 @@ def _found(evidence: Evidence, kinds: tuple[str, ...]) -> tuple[list[_Found], li
         return np.concatenate([naming(block) for block in evidence.generated.batches()])
 
     pairs = (evidence.once("attributes", of_generated), evidence.generated.labels), (naming.named, naming.labels)
-    of_both = [
-        [
-            _BY_KIND[each.kind](named[:, place], labels[:, place])
-            for place, each in enumerate(naming.attributes)
-            if each.kind in kinds
-        ]
-        for named, labels in pairs
-    ]
-    return of_both[0], of_both[1]
+    found: dict[str, tuple[_Found, _Found] | TooFewError] = {}
+    for place, each in enumerate(naming.attributes):
+        if each.kind in kinds:
+            measure = _BY_KIND[each.kind]
+            try:
+                one, other = (measure(named[:, place], labels[:, place]) for named, labels in pairs)
+                found[each.name] = one, other
+            except TooFewError as error:
+                found[each.name] = TooFewError(f"{error}: {each.name}")
+    return found
 
 
 class _Mean(Metric):
-    """The mean over attributes of a kind, and what real images get."""
+    """The mean over the attributes of a kind that can be measured, and what real images get."""
 
     kinds: ClassVar[tuple[str, ...]]
 
     def __call__(self, evidence: Evidence) -> tuple[float, float]:
         """See `Metric`."""
-        of_generated, of_real = self._means(evidence)
-        return of_generated[0], of_real[0]
+        return self._means(evidence, 0)
 
     def errors(self, evidence: Evidence) -> tuple[float, float]:
         """See `Metric`; as if attributes went wrong together, since they are of the same images."""
-        of_generated, of_real = self._means(evidence)
-        return of_generated[1], of_real[1]
+        return self._means(evidence, 1)
 
-    def _means(self, evidence: Evidence) -> list[list[float]]:
-        return [np.mean(found, axis=0).tolist() for found in _found(evidence, self.kinds)]
+    def _means(self, evidence: Evidence, place: int) -> tuple[float, float]:
+        found = _found(evidence, self.kinds)
+        measured = [each for each in found.values() if not isinstance(each, TooFewError)]
+        if not measured:
+            raise next(each for each in found.values() if isinstance(each, TooFewError))
+        of_generated, of_real = np.mean(measured, axis=0)[:, place].tolist()
+        return of_generated, of_real
 
 
 @dataclasses.dataclass(frozen=True)
 class AttributeAccuracy(_Mean):
     """`attribute_accuracy`: balanced accuracy with which a classifier sees the attributes that were asked for.
 
-    That is the mean over attributes that are 0 or 1. The classifier has learnt them from the training images; its
-    balanced accuracy on real images that it has not seen is `attribute_accuracy_of_real`.
+    That is the mean over attributes that are 0 or 1, and of which there are both among the pictures. The classifier has
+    learnt them from the training images; its balanced accuracy on real images that it has not seen is
+    `attribute_accuracy_of_real`.
     """
 
     kinds = (BINARY,)
@@ -144,7 +152,10 @@ class ByAttribute(Metric):
 
     def __call__(self, evidence: Evidence) -> tuple[list[float], list[float]]:
         """See `Metric`."""
-        of_generated, of_real = (
-            [round(figure, 4) for figure, _ in found] for found in _found(evidence, (BINARY, NUMBER))
-        )
+        found = []
+        for each in _found(evidence, (BINARY, NUMBER)).values():
+            if isinstance(each, TooFewError):
+                raise each
+            found.append(each)
+        of_generated, of_real = ([round(each[side][0], 4) for each in found] for side in (0, 1))
         return of_generated, of_real

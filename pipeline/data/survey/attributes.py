@@ -1,7 +1,7 @@
 """What is told of attributes: how they are distributed, which are rare, and which can't be told apart."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from pipeline.data.survey.finding import NOTES, WARNS, Finding, in_numbers
 from pipeline.data.survey.survey import Survey
-from pipeline.pages.markup import Html, table
+from pipeline.pages.markup import Html, table, tag
+from pipeline.pages.pictures import img, strip
 from serving.contract.attributes import BINARY, Attribute
 
 _RARE = 0.01  # a share of pictures
 _TOGETHER = 0.999  # correlation, either way, of what can't be told apart
 _NAMED = 5
+_SIDE = 96  # of a picture
 
 
 def values_of(survey: Survey) -> NDArray[np.float64]:
@@ -50,6 +52,20 @@ def distribution_table(survey: Survey) -> Html:
             ends = f"{each['least']:g}", f"{each['greatest']:g}"
             rows.append((each["name"], "number", f"{each['mean']:.4g} on average", *ends))
     return table(("attribute", "kind", "pictures", "least", "greatest"), rows) if rows else Html("")
+
+
+def pictures_by_attribute(
+    survey: Survey, chosen: Sequence[Sequence[int]], seen: Mapping[int, NDArray[np.uint8]]
+) -> Html:
+    """Shows rows that were chosen of each attribute; empty without any."""
+    rows = []
+    for each, numbers in zip(survey.attributes, chosen, strict=False):
+        pictures = [seen[row] for row in numbers if row in seen]
+        if pictures:
+            ends = "without, then with it" if each.kind == BINARY else f"{each.low:g} to {each.high:g}"
+            rows.append((each.name, ends, img(strip(pictures, side=_SIDE), f"pictures by {each.name}, {ends}", 40_000)))
+    head = ("attribute", "from left to right", "pictures as the networks will see them")
+    return tag("div", table(head, rows), class_="classes") if rows else Html("")
 
 
 def rare(survey: Survey) -> Finding | None:

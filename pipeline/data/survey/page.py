@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.names import printable
-from pipeline.data.survey.attributes import distribution_table
+from pipeline.data.survey.attributes import distribution_table, pictures_by_attribute
 from pipeline.data.survey.finding import LEVELS, STOPS, WARNS, Finding, in_numbers
 from pipeline.data.survey.survey import Survey
 from pipeline.data.survey.target import target_of
@@ -39,6 +39,7 @@ def page_of(survey: Survey, found: Sequence[Finding]) -> str:
         ("classes", "Classes", _classes_hint(survey), _classes(survey)),
         ("attributes", "Attributes", None, distribution_table(survey)),
         ("by-class", "Pictures by class", None, _by_class(survey, sheets.by_class, seen)),
+        ("by-attribute", "Pictures by attribute", None, pictures_by_attribute(survey, sheets.by_attribute, seen)),
         ("sizes", "Sizes, shapes, brightness", None, _charts(survey)),
         ("kinds", "Formats and modes", None, _kinds(survey)),
         ("unreadable", "Files that can't be read", None, _unreadable(survey)),

@@ -22,15 +22,18 @@ class Sheets:
     Attributes:
       random: rows drawn at random.
       by_class: (label, rows) of the first classes.
+      by_attribute: rows of each of the first attributes, from its least to its greatest value.
     """
 
     random: Sequence[int]
     by_class: Sequence[tuple[int, Sequence[int]]]
+    by_attribute: Sequence[Sequence[int]] = ()
 
     @property
     def rows(self) -> set[int]:
         """All of them."""
-        return {*self.random, *(row for _, rows in self.by_class for row in rows)}
+        of_labels = (*(rows for _, rows in self.by_class), *self.by_attribute)
+        return {*self.random, *(row for rows in of_labels for row in rows)}
 
 
 def drawn(survey: Survey) -> Sheets:
@@ -42,8 +45,25 @@ def drawn(survey: Survey) -> Sheets:
         mixed = rng.permutation(good)
         for label in range(min(len(survey.class_names), SHEET_CLASSES)):
             by_class.append((label, mixed[labels[mixed] == label][:PER_CLASS].tolist()))
+    by_attribute = [_spread(good, labels[good, place]) for place in range(min(len(survey.attributes), SHEET_CLASSES))]
     random = np.sort(rng.choice(good, min(SHEET, len(good)), replace=False)) if len(good) else good
-    return Sheets(random.tolist(), by_class)
+    return Sheets(random.tolist(), by_class, by_attribute)
+
+
+def _spread(rows: NDArray[np.int64], values: NDArray[np.float32]) -> list[int]:
+    """Draws rows whose values go evenly from the least to the greatest; where there are two, half of either."""
+    if not len(rows):
+        return []
+    order = np.random.default_rng(_SEED).permutation(len(rows))
+    wanted = np.linspace(values.min(), values.max(), PER_CLASS)
+    if len(np.unique(values)) == 2:
+        wanted = np.repeat(wanted[[0, -1]], PER_CLASS // 2)
+    found: list[int] = []
+    for value in wanted:
+        left = order[~np.isin(rows[order], found)]
+        if len(left):
+            found.append(int(rows[left[np.abs(values[left] - value).argmin()]]))
+    return found
 
 
 def fetched(

@@ -116,6 +116,18 @@ def test_metrics_are_left_out_where_there_is_nothing_to_ask_for(capsys):
     assert made == []
 
 
+def test_an_attribute_that_cannot_be_measured_is_left_out_of_means_and_named(capsys):
+    held_out = np.array([[0, 1, 5], [1, 1, 6.0]]), np.array([[-1, 1, 0.0], [1, -1, 1]])
+    judge, _ = judge_of(lambda images: np.ones((len(images), 3), np.float32), held_out=held_out)
+    scores = judge.full(np.zeros((30, 16, 16, 3), np.uint8), conditional=True, sure=True)
+    assert scores["attribute_accuracy_of_real"] == 1
+    assert "by_attribute" not in scores
+    assert (
+        "by_attribute is left out: it is measured of pictures that all have an attribute, or all lack it: right."
+        in (capsys.readouterr().err)
+    )
+
+
 def test_a_classifier_learns_them_once_and_is_kept(tmp_path, capsys):
     images, labels = discs(600)
     data = DataSpec("discs", "", (16, 16, 3), (), 600, attributes=ATTRIBUTES)

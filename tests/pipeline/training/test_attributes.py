@@ -18,7 +18,7 @@ from pipeline.training.configured import trainee_of
 from pipeline.training.feed import Layout, make_feed
 from pipeline.training.memory import estimate
 from pipeline.training.step import TrainStep
-from tests.discs import COLUMNS, write_discs
+from tests.discs import COLUMNS, discs, write_discs
 from tests.experiments import PLAIN, train
 from tests.processes import last_checkpoint
 
@@ -159,3 +159,19 @@ def test_an_experiment_trains_on_them(folder, tmp_path):
     experiment = Experiment(data=f"folder:{folder}", labels=LABELS, conditional=True, steps=1, **values)
     run = experiment.train(tmp_path / "run")
     assert run.sample(1, attributes={"red": True}).shape == (1, 16, 16, 3)
+
+
+def test_arrays_are_trained_on_by_the_names_of_their_columns(tmp_path):
+    images, labels = discs(24)
+    data = images, dict(zip(COLUMNS, labels.T, strict=True))
+    more = {**PLAIN, "conditional": True, "data_dir": str(tmp_path), "eval_every": 1, "eval_samples": 10}
+    metrics = ["attribute_accuracy", "attribute_correlation"]
+    data = {"train": data, "test": data}
+    run = Experiment(data=data, metrics=metrics, steps=1, **more).train(tmp_path / "run")
+    assert {*metrics} <= {*run.evaluations()}
+    assert Experiment(data=data, metrics=metrics, steps=2, **more).train(tmp_path / "run").step == 2
+    scores = run.evaluate(num_samples=20, metrics="by_attribute")
+    assert len(scores["by_attribute"]) == 3
+    data["train"] = images, {**data["test"][1], "red": 1 - labels[:, 0]}
+    with pytest.raises(MirageError, match=r"other content of the pictures|other values"):
+        Experiment(data=data, steps=3, **more).train(tmp_path / "run")

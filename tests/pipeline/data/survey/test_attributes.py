@@ -71,6 +71,12 @@ def test_files_with_a_table_of_attributes(tmp_path):
     assert {"together", "rare_attributes", "contradicting"}.isdisjoint(each.name for each in find(seen))
     page = Page(write_report(seen, find(seen), str(tmp_path / "report")).read_text(encoding="utf-8"))
     assert "diameter" in page.text
+    (red,) = [image for name, image in page.pictures() if name == "pictures by red, without, then with it"]
+    pixels = np.asarray(red.convert("RGB"), np.float64)
+    assert pixels.shape[1] > 4 * pixels.shape[0]
+    left, right = np.split(pixels, [pixels.shape[1] // 2], axis=1)
+    assert left[..., 0].mean() < left[..., 2].mean()  # blue
+    assert right[..., 0].mean() > right[..., 2].mean()
 
 
 def test_a_test_split_of_other_labels_stops_nothing():
