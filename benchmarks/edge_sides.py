@@ -37,6 +37,8 @@ def with_statistics(model: keras.Model, seed: int = 0) -> None:
             variable.assign(0.3 * rng.standard_normal(variable.shape))
         elif variable.name == "kernel" and not np.any(variable):  # the end of a residual block
             variable.assign(0.05 * rng.standard_normal(variable.shape))
+        elif variable.name == "noise_strength":
+            variable.assign(rng.uniform(0.1, 0.5))
 
 
 def untrained(network: str) -> RunSource:

@@ -19,10 +19,11 @@ from pipeline.config import Config
 from pipeline.data.spec import DataSpec, without_path
 from pipeline.evaluation.scoring import load_known, make_judge, placed
 from pipeline.runs.checkpoint import load_sampler
+from pipeline.runs.run_file import read_init
 from pipeline.runs.run_log import EVALUATIONS_FILE, read_records
 from serving.contract.manifest import PREMULTIPLIED, ModelInfo
 
-_PRIVATE = ("data_dir", "dataset_args", "inception_weights", "labels", "manual_dir", "run_dir")
+_PRIVATE = ("data_dir", "dataset_args", "inception_weights", "init_from", "labels", "manual_dir", "run_dir")
 _PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 
@@ -105,6 +106,7 @@ class RunSource(Source):
             "config": self.public_config,
             "data": {**self.data.to_dict(), "name": self.name},
             "step": self.step,
+            **({"init_from": init} if (init := read_init(self.run_dir)) else {}),
             "code_revision": code_revision(),
             "packages": {name: version(name) for name in _PACKAGES},
         }
@@ -125,6 +127,7 @@ class RunSource(Source):
             "network": f"{config.model}, {self.model.count_params():,} parameters",
             "objective": config.objective,
             "data": f"{self.name} {data.version}, {data.num_examples:,} training images",
+            **_first_weights(self.run_dir),
             "training": f"{self.step:,} steps of {config.batch_size} images; "
             f"{weights if config.ema_images else 'last weights'}",
         }
@@ -147,6 +150,15 @@ class RunSource(Source):
             config, dataset, num_samples, config.extractor, config.inception_weights, download=config.download
         )
         return by_distance(judge, self.info)
+
+
+def _first_weights(run_dir: Path) -> dict[str, str]:
+    """The model card's row about a training that began with others' weights."""
+    init = read_init(run_dir)
+    if init is None:
+        return {}
+    step = f", step {init['step']:,}" if isinstance(init.get("step"), int) else ""
+    return {"first weights": f"from {init.get('name')}{step} (SHA-256 {str(init.get('sha256'))[:16]}…)"}
 
 
 def _is_keras(kind: type) -> bool:

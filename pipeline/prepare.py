@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from pipeline.base import command_line
+from pipeline.base.crew import shared
 from pipeline.base.errors import MISTAKE, MirageError
 from pipeline.data.options import DataOptions
 
@@ -90,7 +91,8 @@ def main(values: flags.FlagValues, argv: Sequence[str]) -> int:
         if values.out and (asked or values.report):
             raise MirageError(f"--out and --{[*asked, 'report'][0]} are two things to do; pass one of them.")
         if not asked:
-            _report(options, values.report) if values.report else _prepare(options, values.out)
+            with shared():
+                _report(options, values.report) if values.report else _prepare(options, values.out)
             return 0
         from pipeline.data.kept import bound, kept, remove, table
 

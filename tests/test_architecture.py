@@ -213,24 +213,26 @@ def test_the_contract_needs_numpy_and_nothing_else():
     assert {name.partition(".")[0] for name in names} - sys.stdlib_module_names == {"numpy", "serving"}
 
 
+COMMON = ("serving.contract.attributes", "serving.contract.pixels")
+
+
 def test_of_training_only_who_samples_and_evaluates_knows_the_edge():
     assert {
         module
         for module, names in IMPORTS.items()
         if within(module, ("pipeline",))
-        # What a label is, is the same from the data to the edge.
-        and any(within(name, ("serving",)) and not within(name, ("serving.contract.attributes",)) for name in names)
+        # What labels and pixels are, is the same from the data to the edge.
+        and any(within(name, ("serving",)) and not within(name, COMMON) for name in names)
     } == {
         "pipeline.evaluation.comparison",
         "pipeline.evaluation.evaluate",
         "pipeline.evaluation.provenance",
-        "pipeline.evaluation.sampling",  # which judges pixels as they are at the edge
         "pipeline.foreign.onnx_files",  # which runs somebody's network
         "pipeline.metrics.onnx_file",  # the same
         "pipeline.run",
         "pipeline.runs.callback",
-        "pipeline.runs.preview",  # which shows pixels as they are at the edge
         "pipeline.runs.sampling",
+        "pipeline.training.transfer",  # which begins with a bundle's weights
     }
 
 

@@ -18,6 +18,7 @@ import benchmarks.edge
 import benchmarks.first_step
 import benchmarks.gpu
 import benchmarks.gpu_check
+import benchmarks.known_answers
 import benchmarks.ladder
 import benchmarks.scaling
 import benchmarks.serving
@@ -58,6 +59,7 @@ COMMANDS = (
     benchmarks.gpu_check,
     benchmarks.ladder,
     benchmarks.agreement,
+    benchmarks.known_answers,
     benchmarks.adoption,
 )
 DOCUMENTED = [command for command in COMMANDS if command not in (benchmarks.edge, benchmarks.serving)]

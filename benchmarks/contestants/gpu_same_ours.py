@@ -48,7 +48,15 @@ def run(work: Work, rounds: Rounds) -> None:
         update = updates[index]
         nothing = tf.zeros([count])
         batch = Batch(
-            real, labels, latents, u=nothing, step=tf.constant(0), augmentation=nothing, state={}, noise=nothing
+            real,
+            labels,
+            latents,
+            u=nothing,
+            step=tf.constant(0),
+            augmentation=nothing,
+            state={},
+            noise=nothing,
+            pixels=nothing,
         )
         gradients, figures = step.gradients(update, batch, step.layer_numbers(batch.step, index))
         saved |= {f"{name}.{key}": value for key, value in zip(update.metrics, figures.numpy(), strict=True)}

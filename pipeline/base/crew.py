@@ -25,6 +25,8 @@ _WORTHWHILE = 2000  # pieces that are worth the start of processes
 _AHEAD = 3  # chunks that a process is ahead of who reads them
 _HEAD = struct.Struct(">q")
 _MOST = 64
+_sharing: list[None] = []
+_idle: list["Crew"] = []
 
 
 class Job(Protocol[_T]):
@@ -96,8 +98,33 @@ def by_all_cores(job: Job[_T], start: int, stop: int, chunk: int = CHUNK) -> Ite
     if stop - start < _WORTHWHILE or not sys.executable:
         yield from ahead(job, start, stop, min(chunk, 16))
         return
-    with contextlib.closing(Crew()) as crew:
+    done = False
+    try:
+        crew = _idle.pop()
+    except IndexError:
+        crew = Crew()
+    try:
         yield from crew.work(job, start, stop, chunk)
+        done = True
+    finally:
+        if done and _sharing:  # of one that was left in the middle, results are still to come
+            _idle.append(crew)
+        else:
+            crew.close()
+
+
+@contextlib.contextmanager
+def shared() -> Iterator[None]:
+    """Within this, processes that have done the work of one call of `by_all_cores` do that of the next, too."""
+    _sharing.append(None)
+    try:
+        yield
+    finally:
+        _sharing.pop()
+        if not _sharing:
+            with contextlib.suppress(IndexError):
+                while True:
+                    _idle.pop().close()
 
 
 def _write(pipe: Any, content: bytes) -> None:

@@ -33,7 +33,7 @@ def open_arrays(images: Any, labels: Any, options: DataOptions, given: str, know
     Args:
       images: [N, H, W, C] or [N, H, W], of uint8 or other whole numbers from 0 to 255.
       labels: N numbers or names, several for each of N, see `labels_from`, or None.
-      options: `dataset`, which is its name, `image_size`, `fit` and `random_crop` count.
+      options: `dataset`, which is its name, `image_size`, `fit`, `random_crop` and `transparency` count.
       given: what was given, as an error shall name it.
       known: names of the classes, if the data say them.
 
@@ -56,7 +56,7 @@ def open_arrays(images: Any, labels: Any, options: DataOptions, given: str, know
     codes = found.values
     if len(codes) != count:
         raise MirageError(f"{given}: {len(codes):,} labels for {count:,} images; expected one for each.")
-    pixels = Pixels(given)
+    pixels = Pixels(given, options)
     for part in _parts(array):
         shape = pixels(array[part]).shape[1:]
         if array.dtype == np.uint8:
@@ -81,8 +81,8 @@ def open_arrays(images: Any, labels: Any, options: DataOptions, given: str, know
             digest.update(np.ascontiguousarray(pixels(array[part])).data)
         return fingerprint_of(["arrays", str(shape), digest.hexdigest(), *found.identity(codes)])
 
-    as_it_is = array.dtype == np.uint8 and size == shape
     whole = array if array.ndim == 4 else array[..., None]
+    as_it_is = array.dtype == np.uint8 and size == whole.shape[1:]
     return Source(spec, skipping(examples), identify, (whole, codes) if as_it_is else None)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.base.crew import shared
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import local_folder
 from pipeline.data import stacked
@@ -134,10 +135,11 @@ def open_data(data: Any, options: DataOptions, check: Callable[[DataSpec], objec
     Raises:
       MirageError: if the data can't be had or read.
     """
-    source = origin_of(data, options).open()
-    check(as_seen(source.spec, options))
-    origin = None if isinstance(data, str) else data
-    return dataclasses.replace(_read(source, options), origin=origin)
+    with shared():
+        source = origin_of(data, options).open()
+        check(as_seen(source.spec, options))
+        origin = None if isinstance(data, str) else data
+        return dataclasses.replace(_read(source, options), origin=origin)
 
 
 def load(options: DataOptions) -> Dataset:

@@ -8,6 +8,8 @@ import numpy as np
 
 from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
+from pipeline.data.options import DataOptions
+from serving.contract.pixels import over_white
 
 _MOST_CLASSES = 2**16
 
@@ -15,13 +17,14 @@ _MOST_CLASSES = 2**16
 class Pixels:
     """Makes uint8 of images, and refuses those that it would change: what floats mean is never guessed."""
 
-    def __init__(self, given: str) -> None:
+    def __init__(self, given: str, options: DataOptions) -> None:
         """Starts.
 
         Args:
           given: what was given, as an error shall name it.
+          options: `transparency` counts: whether of four channels, red, green, blue and alpha, three are made.
         """
-        self._given = given
+        self._given, self._flatten = given, options.transparency == "white"
         self._largest: float | None = None
         self._type = ""
 
@@ -32,13 +35,17 @@ class Pixels:
           images: [N, H, W, C] or [N, H, W], N at least 1.
 
         Returns:
-          uint8 [N, H, W, C]; of uint8, a view.
+          uint8 [N, H, W, C]; of uint8, a view, unless pixels are laid over white.
 
         Raises:
           MirageError: if they are none, or no whole numbers from 0 to 255.
         """
         images = images if images.ndim == 4 else images[..., None]
         self._check_shape(images.shape)
+        images = self._whole_numbers(images)
+        return over_white(images) if images.shape[3] == 4 and self._flatten else images
+
+    def _whole_numbers(self, images: np.ndarray) -> np.ndarray:
         if images.dtype == np.uint8:
             return images
         if images.dtype.kind not in "iuf":
@@ -76,10 +83,10 @@ class Pixels:
         what = f"{self._given}: images of shape {list(shape[1:])}"
         if len(shape) != 4 or not all(shape):
             raise MirageError(f"{what}; expected [height, width, channels] or [height, width].")
-        if shape[3] not in (1, 3):
-            last = shape[1] in (1, 3)
+        if shape[3] not in (1, 3, 4):
+            last = shape[1] in (1, 3, 4)
             remedy = "channels come last: move that axis" if last else "leave out what is no grey, red, green or blue"
-            raise MirageError(f"{what}; expected 1 or 3 channels: {remedy}.")
+            raise MirageError(f"{what}; expected 1, 3 or, with alpha, 4 channels: {remedy}.")
 
 
 def plain_labels(labels: Any, given: str) -> np.ndarray:

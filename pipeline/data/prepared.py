@@ -40,6 +40,8 @@ _STAMPS = "stamps.json"
 _PROGRESS = "progress.json"
 _FORMAT = 2  # part of the key: to be raised whenever the same files would be decoded to other images
 _SAVE_EVERY_S = 5.0
+# Flags that decide what the pixels are, once and for all.
+_LAWS = ("fit", "transparency")
 
 
 class NoPlaceError(MirageError):
@@ -71,6 +73,13 @@ def _open(options: DataOptions) -> Source:
             f"{given} was prepared at {spec.image_shape[0]}x{spec.image_shape[1]} pixels, and --image_size and "
             f"--random_crop ask for {'x'.join(map(str, options.prepared_size))}; leave them out, or prepare another."
         )
+    for name in _LAWS:
+        asked, was = getattr(options, name), about.get(name, "unknown")
+        if asked not in (was, getattr(DataOptions, name)):
+            raise MirageError(
+                f"{given} was prepared with --{name}={was}, and --{name}={asked} is asked for; leave it out, or "
+                "prepare another."
+            )
     part = slice_of(options.split, len(labels))
     labels, identity = labels[part], spec.fingerprint
     images = np.asarray(images)[part] if isinstance(images, np.ndarray) else images[part]
@@ -107,14 +116,14 @@ def prepared(options: DataOptions, source: Source, out: Path | None = None) -> t
     parent = folder.parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(parent / f".{folder.name}.lock"):
+        with _locked(folder, keep=out is None):
             if out is not None and folder.exists():
                 _check_own(source, folder)
             if folder.exists() and (damaged := _damaged(folder)):
                 print(f"warning: {folder / damaged} is damaged; it is decoded again.", file=sys.stderr, flush=True)
                 shutil.rmtree(folder)
             if not folder.exists():
-                _prepare(source, folder, _form(options, source, parent))
+                _prepare(source, folder, _form(options, source, parent), options)
             with contextlib.suppress(OSError):
                 now = time.time_ns()  # finer than the file system's own clock
                 os.utime(folder / ABOUT, ns=(now, now))  # when it was used last
@@ -124,6 +133,18 @@ def prepared(options: DataOptions, source: Source, out: Path | None = None) -> t
             f"({getattr(error, 'strerror', None) or error}); pass --data_dir= where you may write and there is space."
         ) from None
     return opened(folder, source.spec.image_shape)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, *, keep: bool) -> Iterator[None]:
+    """Lets one process alone at a folder, by a file beside it; `keep` leaves that there."""
+    lock = folder.parent / f".{folder.name}.lock"
+    with filelock.FileLock(lock):
+        try:
+            yield
+        finally:
+            if not keep:  # who waits for it meanwhile finds all done, as who makes another one will
+                lock.unlink(missing_ok=True)
 
 
 def folder_of(options: DataOptions, source: Source) -> Path:
@@ -196,7 +217,7 @@ def _form(options: DataOptions, source: Source, parent: Path) -> str:
     return "pixels" if source.spec.num_bytes <= shutil.disk_usage(parent).free // 2 else "pictures"
 
 
-def _prepare(source: Source, folder: Path, form: str) -> None:
+def _prepare(source: Source, folder: Path, form: str, options: DataOptions) -> None:
     """Writes all files; the folder appears only when complete. What an end of the process leaves is gone on with."""
     partial = folder.with_name(folder.name + PARTIAL)
     partial.mkdir(exist_ok=True)
@@ -207,7 +228,7 @@ def _prepare(source: Source, folder: Path, form: str) -> None:
             _fill(store, source, form, partial / _PROGRESS)
             checksums = store.end()
         spec = dataclasses.replace(source.spec, name=without_path(source.spec.name), fingerprint=source.fingerprint)
-        about = {"spec": spec.to_dict(), "form": form}
+        about = {"spec": spec.to_dict(), "form": form, **{name: getattr(options, name) for name in _LAWS}}
         write_sealed(partial / ABOUT, json.dumps(about).encode())
         write_sealed(partial / _CHECKSUMS, json.dumps(checksums).encode())
         vouch(partial, checksums, partial / _STAMPS)

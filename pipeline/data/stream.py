@@ -43,7 +43,8 @@ def open_stream(
     Args:
       elements: images, (image, label) or {"image": image, "label": label}, one by one or in batches; a label may be
         several numbers, [A] or by name.
-      options: `dataset`, which is its name, `data_dir`, `image_size`, `fit`, `random_crop` and `device_data_mb` count.
+      options: `dataset`, which is its name, `data_dir`, `image_size`, `fit`, `random_crop`,
+        `transparency` and `device_data_mb` count.
       given: what was given, as an error shall name it.
       known: names of the classes, if the data say them.
       ends: whether it is known that it does.
@@ -66,7 +67,7 @@ class _Reader:
 
     def __init__(self, options: DataOptions, given: str, *, ends: bool) -> None:
         self._options, self._given = options, given
-        self._pixels = Pixels(given)
+        self._pixels = Pixels(given, options)
         self._spool = _Spool(options, given)
         self._repeats = _Repeats(given, ends=ends)
         self._digests: list[bytes] = []
@@ -112,7 +113,7 @@ class _Reader:
     def _batch(self, image: Any, label: Any) -> tuple[np.ndarray, bool]:
         """Returns (images [N, H, W] or [N, H, W, C], whether it was one alone)."""
         if isinstance(image, Image.Image):
-            image = to_grey_or_rgb(image)
+            image = to_grey_or_rgb(image, keep=self._options.transparency == "keep")
         array = np.asarray(image)
         flat = array.ndim == 2 or (array.ndim == 3 and (_is_scalar(label) or array.shape[-1] <= 4))
         if self._ranks is None and array.ndim == 3 and not flat and label is None and array.shape[0] in (1, 3):
@@ -139,7 +140,11 @@ class _Reader:
         shape = fitted.shape
         if self._shape and shape != self._shape:
             now, first = ("x".join(map(str, each)) for each in (shape, self._shape))
-            remedy = "set image_size to bring all to one" if shape[2] == self._shape[2] else "make all grey or all RGB"
+            remedy = (
+                "set image_size to bring all to one"
+                if shape[2] == self._shape[2]
+                else "make all grey, all RGB or all RGBA"
+            )
             raise MirageError(
                 f"{self._given} mixes sizes: the first image is {first} and number {len(self._digests) + 1:,} is "
                 f"{now}; {remedy}."

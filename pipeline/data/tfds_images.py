@@ -25,6 +25,7 @@ from pipeline.data.options import DataOptions
 from pipeline.data.pixels import fit_array, wrong_size
 from pipeline.data.source import Origin, Source, skipping
 from pipeline.data.spec import DataSpec
+from serving.contract.pixels import over_white
 
 _Make = Callable[[], tfds.core.DatasetBuilder]
 
@@ -38,8 +39,8 @@ def builder_origin(options: DataOptions, make: Callable[[], tfds.core.DatasetBui
     """Where a builder's data come from.
 
     Args:
-      options: `dataset`, which is its name in errors, `manual_dir`, `split`, `image_size`, `fit` and `random_crop`
-        count.
+      options: `dataset`, which is its name in errors, `manual_dir`, `split`, `image_size`, `fit`, `random_crop`
+        and `transparency` count.
       make: returns the builder, as it is now.
     """
 
@@ -55,7 +56,7 @@ def _describe_only(options: DataOptions, make: _Make) -> DataSpec:
     """Describes a data set without preparing it.
 
     Args:
-      options: `split`, `image_size`, `fit` and `random_crop` count.
+      options: `split`, `image_size`, `fit`, `random_crop` and `transparency` count.
       make: returns the builder.
 
     Returns:
@@ -72,7 +73,7 @@ def _open(options: DataOptions, make: _Make) -> Source:
     """Prepares a data set if necessary, and opens it.
 
     Args:
-      options: `manual_dir`, `split`, `image_size`, `fit` and `random_crop` count.
+      options: `manual_dir`, `split`, `image_size`, `fit`, `random_crop` and `transparency` count.
       make: returns the builder.
 
     Returns:
@@ -88,8 +89,10 @@ def _open(options: DataOptions, make: _Make) -> Source:
 
     def examples() -> Iterator[tuple[np.ndarray, int]]:
         for example in _read(options, builder):
-            image = example[image_key]
-            yield fit_array(image, options, f"--dataset={options.dataset}"), example[label_key] if label_key else 0
+            image, label = example[image_key], example[label_key] if label_key else 0
+            if image.shape[2] != spec.image_shape[2]:
+                image = over_white(image)
+            yield fit_array(image, options, f"--dataset={options.dataset}"), label
 
     return Source(spec, skipping(examples), lambda: _fingerprint(options, builder))
 
@@ -158,11 +161,13 @@ def _describe(options: DataOptions, builder: tfds.core.DatasetBuilder, num_examp
     image_key, label_key = _keys(options, builder)
     feature = builder.info.features[image_key]
     height, width, channels = feature.shape
-    if channels not in (1, 3) or feature.np_dtype != np.uint8:
+    if channels not in (1, 3, 4) or feature.np_dtype != np.uint8:
         raise MirageError(
             f"--dataset={options.dataset} has images of {channels} channels of {np.dtype(feature.np_dtype).name}; "
-            "expected 1 or 3 channels of uint8."
+            "expected 1, 3 or, with alpha, 4 channels of uint8."
         )
+    if channels == 4 and options.transparency == "white":
+        channels = 3
     if options.prepared_size is not None:
         if options.fit == "none" and None not in (height, width) and (height, width) != options.prepared_size:
             raise wrong_size(options, f"--dataset={options.dataset}", "each image", (height, width))

@@ -122,21 +122,31 @@ def _estimate(
     left = max(values["steps"] - done, 0)
     saves = left // values["checkpoint_every"] + 1
     seconds = facts["first_step_s"] + left / facts["steps_per_s"] + saves * facts["saving_s"]
+    judged = _images_to_judge(values, left)
+    seconds += judged * facts.get("judging_s", 0)
     kept = values["keep_checkpoints"] + 1 + values["keep_best"]  # one more while the newest is written
     run = {
         f"{kept} checkpoints": min(kept, saves + 1) * facts["checkpoint_bytes"],
         "previews": (left // values["preview_every"] + 2) * facts["preview_bytes"],
         "log": (left // values["log_every"] + 1) * facts["line_bytes"],
     }
-    without = ", evaluations not counted" if values["eval_every"] else ""
+    without = ", evaluations not counted" if judged and "judging_s" not in facts else ""
     total = sum(run.values())
     found.estimate = f"{duration(seconds)} for {left:,} steps{without}, {_size(total)} in {values['run_dir']}"
     parts = ", ".join(f"{name} {_size(size)}" for name, size in run.items())
+    if "judging_s" in facts:
+        found.lines.append(f"{judged:,} images for evaluations, {1 / facts['judging_s']:,.0f} made and described per s")
     found.lines.append(f"estimated for {left:,} steps: {duration(seconds)}{without}; disk {_size(total)} ({parts})")
     if unprepared:
         found.lines.append(f"prepared pictures {_size(unprepared)}, once, below --data_dir")
     for where, needed in ((Path(values["run_dir"]), total), (cache_folder(values["data_dir"]), unprepared)):
         found.obstacles += _no_room(where, needed)
+
+
+def _images_to_judge(values: Mapping[str, Any], left: int) -> int:
+    """How many images evaluations make and describe: `--eval_samples` each time, and about as many real ones before."""
+    times = -(-left // values["eval_every"]) if values["eval_every"] else 0  # the last step is always evaluated
+    return (times + 1) * values["eval_samples"] if times else 0
 
 
 def _no_room(where: Path, needed: float) -> list[str]:

@@ -16,6 +16,7 @@ from pipeline.base.needs import Needs
 from pipeline.networks import endings
 from pipeline.networks.conditioning import model_of
 from pipeline.networks.inputs import Given, fed, form_of
+from pipeline.networks.models import parts_of
 
 Shape = tuple[int, int, int]
 
@@ -95,6 +96,25 @@ def encoder(model: Any, code: int, image_shape: Shape, label: Given | None, say:
 def features(model: Any, image_shape: Shape, label: Given | None, say: Any) -> keras.Model:
     """Accepts layers that look at images, of features [N, F]; raises MirageError."""
     return _of_images(model, "features", (None,), image_shape, label, say)
+
+
+def check_parts(model: keras.Model, parts: tuple[str, ...]) -> None:
+    """Refuses a generator that doesn't consist of the models that an objective calls; raises MirageError."""
+    found = parts_of(model)
+    if not {*parts} <= {*found}:
+        raise MirageError(
+            f"the generator consists of no models {' and '.join(parts)}, which --style_mixing and --path_length need; "
+            "use --model=stylegan2, build it as synthesis(mapping(z)) of two keras.Model of these names, or leave both "
+            "out."
+        )
+    if not parts:
+        return
+    styles, taken = found["mapping"].outputs[0].shape, found["synthesis"].inputs[0].shape
+    if len(styles) != 3 or styles != taken:
+        raise MirageError(
+            f"the generator's mapping returns {list(styles)} and its synthesis takes {list(taken)}; expected styles of "
+            "both, [N, layers, components]."
+        )
 
 
 def check_apart(models: Mapping[str, keras.Model]) -> None:

@@ -120,13 +120,14 @@ class _Plan:
                 "(for a folder: one sub-folder per class, or --labels=FILE:COLUMN)."
             )
         self._architecture = architecture() if isinstance(architecture, type) else architecture
+        ours = type(self._architecture).__module__.startswith("pipeline.networks.")
         self._needs = needs
         self._options = options
         self._image_shape = image_shape
         self._num_classes = num_labels if options.conditional else 0
         self._attributes = tuple(attributes) if options.conditional else ()
         self._label = label_given(self._num_classes, self._attributes)
-        self._say = say
+        self._say: Say = (lambda line: None) if ours else say
 
     def build(self, name: str) -> keras.Model:
         """Builds one network by its name."""
@@ -144,7 +145,9 @@ class _Plan:
     def _generator(self) -> keras.Model:
         options = self._options
         model = self._made(self._architecture, "build_generator", options.latent_dim, image_shape=self._image_shape)
-        return accept.generator(model, options.latent_dim, self._image_shape, self._label, self._say)
+        made = accept.generator(model, options.latent_dim, self._image_shape, self._label, self._say)
+        accept.check_parts(made, self._needs.parts)
+        return made
 
     def _discriminator(self) -> keras.Model:
         builder = self._builder("discriminator")
@@ -213,5 +216,6 @@ class _Plan:
             "heads": dict(self._needs.heads),
             "code": self._needs.code,
             "attributes": self._attributes if told else (),
+            "conditionings": self._options.conditionings() if self._num_classes else (),
         }
         return called(architecture, function, *given, image_shape, self._num_classes if told else 0, offers=offers)

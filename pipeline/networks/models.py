@@ -1,10 +1,12 @@
-"""What others need of a network: to call it, to name its weights, to know what it consists of."""
+"""What others need of a network: to call it, to name its weights, to hold some still, to know what it consists of."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from pipeline.base.errors import MirageError
 
 
 def function_of(model: keras.Model, *, training: bool) -> Callable[..., Any]:
@@ -28,6 +30,12 @@ def function_of(model: keras.Model, *, training: bool) -> Callable[..., Any]:
     return call
 
 
+def parts_of(model: keras.Model) -> dict[str, keras.Model]:
+    """Finds the models within a network, such as the `mapping` and `synthesis` of a generator, by their names."""
+    layers = model._flatten_layers(include_self=False)
+    return {layer.name: layer for layer in layers if isinstance(layer, keras.Model)}
+
+
 def noise_size(model: keras.Model) -> int:
     """Number of random numbers that a model takes with each image; 0 if it takes none."""
     sizes = [each.shape[-1] for each in model.inputs if each.name == "noise"]
@@ -42,3 +50,23 @@ def named_weights(name: str, network: keras.Model) -> dict[str, tf.Variable]:
 def has_convolutions(models: Iterable[keras.Model]) -> bool:
     """Whether any of the models has kernels of more than two dimensions."""
     return any(len(variable.shape) > 2 for model in models for variable in model.variables)
+
+
+def freeze(discriminator: keras.Model, count: int) -> None:
+    """Holds D's first layers still, those of the highest resolution (Mo et al. 2020, arXiv 2002.10964).
+
+    Args:
+      discriminator: whose layers are in the order in which images pass through them.
+      count: of its layers that have weights, how many.
+
+    Raises:
+      MirageError: if nothing would be left to train.
+    """
+    layers = [layer for layer in discriminator.layers if layer.trainable_variables]
+    if count >= len(layers):
+        raise MirageError(
+            f"--freeze_d={count} would hold all of the discriminator still, which has {len(layers)} layers with "
+            f"weights; choose at most {len(layers) - 1}."
+        )
+    for layer in layers[:count]:
+        layer.trainable = False

@@ -21,13 +21,16 @@ class NetworkOptions(Parameters):
     model: str = parameter(
         "dcgan",
         "network pair: dcgan (convolutional, 16 to 128 pixels on each side), resnet (residual, the same sizes, arXiv "
-        "2501.05441), mlp (fully connected, any size), or the import path of your own, such as "
+        "2501.05441), r3gan (that paper's own networks, 16 to 512 pixels), stylegan2 (8 to 1024 pixels, arXiv "
+        "1912.04958), mlp (fully connected, any size), or the import path of your own, such as "
         "my_package.my_networks:MyNetworks; sgan's discriminator is one of its own (fully connected, with noise) "
         "unless yours builds one.",
     )
     model_args: str = parameter(
         "",
-        "parameters of the networks, such as width=64: dcgan and mlp have width, resnet width, blocks and doubling.",
+        "parameters of the networks, such as width=64: dcgan and mlp have width, resnet width, blocks and doubling, "
+        "r3gan width, wide_stages, group, blocks, embedding and low_precision_stages, stylegan2 channel_base, "
+        "channel_max, w_dim, mapping_layers, group, residual and low_precision_stages.",
         automatic=True,
     )
     conditional: bool = parameter(False, "train class-conditional networks, which need a labelled data set.")

@@ -15,26 +15,26 @@ WIDTH = 32
 _MAX_WIDTH = 512
 
 
-def check_size(values: Mapping[str, Any]) -> None:
-    """Refuses an `--image_size` that convolutional networks can't have; raises MirageError."""
-    smallest, largest = IMAGE_SIZES
+def check_size(values: Mapping[str, Any], sizes: tuple[int, int] = IMAGE_SIZES) -> None:
+    """Refuses an `--image_size` outside of the smallest and largest that networks have; raises MirageError."""
+    smallest, largest = sizes
     size = size_of(values["image_size"])
-    if size is not None and size != (nearest := nearest_size(size)):
+    if size is not None and size != (nearest := nearest_size(size, sizes)):
         raise MirageError(
             f"--image_size={values['image_size']} is outside {smallest} to {largest}, which --model={values['model']} "
             f"supports for each side; choose {read_size(nearest)}, or --model=mlp."
         )
 
 
-def size_of_images(image_shape: tuple[int, int, int], model: str) -> Size:
-    """Returns (height, width) of images that convolutional networks can have.
+def size_of_images(image_shape: tuple[int, int, int], model: str, sizes: tuple[int, int] = IMAGE_SIZES) -> Size:
+    """Returns (height, width) of images that convolutional networks can have, of sides within `sizes`.
 
     Raises:
       MirageError: for others.
     """
-    smallest, largest = IMAGE_SIZES
+    smallest, largest = sizes
     height, width, _ = image_shape
-    if (height, width) != (nearest := nearest_size((height, width))):
+    if (height, width) != (nearest := nearest_size((height, width), sizes)):
         raise MirageError(
             f"--model={model} supports {smallest} to {largest} pixels on each side, and the images have "
             f"{height}x{width}; set --image_size={read_size(nearest)}, or use --model=mlp."
@@ -42,9 +42,9 @@ def size_of_images(image_shape: tuple[int, int, int], model: str) -> Size:
     return height, width
 
 
-def nearest_size(size: Size) -> Size:
+def nearest_size(size: Size, sizes: tuple[int, int] = IMAGE_SIZES) -> Size:
     """The size itself if networks can have it, else the nearest one, of the same aspect if any is."""
-    smallest, largest = IMAGE_SIZES
+    smallest, largest = sizes
     scale = min(largest / max(size), max(smallest / min(size), 1.0))
     height, width = (min(max(round(side * scale), smallest), largest) for side in size)
     return height, width
@@ -81,7 +81,11 @@ def width(level: int, outermost: int = WIDTH) -> int:
 
 def crop(x: keras.KerasTensor, size: Size) -> keras.KerasTensor:
     """Cuts what exceeds `size` off all sides, [N, H, W, C] to [N, *size, C]."""
-    excess = [whole - part for whole, part in zip(x.shape[1:3], size, strict=True)]
-    if not any(excess):
-        return x
-    return keras.layers.Cropping2D([(each // 2, each - each // 2) for each in excess])(x)
+    sides = excess(x.shape[1:3], size)
+    return keras.layers.Cropping2D(sides)(x) if sides else x
+
+
+def excess(whole: Size, part: Size) -> list[tuple[int, int]]:
+    """How many rows and columns of the whole lie before and behind a part in its middle; empty if they are the same."""
+    beyond = [a - b for a, b in zip(whole, part, strict=True)]
+    return [(each // 2, each - each // 2) for each in beyond] if any(beyond) else []

@@ -62,8 +62,22 @@ def forget_generator(layer: layers.Layer) -> None:
         layer._seed_generators.remove(generator)  # Keras has no other way, and would save it with the weights
 
 
-def _draw(kind: str, layer: layers.Layer, inputs: tf.Tensor, noise_shape: Sequence[int | None] | None) -> tf.Tensor:
-    """Draws `uniform` or `normal` numbers, of the inputs' shape but for what a noise shape says, as Keras means it."""
+def draw(kind: str, layer: layers.Layer, inputs: tf.Tensor, noise_shape: Sequence[int | None] | None) -> tf.Tensor:
+    """Draws for one call of a layer.
+
+    Args:
+      kind: `uniform`, in [0, 1), or `normal`.
+      layer: which asks.
+      inputs: what it is given, [N, ...].
+      noise_shape: of the numbers, as Keras means it: None are the inputs' sizes, a first size of 1 gives all samples
+        the same ones; None alone is the inputs' shape.
+
+    Returns:
+      float32.
+
+    Raises:
+      MirageError: outside of a training step, or if shapes aren't known.
+    """
     source = _SOURCE.get()
     name = type(layer).__name__
     if source is None:
@@ -92,7 +106,7 @@ def _dropped(
         return inputs
     if layer.rate == 1:
         return tf.zeros_like(inputs)
-    kept = _draw("uniform", layer, inputs, noise_shape) >= layer.rate
+    kept = draw("uniform", layer, inputs, noise_shape) >= layer.rate
     return tf.where(kept, inputs / tf.cast(1 - layer.rate, inputs.dtype), tf.zeros([], inputs.dtype))
 
 
@@ -153,7 +167,7 @@ class AlphaDropout(layers.AlphaDropout):
         """Sets a share of the inputs to SELU's lower bound, and keeps mean and variance."""
         if not training or not self.rate:
             return inputs
-        kept = _draw("uniform", self, inputs, self.noise_shape) >= self.rate
+        kept = draw("uniform", self, inputs, self.noise_shape) >= self.rate
         # Klambauer et al. 2017, arXiv 1706.02515: -lambda alpha, and the map that restores mean and variance.
         lowest = -1.0507009873554804934193349852946 * 1.6732632423543772848170429916717
         a = ((1 - self.rate) * (1 + self.rate * lowest**2)) ** -0.5
@@ -174,7 +188,7 @@ class GaussianDropout(layers.GaussianDropout):
         """Multiplies with normal numbers around 1."""
         if not training or not self.rate:
             return inputs
-        noise = math.sqrt(self.rate / (1 - self.rate)) * _draw("normal", self, inputs, None)
+        noise = math.sqrt(self.rate / (1 - self.rate)) * draw("normal", self, inputs, None)
         return inputs * tf.cast(1 + noise, inputs.dtype)
 
 
@@ -191,7 +205,7 @@ class GaussianNoise(layers.GaussianNoise):
         """Adds normal numbers."""
         if not training or not self.stddev:
             return inputs
-        noise = self.stddev * _draw("normal", self, inputs, None)
+        noise = self.stddev * draw("normal", self, inputs, None)
         return inputs + tf.cast(noise, inputs.dtype)
 
 

@@ -17,9 +17,11 @@ from pipeline.objectives.lsgan import LSGAN
 from pipeline.objectives.minimax import Minimax
 from pipeline.objectives.nsgan import NSGAN
 from pipeline.objectives.objective import Game, Objective
+from pipeline.objectives.path_length import PathLength
 from pipeline.objectives.penalties import Penalties
 from pipeline.objectives.r3gan import R3GAN
 from pipeline.objectives.sgan import SGAN
+from pipeline.objectives.style_mixing import StyleMixing
 from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update, global_mean
 from pipeline.objectives.vae import VAE, Autoencoder
 from pipeline.objectives.wgan_gp import WGANGP
@@ -46,7 +48,9 @@ __all__ = [
     "Minimax",
     "Networks",
     "Objective",
+    "PathLength",
     "Penalties",
+    "StyleMixing",
     "Update",
     "global_mean",
 ]
@@ -63,5 +67,5 @@ OBJECTIVES: Registry = {
     "wgan_gp": WGANGP,
 }
 """By name, the class that makes the updates of a training step."""
-TERMS: list[Any] = [Penalties, ACGAN, InfoGAN, Augmentation]
+TERMS: list[Any] = [Penalties, ACGAN, InfoGAN, Augmentation, StyleMixing, PathLength]
 """What can be added to any objective, in this order."""

@@ -1,121 +1,249 @@
-"""Differentiable augmentation of all that D sees (Zhao et al. 2020, arXiv 2006.10738), for small data sets.
+"""Differentiable augmentation of all that D sees, for small data sets.
 
-Real and generated images are shifted, partly covered and recoloured at random before D judges them, and G's
-gradient passes through, so that D can't learn the few real images by heart and G doesn't learn to make
-shifted ones. Each of them is applied with probability p: always, or with a p that follows D's overfitting
-(`adapted`; Karras et al. 2020, arXiv 2006.06676, section 3).
+Real and generated images are moved, partly covered and recoloured at random before D judges them, and G's gradient
+passes through, so that D can't learn the few real images by heart and G doesn't learn to make changed ones. There are
+the three kinds of Zhao et al. 2020 (arXiv 2006.10738), below, and the groups of Karras et al. 2020 (arXiv 2006.06676),
+in `pipeline.objectives.ada`. Each transformation is applied with a probability p: a fixed one, one that rises over a
+schedule, or one that follows D's overfitting (`adapted`; the latter paper, section 3).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
 
 from pipeline.base.errors import MirageError
 from pipeline.base.libraries import tf
-from pipeline.base.parameters import Parameters, parameter, split
+from pipeline.base.parameters import Parameters, parameter
+from pipeline.base.schedules import SCHEDULE_IMAGES, half_cosine
+from pipeline.objectives import ada
+from pipeline.objectives.ada.geometry import shifted
 from pipeline.objectives.objective import Objective, refuse
 from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update
 
 AUGMENTATIONS = ("translation", "cutout", "color")
 # Random numbers that each image needs: one for each kind to decide, and at most three for each to say how.
 NUMBERS = 4 * len(AUGMENTATIONS)
-_P = "augment_p"  # its name in the training's state
+KINDS = (*AUGMENTATIONS, *ada.GROUPS)
+_P = "augment_p"  # its name in the training's state, and in logs
+_SUM, _COUNT = "augment_acc", "augment_steps"  # what has been seen of D since p was moved last
 _SHIFT = 1 / 8  # of the image's side
 _CUTOUT = 1 / 2
-# The overfitting heuristic r = E[sign D(x)] that p follows, and over how many images p may rise from 0 to 1.
-_TARGET = 0.6
-_IMAGES_TO_ONE = 500_000
+# The overfitting heuristic: how many steps it looks at, and the share of real images that D is right about where
+# r = E[sign D(x)] is 0.6. And the share of pairs of which it calls the right one real, if real and generated images
+# are as widely spread about means so far apart that it is right about that share of single ones: a pair's difference
+# has twice the variance, and a single image half the distance to go.
+_EVERY = 4
+_RIGHT = 0.8
+_RIGHT_OF_PAIRS = statistics.NormalDist().cdf(math.sqrt(2) * statistics.NormalDist().inv_cdf(_RIGHT))
+_IMAGES_TO_ONE, _IMAGES_TO_ONE_AGAIN = 500_000, 100_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation(Parameters):
-    """How what D sees is augmented; see the module."""
+    """How what D sees is augmented; see the module.
 
+    Attributes:
+      right: see `_right`, of the objective that it is added to.
+    """
+
+    right: ClassVar[float] = 0.0
     augment: str = parameter(
         "",
-        "for small data sets: how all images that the discriminator sees are augmented (arXiv 2006.10738): some of "
-        "translation, cutout, color, such as translation,cutout.",
+        "for small data sets: how all images that the discriminator sees are augmented: some of translation, cutout, "
+        "color (arXiv 2006.10738), blit, geom, ada_color, filter, noise (arXiv 2006.06676, of which bgc is the first "
+        "three), such as translation,cutout; ada_color:0.5 makes one half as probable.",
         automatic=True,
     )
+    augment_p: float = parameter(
+        1.0,
+        "probability of each augmentation; the largest one, with --augment_adaptive.",
+        minimum=0,
+    )
+    augment_scheduled: bool = parameter(
+        False, "let the probability rise from 0 to --augment_p over --schedule_images (arXiv 2501.05441)."
+    )
+    schedule_images: int = SCHEDULE_IMAGES
     augment_adaptive: bool = parameter(
         False, "augment with a probability that follows the discriminator's overfitting (arXiv 2006.06676)."
+    )
+    augment_adaptive_images: int = parameter(
+        0,
+        "over how many images --augment_adaptive can raise the probability from 0 to 1; 0: 500,000, or "
+        "100,000 with --init_from.",
+        minimum=0,
     )
 
     @classmethod
     def asked(cls, values: Mapping[str, Any], objective: Objective) -> Self:
         """Makes the term of a run."""
-        return cls.of(values)
+        own = cls.of(values)
+        if not own.augment_adaptive_images:  # what has been trained before overfits sooner
+            images = _IMAGES_TO_ONE_AGAIN if values.get("init_from") else _IMAGES_TO_ONE
+            own = dataclasses.replace(own, augment_adaptive_images=images)
+        object.__setattr__(own, "right", _right(objective))  # which is no parameter
+        return own
 
     def check_with(self, values: Mapping[str, Any], objective: Objective) -> None:
         """See `Term`."""
-        kinds = self._kinds
+        kinds = shares_of(self.augment)
         name = f"objective={values['objective']}"
         if kinds and not getattr(objective, "discriminator", True):
             refuse(self.to_dict(), ("augment",), name, "which has no discriminator", "leave it out")
-        if self.augment_adaptive and not kinds:
-            raise MirageError("--augment_adaptive needs something to adapt; set --augment=translation,cutout,color.")
-        if self.augment_adaptive and not getattr(objective, "absolute", False):
+        if self.augment_p > 1:
+            raise MirageError(f"--augment_p={self.augment_p} is too large; expected a probability, at most 1.")
+        for flag in ("augment_adaptive", "augment_scheduled"):
+            if getattr(self, flag) and not kinds:
+                raise MirageError(f"--{flag} needs something whose probability changes; set --augment=bgc.")
+        if self.augment_adaptive and self.augment_scheduled:
             raise MirageError(
-                f"--augment_adaptive does not go with --{name}, whose logits say nothing of a single image; use an "
-                "objective such as nsgan, hinge or lsgan, or --noaugment_adaptive."
+                "--augment_scheduled does not go with --augment_adaptive, which both say how probable augmentations "
+                "are; leave one of them out."
             )
-
-    @property
-    def _kinds(self) -> tuple[str, ...]:
-        return split("augment", self.augment, AUGMENTATIONS) if self.augment else ()
+        if self.augment_adaptive and not _right(objective):
+            raise MirageError(
+                f"--augment_adaptive does not go with --{name}, whose logits say nothing of a single image or of a "
+                "pair; use an objective such as r3gan, nsgan, hinge or lsgan, or --noaugment_adaptive."
+            )
 
     def add_to(self, updates: tuple[Update, ...]) -> tuple[Update, ...]:
         """Augments what D sees in each update of an objective with a discriminator."""
-        kinds = self._kinds
-        if not kinds:
+        shares = shares_of(self.augment)
+        if not shares:
             return updates
-        return tuple(
-            dataclasses.replace(update, loss=_augmented(update.loss, kinds), needs_augmentation=NUMBERS)
-            for update in updates
+        return tuple(self._added_to(update, shares) for update in updates)
+
+    def _added_to(self, update: Update, shares: Mapping[str, float]) -> Update:
+        logged = (self.augment_adaptive or self.augment_scheduled) and "discriminator" in update.network.split("+")
+        return dataclasses.replace(
+            update,
+            loss=_augmented(update.loss, shares, self._probability, logged=logged),
+            metrics=(*update.metrics, _P) if logged else update.metrics,
+            needs_augmentation=NUMBERS + (ada.NUMBERS if {*shares} & {*ada.GROUPS} else 0),
+            needs_pixels="noise" in shares,
         )
 
+    def _probability(self, batch: Batch) -> tf.Tensor:
+        if self.augment_scheduled:
+            return half_cosine(batch.seen, 0.0, self.augment_p, self.schedule_images)
+        return batch.state[_P]
+
     def state(self) -> dict[str, float]:
-        """See `Term`: the probability of each kind."""
-        return {_P: 0.0 if self.augment_adaptive else 1.0}
+        """See `Term`: the probability of each kind, and what moves it."""
+        return {_P: 0.0, _SUM: 0.0, _COUNT: 0.0} if self.augment_adaptive else {_P: self.augment_p}
 
     def next_state(
         self, state: Mapping[str, tf.Tensor], means: Mapping[str, tf.Tensor], images: int
     ) -> dict[str, tf.Tensor]:
         """See `Term`."""
-        return {_P: adapted(state[_P], means["d_acc_real"], images)} if self.augment_adaptive else {}
+        if not self.augment_adaptive:
+            return {}
+        total, count = state[_SUM] + means["d_acc_real"], state[_COUNT] + 1
+        due = count >= _EVERY
+        speed = count * (images / self.augment_adaptive_images)
+        moved = adapted(state[_P], total / count, self.right, speed, self.augment_p)
+        return {
+            _P: tf.where(due, moved, state[_P]),
+            _SUM: tf.where(due, 0.0, total),
+            _COUNT: tf.where(due, 0.0, count),
+        }
 
 
-def _augmented(loss: Loss, kinds: Sequence[str]) -> Loss:
+def shares_of(given: str) -> dict[str, float]:
+    """Reads --augment.
+
+    Returns:
+      By kind, in the order of `KINDS`, by how much the probability is multiplied for it.
+
+    Raises:
+      MirageError: for what is no kind, or no such factor.
+    """
+    found: dict[str, float] = {}
+    for word in given.split(",") if given else ():
+        name, colon, factor = word.partition(":")
+        kinds = ada.WORDS.get(name, name).split(",")
+        if not {*kinds} <= {*KINDS}:
+            known = ", ".join((*KINDS, *ada.WORDS))
+            raise MirageError(f"--augment={given} is not known; choose from {known}, joined by commas.")
+        try:
+            share = float(factor) if colon else 1.0
+        except ValueError:
+            share = math.nan
+        if not 0 < share <= 1:
+            raise MirageError(
+                f"--augment={given} has {factor!r} after {name}; expected a factor of its probability, above 0 and at "
+                "most 1, such as ada_color:0.5."
+            )
+        if twice := [kind for kind in kinds if kind in found]:
+            raise MirageError(f"--augment={given} names {twice[0]} twice; name it once.")
+        found |= dict.fromkeys(kinds, share)
+    return {kind: found[kind] for kind in KINDS if kind in found}
+
+
+def _right(objective: Any) -> float:
+    """The share `d_acc_real` that an objective reports where D overfits as much as it may; 0 if it says nothing."""
+    if getattr(objective, "absolute", False):
+        return _RIGHT
+    return _RIGHT_OF_PAIRS if getattr(objective, "paired", False) else 0.0
+
+
+def _augmented(
+    loss: Loss, shares: Mapping[str, float], probability: Callable[[Batch], tf.Tensor], *, logged: bool
+) -> Loss:
     def augmented(networks: Networks, batch: Batch) -> Losses:
+        p = probability(batch)
+
         def discriminator(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
             # Real and generated images together are twice a batch.
-            numbers = tf.concat(tf.unstack(batch.augmentation, axis=1), 0)[: images.shape[0]]
-            return networks["discriminator"](augment(images, numbers, batch.state[_P], kinds), labels)
+            numbers, pixels = (
+                tf.concat(tf.unstack(each, axis=1), 0)[: images.shape[0]] for each in (batch.augmentation, batch.pixels)
+            )
+            return networks["discriminator"](augment(images, numbers, p, shares, pixels), labels)
 
-        return loss({**networks, "discriminator": discriminator}, batch)
+        losses, figures = loss({**networks, "discriminator": discriminator}, batch)
+        return losses, {**figures, _P: tf.fill(tf.shape(losses), p)} if logged else figures
 
     return augmented
 
 
-def augment(images: tf.Tensor, numbers: tf.Tensor, p: tf.Tensor, kinds: Sequence[str]) -> tf.Tensor:
+def augment(
+    images: tf.Tensor,
+    numbers: tf.Tensor,
+    p: tf.Tensor,
+    shares: Mapping[str, float],
+    pixels: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Augments each image in its own way.
 
     Args:
       images: float32 [n, H, W, C] in [-1, 1].
-      numbers: float32 [n, NUMBERS], uniform in [0, 1).
+      numbers: float32 [n, NUMBERS], uniform in [0, 1); with groups of ADA's, `ada.NUMBERS` more.
       p: float32 scalar, probability of each kind.
-      kinds: some of `AUGMENTATIONS`.
+      shares: see `shares_of`.
+      pixels: float32 [n, H * W * C], standard normal, for "noise".
 
     Returns:
-      float32 [n, H, W, C]; what is shifted in or covered is 0.
+      float32 [n, H, W, C]; what is shifted in by "translation" or covered is 0.
     """
+    # What covers comes after what moves and recolours the picture itself.
+    before, after = (("translation",), ("cutout", "color")) if {*shares} & {*ada.GROUPS} else ((), AUGMENTATIONS)
+    images = _plainly(images, numbers, p, {kind: share for kind, share in shares.items() if kind in before})
+    groups = {kind: p * share for kind, share in shares.items() if kind in ada.GROUPS}
+    if groups:
+        images = ada.apply(images, numbers[:, NUMBERS:], pixels, groups)
+    return _plainly(images, numbers, p, {kind: share for kind, share in shares.items() if kind in after})
+
+
+def _plainly(images: tf.Tensor, numbers: tf.Tensor, p: tf.Tensor, shares: Mapping[str, float]) -> tf.Tensor:
     functions = {"translation": _translate, "cutout": _cut_out, "color": _recolour}
     for index, kind in enumerate(AUGMENTATIONS):
-        if kind in kinds:
+        if kind in shares:
             decide, how = numbers[:, 4 * index], numbers[:, 4 * index + 1 : 4 * index + 4]
-            images = tf.where((decide < p)[:, None, None, None], functions[kind](images, how), images)
+            chosen = decide < p * shares[kind]
+            images = tf.where(chosen[:, None, None, None], functions[kind](images, how), images)
     return images
 
 
@@ -124,25 +252,8 @@ def _translate(images: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
     for axis in (1, 2):
         size = images.shape[axis]
         most = round(_SHIFT * size)
-        images = _shifted(images, tf.cast(tf.floor(u[:, axis - 1] * (2 * most + 1)), tf.int32), axis, most)
+        images = shifted(images, tf.cast(tf.floor(u[:, axis - 1] * (2 * most + 1)), tf.int32), axis, most)
     return images
-
-
-def _shifted(images: tf.Tensor, shift: tf.Tensor, axis: int, most: int) -> tf.Tensor:
-    """Moves each image along an axis, by `most` - `shift` pixels; `shift` is in [0, 2 `most`].
-
-    Its gradient moves back. TensorFlow's own would add up into places, which GPUs do slowly if the same bits shall come
-    out each time.
-    """
-
-    @tf.custom_gradient
-    def shifted(images: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        padding = [[0, 0] if other != axis else [most, most] for other in range(4)]
-        places = shift[:, None] + tf.range(images.shape[axis])
-        moved = tf.gather(tf.pad(images, padding), places, axis=axis, batch_dims=1)
-        return moved, lambda gradient: _shifted(gradient, 2 * most - shift, axis, most)
-
-    return shifted(images)
 
 
 def _cut_out(images: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
@@ -170,16 +281,17 @@ def _recolour(images: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
     return mean + (images - mean) * (0.5 + u[:, 2])
 
 
-def adapted(p: tf.Tensor, d_acc_real: tf.Tensor, images: int) -> tf.Tensor:
-    """Moves p towards where D is right about real images as often as it should be.
+def adapted(p: tf.Tensor, right: tf.Tensor, as_it_should: float, speed: tf.Tensor | float, most: float) -> tf.Tensor:
+    """Moves p towards where D is right as often as it should be.
 
     Args:
       p: float32 scalar, the present probability.
-      d_acc_real: share of real images that D calls real; r = 2 d_acc_real - 1.
-      images: real images of this step.
+      right: share of real images, or of pairs, that D is right about.
+      as_it_should: the share that p is to lead to.
+      speed: how far it moves.
+      most: the largest probability.
 
     Returns:
-      The next probability, in [0, 1].
+      The next probability, in [0, most].
     """
-    r = 2 * d_acc_real - 1
-    return tf.clip_by_value(p + tf.sign(r - _TARGET) * images / _IMAGES_TO_ONE, 0.0, 1.0)
+    return tf.clip_by_value(p + tf.sign(right - as_it_should) * speed, 0.0, most)

@@ -27,11 +27,14 @@ class Objective(Parameters):
       discriminator: whether it trains one.
       joint: whether each update of the discriminator judges real and generated images by its logits, in one batch or
         one after the other, so that penalties and heads can be added.
-      absolute: whether a logit says of an image by itself whether it is real: positive if it is.
+      absolute: whether a logit says of an image by itself whether it is real: positive if it is. Then the figure
+        `d_acc_real` is the share of real images of which it does.
+      paired: whether `d_acc_real` is the share of pairs in which the real image has the larger logit.
     """
 
     discriminator: ClassVar[bool] = True
     absolute: ClassVar[bool] = False
+    paired: ClassVar[bool] = False
 
     @property
     def joint(self) -> bool:

@@ -66,6 +66,7 @@ class Penalties(Parameters):
         "gamma of an R1 penalty added to the discriminator's loss (arXiv 1801.04406): gamma / 2 times the squared "
         "gradient at real images.",
         minimum=0,
+        automatic=True,
     )
     r2: float = parameter(0.0, "the same at generated images.", minimum=0)
     gp: float = GP

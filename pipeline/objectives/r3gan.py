@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pipeline.base.errors import MirageError
 from pipeline.base.libraries import tf
 from pipeline.base.parameters import parameter
+from pipeline.base.schedules import SCHEDULE_IMAGES, half_cosine
 from pipeline.objectives.objective import Game
 from pipeline.objectives.penalties import logits_and_penalty
 from pipeline.objectives.update import Batch, Losses, Networks, Update, is_positive, real_and_generated
@@ -35,9 +36,17 @@ def pairing_loss(winner: tf.Tensor, loser: tf.Tensor) -> tf.Tensor:
 class R3GAN(Game):
     """Relativistic pairing with R1 and R2; see the module."""
 
+    paired: ClassVar[bool] = True
     gamma: float = parameter(
         0.5, "weight of R3GAN's two gradient penalties, each gamma / 2.", minimum=0, automatic=True
     )
+    gamma_end: float = parameter(
+        0.0,
+        "what gamma has become after --schedule_images: a tenth of it in the paper; 0 keeps it constant.",
+        minimum=0,
+        strict=True,
+    )
+    schedule_images: int = SCHEDULE_IMAGES
 
     def updates(self) -> tuple[Update, ...]:
         """Returns `d_steps` updates of D, each on new images, then one of G on the last of them's real images."""
@@ -56,7 +65,12 @@ class R3GAN(Game):
         adversarial = pairing_loss(real, fake)
         pairs_right = is_positive(real - fake)
         metrics = {"d_loss": adversarial, "d_acc_real": pairs_right, "d_acc_fake": pairs_right, "r1": r1, "r2": r2}
-        return adversarial + self.gamma / 2 * (r1 + r2), metrics
+        return adversarial + self._gamma(batch) / 2 * (r1 + r2), metrics
+
+    def _gamma(self, batch: Batch) -> tf.Tensor | float:
+        if not self.gamma_end:
+            return self.gamma
+        return half_cosine(batch.seen, self.gamma, self.gamma_end, self.schedule_images)
 
     def _g(self, networks: Networks, batch: Batch) -> Losses:
         generated = networks["generator"](batch.z, batch.labels)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipeline.base.errors import MirageError
 from pipeline.base.libraries import tf
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 class SGAN(Objective):
     """The semi-supervised GAN; see the module."""
 
+    absolute: ClassVar[bool] = True
     labelled: int = parameter(100, "number of images whose labels sgan may use, as many of each class.", minimum=1)
     unlabelled_weight: float = parameter(
         1.0, "weight of sgan's loss without labels; 0 leaves a plain classifier, to compare with.", minimum=0

@@ -16,6 +16,11 @@ Networks: TypeAlias = "Mapping[str, Callable[[tf.Tensor, tf.Tensor], Any]]"
                     in the place of labels it takes noise [n, M] if it is a noisy network
     encoder:        images [n, H, W, C], labels [n] -> codes
 
+and the models within the generator by their names, see `pipeline.base.needs.Needs.parts`:
+
+    mapping:        z [n, latent_dim], labels [n] -> styles [n, L, W]
+    synthesis:      styles [n, L, W], labels [n] -> images [n, H, W, C]
+
 Labels are ignored by unconditional networks.
 """
 
@@ -33,9 +38,15 @@ class Batch:
       step: int64 scalar, number of the training step.
       augmentation: float32 [n, 2, k], uniform in [0, 1): for each real and each generated image, for updates that ask
         for k of them.
+      pixels: float32 [n, 2, H * W * C], standard normal: for each real and each generated image, for updates that ask
+        for it; otherwise [n, 2, 0].
       state: float32 scalars by name, which the objective moves from step to step, see `Composition.next_state`.
       noise: float32 [n, k, M], standard normal: what a noisy discriminator takes with each of k images, for updates
         that ask for it; otherwise [n, 0, M].
+      seen: float32 scalar, real images that the training has seen before this step, for what follows a schedule.
+      mixing: float32 [n, latent_dim + 1], standard normal: another latent for each image and a number more, for updates
+        that ask for it; otherwise None.
+      directions: float32 [n, H, W, C], standard normal, for updates that ask for it; otherwise None.
     """
 
     images: tf.Tensor
@@ -44,8 +55,12 @@ class Batch:
     u: tf.Tensor
     step: tf.Tensor
     augmentation: tf.Tensor
+    pixels: tf.Tensor
     state: Mapping[str, tf.Tensor]
     noise: tf.Tensor
+    seen: tf.Tensor | float = 0.0
+    mixing: tf.Tensor | None = None
+    directions: tf.Tensor | None = None
 
 
 Losses: TypeAlias = "tuple[tf.Tensor, dict[str, tf.Tensor]]"
@@ -70,7 +85,10 @@ class Update:
         images of the update before it.
       needs_u: whether the loss uses `Batch.u`.
       needs_augmentation: how many numbers per image it uses of `Batch.augmentation`.
+      needs_pixels: whether it uses `Batch.pixels`.
       needs_noise: for how many images per sample it uses `Batch.noise`.
+      needs_mixing: whether the loss uses `Batch.mixing`.
+      needs_directions: whether the loss uses `Batch.directions`.
     """
 
     network: str
@@ -80,7 +98,10 @@ class Update:
     new_images: bool = True
     needs_u: bool = False
     needs_augmentation: int = 0
+    needs_pixels: bool = False
     needs_noise: int = 0
+    needs_mixing: bool = False
+    needs_directions: bool = False
 
 
 def global_mean(values: tf.Tensor) -> tf.Tensor:

@@ -8,7 +8,7 @@ import dataclasses
 import shlex
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import keras
@@ -44,14 +44,18 @@ class Checkpoints:
     Only one process may use a run's checkpoints at a time.
     """
 
-    def __init__(self, run_dir: Path, state: Mapping[str, tf.Variable], keep: int) -> None:
+    def __init__(
+        self, run_dir: Path, state: Mapping[str, tf.Variable], keep: int, may_lack: Collection[str] = ()
+    ) -> None:
         """Prepares the folder, which may hold checkpoints already.
 
         Args:
           run_dir: the run directory.
           state: what to save, and to restore into, by name.
           keep: number of newest undamaged checkpoints to keep.
+          may_lack: names of what stays as it is where a checkpoint of an earlier version has nothing of that name.
         """
+        self._may_lack = frozenset(may_lack)
         self._folder = run_dir / CHECKPOINT_DIR
         self._folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self._folder)
@@ -81,7 +85,7 @@ class Checkpoints:
             self._restore_best(-1)
             return None
         path, arrays = newest
-        _assign(path, arrays, self._state)
+        _assign(path, arrays, {n: v for n, v in self._state.items() if n in arrays or n not in self._may_lack})
         self._sound = {each: False for each in list_checkpoints(self._folder) if step_of(each) > step_of(path)}
         self._sound[path] = True
         self._restore_best(step_of(path))
@@ -288,6 +292,18 @@ def _best_undamaged(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
         return best[0], read_checkpoint(best[0])
     except DamagedCheckpointError as error:
         raise MirageError(f"the best checkpoint can't be used: {error}; use the newest one.") from None
+
+
+def read_newest(run_dir: Path) -> tuple[Path, dict[str, np.ndarray]]:
+    """Reads a run's newest checkpoint that is undamaged.
+
+    Returns:
+      (its folder, arrays by the names of `pipeline.training.trainee.Trainee.state`).
+
+    Raises:
+      MirageError: if there is no run or no checkpoint, or none can be read.
+    """
+    return _find(run_dir, read_run(run_dir)[0].checkpoint_every, "newest")
 
 
 def newest_step(run_dir: Path) -> int:

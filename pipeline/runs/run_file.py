@@ -1,8 +1,9 @@
 """`config.json`: what a run directory says of its run. Needs only the standard library."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.files import write_file
@@ -24,6 +25,7 @@ def write_run(
     jit: bool | None = None,
     ema_counts_batches: bool = False,
     automatic: Sequence[str] = (),
+    init: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes `config.json`.
 
@@ -34,8 +36,14 @@ def write_run(
       jit: whether XLA compiles the step, once that has been decided.
       ema_counts_batches: see the function of that name.
       automatic: names of the parameters that were chosen rather than given.
+      init: what was taken over from where, when the run began; None if nothing.
     """
-    decided = {"jit": jit, "ema_unit": "batches" if ema_counts_batches else _REAL_IMAGES, "automatic": [*automatic]}
+    decided: dict[str, Any] = {
+        "jit": jit,
+        "ema_unit": "batches" if ema_counts_batches else _REAL_IMAGES,
+        "automatic": [*automatic],
+    }
+    decided |= {"init_from": dict(init)} if init else {}
     document = {"config": config.to_dict(), "data": data.to_dict(), "decided": decided}
     write_file(run_dir / CONFIG_FILE, (json.dumps(document, indent=2) + "\n").encode(), sync=True)
 
@@ -56,6 +64,15 @@ def read_automatic(run_dir: Path) -> tuple[str, ...]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ()
     return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
+
+
+def read_init(run_dir: Path) -> dict[str, Any] | None:
+    """What a run says of where its first weights came from; None if it says nothing."""
+    try:
+        found = json.loads((run_dir / CONFIG_FILE).read_text(encoding="utf-8"))["decided"]["init_from"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def ema_counts_batches(run_dir: Path) -> bool:

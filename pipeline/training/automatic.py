@@ -1,12 +1,17 @@
 """The rules by which parameters that are `auto` are chosen. Needs only the standard library.
 
-They know Mirage's convolutional networks trained with r3gan; any other objective or network gets the defaults of its
-flags. What a rule looks at was given, or has been chosen before it: a rate follows a batch size, whoever chose that.
+They know Mirage's convolutional networks trained with r3gan, and stylegan2 with nsgan; any other objective or network
+gets the defaults of its flags. What a rule looks at was given, or has been chosen before it: a rate follows a batch
+size, whoever chose that.
 """
+
+from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from pipeline.base.objects import parsed_arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +35,18 @@ class Case:
     replicas: int
 
     @property
-    def known(self) -> bool:
-        """Whether the rules know the objective and the networks."""
-        return self.flags["objective"] == "r3gan" and self.flags["model"] in ("dcgan", "resnet")
+    def width(self) -> int:
+        """Planes of the widest stage of R3GAN's networks."""
+        width = parsed_arguments(self.flags["model_args"], "model_args").get("width", 768)
+        return max(width) if isinstance(width, tuple) else int(width)
+
+    @property
+    def rules(self) -> Mapping[str, Callable[[Case], Any]]:
+        """The rules that know the objective and the networks; what is in none has the default of its flag."""
+        objective, model = self.flags["objective"], self.flags["model"]
+        if objective == "r3gan" and model in ("dcgan", "r3gan", "resnet"):
+            return RULES
+        return STYLE_RULES if objective == "nsgan" and model == "stylegan2" else {}
 
     @property
     def batch(self) -> int:
@@ -60,7 +74,12 @@ def latent_dim(case: Case) -> int:
 
 
 def conditioning(case: Case) -> str:
-    """Telling D the class and asking it for the class is better than either, and than joining labels to pixels."""
+    """Telling D the class and asking it for the class is better than either, and than joining labels to pixels.
+
+    R3GAN's networks are told it, as the paper has it.
+    """
+    if case.flags["conditional"] and case.flags["model"] == "r3gan":
+        return "projection"
     return "projection,acgan" if case.flags["conditional"] else "concat"
 
 
@@ -70,9 +89,14 @@ def class_weight(case: Case) -> float:
 
 
 def learning_rate(case: Case) -> float:
-    """Digits bear more with a larger batch; larger pictures less, as D's gradients at them grow."""
+    """Digits bear more with a larger batch; larger pictures less, as D's gradients at them grow.
+
+    Adam moves each weight as far, however many a unit has: R3GAN's wide networks get the paper's 0.0002 at 768 planes,
+    and others as much more as they are narrower.
+    """
     rate = min(0.0012, 0.0004 * (1 + case.batch / 64)) if case.grey else 0.002
-    return rate * min(1.0, 32 / case.size)
+    rate *= min(1.0, 32 / case.size)
+    return min(rate, 0.0002 * 768 / case.width) if case.flags["model"] == "r3gan" else rate
 
 
 def lr_decay_images(case: Case) -> int:
@@ -105,6 +129,37 @@ def augment(case: Case) -> str:
     return "translation,cutout,color" if case.pictures < 5_000 else ""
 
 
+def r1(case: Case) -> float:
+    """None, as r3gan has its own."""
+    return 0.0
+
+
+def style_batch_size(case: Case) -> int:
+    """On each device what its memory holds, and groups of four for D to compare."""
+    each = min(max(4096 // case.size, 4), 32)
+    return max(min(each * case.replicas, 64) // (4 * case.replicas), 1) * 4 * case.replicas
+
+
+def style_latent_dim(case: Case) -> int:
+    """As in the paper; more if InfoGAN's codes need them."""
+    return max(512, case.flags["categories"] + case.flags["codes"])
+
+
+def style_learning_rate(case: Case) -> float:
+    """As in the paper."""
+    return 0.002 if case.size >= 1024 else 0.0025
+
+
+def style_r1(case: Case) -> float:
+    """The rule of arXiv 2006.06676 for pictures that nobody has tried; half of its gamma, as nsgan's loss of D is."""
+    return 0.0001 * case.size**2 / case.batch
+
+
+def style_ema_images(case: Case) -> int:
+    """As there: so many images for each 32 of a batch."""
+    return round(10_000 * case.batch / 32)
+
+
 # In this order, so that each may look at those before it.
 RULES: dict[str, Callable[[Case], Any]] = {
     "model_args": model_args,
@@ -116,6 +171,14 @@ RULES: dict[str, Callable[[Case], Any]] = {
     "lr_decay_images": lr_decay_images,
     "beta_2": beta_2,
     "gamma": gamma,
+    "r1": r1,
     "ema_images": ema_images,
     "augment": augment,
+}
+STYLE_RULES: dict[str, Callable[[Case], Any]] = {
+    "batch_size": style_batch_size,
+    "latent_dim": style_latent_dim,
+    "learning_rate": style_learning_rate,
+    "r1": style_r1,
+    "ema_images": style_ema_images,
 }

@@ -14,7 +14,7 @@ from pipeline.training.automatic import RULES, Case
 _MANY = 1_000_000  # where the number of images isn't known yet
 _DIGITS = 3  # of numbers that are chosen
 # What means something only if another flag's value has this word.
-_ONLY_WITH = {"class_weight": ("conditioning", "acgan"), "gamma": ("objective", "r3gan")}
+_ONLY_WITH = {"class_weight": ("conditioning", "acgan"), "gamma": ("objective", "r3gan"), "r1": ("model", "stylegan2")}
 
 
 def choose(config: Parameters, data: DataSpec, kind: str, replicas: int) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def choose(config: Parameters, data: DataSpec, kind: str, replicas: int) -> dict
     for name in (name for name in RULES if name in config.automatic()):
         so_far = dataclasses.replace(config, **chosen).plain().to_dict()
         case = Case(so_far, max(height, width), channels == 1, pictures, kind == "GPU", replicas)
-        value = RULES[name](case) if case.known else so_far[name]
+        value = case.rules[name](case) if name in case.rules else so_far[name]
         if name == "batch_size":
             value = _shared(value, case)
         chosen[name] = float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value

@@ -62,7 +62,7 @@ class LayerNumbers:
         Args:
           name: the network's, for errors.
           inputs: what it is called with, [n, ...]: the micro-batch's samples, or several such blocks, such as real and
-            generated images.
+            generated images, or every k-th of the samples.
         """
         self._network, self._rows, self._graph = name, inputs.shape[0], tf.compat.v1.get_default_graph()
         with numbers_from(self):
@@ -89,6 +89,9 @@ class LayerNumbers:
 
     def _samples(self) -> randomness.Rows:
         """Which samples of the global batch the network was called with; those of a second block come behind it."""
+        if self._rows < self._local:
+            share = self._local // self._rows
+            return [(self._first // share, self._rows)]
         blocks = self._rows // self._local
         if self._local == self._whole:
             return [(0, blocks * self._whole)]
@@ -96,11 +99,11 @@ class LayerNumbers:
 
     def _check(self, layer: str, rows: int | None) -> None:
         where = f"layer {layer} of the {self._network}"
-        if not self._rows or self._rows % self._local:
+        if not self._rows or (self._rows % self._local and self._local % self._rows):
             raise MirageError(
                 f"{where} draws random numbers for each sample, and the {self._network} was called with {self._rows} "
                 f"samples where the batch has {self._local} on each replica; have the objective call it with the "
-                "batch, or with several times as many."
+                "batch, with several times as many, or with every k-th of them."
             )
         if rows != self._rows:
             raise MirageError(

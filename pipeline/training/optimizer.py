@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-_EPSILON = 1e-7  # as in Keras
 _FIRST_SCALE = 2.0**15
 _UPDATES_PER_GROWTH = 2000
 
@@ -34,6 +33,7 @@ class Adam:
         *,
         beta_1: float,
         beta_2: float,
+        epsilon: float = 1e-7,
         loss_scaling: bool = False,
     ) -> None:
         """Creates the state; call it in the strategy's scope.
@@ -42,10 +42,11 @@ class Adam:
           variables: the weights to move.
           beta_1: decay of the first moment.
           beta_2: decay of the second moment.
+          epsilon: added to the root of the second moment, before that is corrected for its start at 0.
           loss_scaling: whether to scale the loss.
         """
         self.variables = list(variables)
-        self._beta_1, self._beta_2 = beta_1, beta_2
+        self._beta_1, self._beta_2, self._epsilon = beta_1, beta_2, epsilon
         self._momentums = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in self.variables]
         self._velocities = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in self.variables]
         self._updates = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -62,25 +63,31 @@ class Adam:
         """Returns the loss times the scale, if there is one."""
         return loss if self._scale is None else loss * tf.convert_to_tensor(self._scale)
 
-    def apply(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor | float) -> None:
+    def apply(
+        self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor | float, beta_2: tf.Tensor | None = None
+    ) -> None:
         """Moves this replica's copy of the weights; call it in replica context.
 
         Args:
           gradients: one for each variable: of the scaled loss, summed over all replicas.
           learning_rate: the paper's alpha.
+          beta_2: decay of the second moment in this update, if it isn't constant.
         """
+        decay = self._beta_2 if beta_2 is None else beta_2
         if self._scale is None:
-            self._move(gradients, learning_rate)
+            self._move(gradients, learning_rate, decay)
             return
         factor = 1.0 / tf.convert_to_tensor(self._scale)
         good = tf.reduce_all(tf.stack([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]))
-        tf.cond(good, lambda: self._move([gradient * factor for gradient in gradients], learning_rate), tf.no_op)
+        tf.cond(good, lambda: self._move([gradient * factor for gradient in gradients], learning_rate, decay), tf.no_op)
         self._rescale(good)
 
-    def _move(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor | float) -> tf.Operation:
+    def _move(
+        self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor | float, beta_2: tf.Tensor | float
+    ) -> tf.Operation:
         # The variables' aggregation is NONE, so that in replica context each assignment is local.
         count = tf.cast(self._updates.assign_add(1), tf.float32)
-        power_1, power_2 = tf.pow(self._beta_1, count), tf.pow(self._beta_2, count)
+        power_1, power_2 = tf.pow(self._beta_1, count), tf.pow(beta_2, count)
         slots = zip(self.variables, self._momentums, self._velocities, gradients, strict=True)
         moves = [
             tf.raw_ops.ResourceApplyAdam(
@@ -91,8 +98,8 @@ class Adam:
                 beta2_power=power_2,
                 lr=learning_rate,
                 beta1=self._beta_1,
-                beta2=self._beta_2,
-                epsilon=_EPSILON,
+                beta2=beta_2,
+                epsilon=self._epsilon,
                 grad=gradient,
             )
             for variable, momentum, velocity, gradient in slots

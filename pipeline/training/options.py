@@ -1,8 +1,12 @@
 """How it is optimised. Needs only the standard library."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
+from pipeline.base.errors import MirageError
 from pipeline.base.parameters import Parameters, parameter
+from pipeline.base.schedules import SCHEDULE_IMAGES, check_length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,13 +38,26 @@ class TrainingOptions(Parameters):
     )
     lr_decay_images: int = parameter(
         0,
-        "number of images after which the learning rate has fallen to 0, along half a cosine; 0 keeps it constant. "
-        "It is counted from the start, whatever --steps says.",
+        "number of images after which the learning rate has fallen to --learning_rate_end, along half a cosine; 0 "
+        "keeps it constant. It is counted from the start, whatever --steps says.",
         minimum=0,
         automatic=True,
     )
+    learning_rate_end: float = parameter(0.0, "the learning rate after --lr_decay_images, where it stays.", minimum=0)
     beta_1: float = parameter(0.0, "Adam's beta_1.", minimum=0, below=1)
     beta_2: float = parameter(0.99, "Adam's beta_2.", minimum=0, below=1, automatic=True)
+    beta_2_end: float = parameter(
+        0.0,
+        "what beta_2 has become after --schedule_images, such as 0.99 from 0.9: gradients change fast at first, and "
+        "less later; 0 keeps it constant.",
+        minimum=0,
+        below=1,
+    )
+    epsilon: float = parameter(
+        1e-7,
+        "Adam's epsilon, added to the root of the second moment: the least that a gradient is divided by.",
+        minimum=1e-30,
+    )
     ema_images: int = parameter(
         20000,
         "half life, in real images as logs count them, of the exponential moving average of the generator's weights, "
@@ -51,6 +68,12 @@ class TrainingOptions(Parameters):
     ema_warmup: float = parameter(
         0.05, "the average's half life is at most this share of the images seen so far; 0 for no such limit.", minimum=0
     )
+    ema_scheduled: bool = parameter(
+        False,
+        "let the average's half life grow from 0 to --ema_images over --schedule_images, and no longer by "
+        "--ema_warmup.",
+    )
+    schedule_images: int = SCHEDULE_IMAGES
     precision: str = parameter(
         "float32",
         "what the networks compute in: float32, mixed_bfloat16, or mixed_float16 with loss scaling; weights, "
@@ -58,3 +81,27 @@ class TrainingOptions(Parameters):
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
     seed: int = parameter(0, "seed of initial weights, noise and data order.", minimum=0, below=2**31)
+
+    init_from: str = parameter(
+        "",
+        "begin with the weights of another training, as far as names and shapes are equal: a run directory (of both "
+        "networks), a bundle or a saved generator, such as theirs.keras (of the generator alone).",
+        may_differ=True,
+    )
+    freeze_d: int = parameter(
+        0,
+        "with --init_from: hold so many of the discriminator's layers still, those next to the image (arXiv "
+        "2002.10964); 4 is a good start for a few hundred pictures.",
+        minimum=0,
+    )
+
+    def check(self, values: Mapping[str, Any]) -> None:
+        """See `Parameters`."""
+        check_length(values)
+        if self.freeze_d and not self.init_from:
+            raise MirageError(
+                f"--freeze_d={self.freeze_d} would hold layers still that have learned nothing; add --init_from, or "
+                "leave it out."
+            )
+        if self.ema_scheduled and not self.ema_images:
+            raise MirageError("--ema_scheduled needs an average; set --ema_images, or leave it out.")

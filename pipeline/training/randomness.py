@@ -15,6 +15,7 @@ Rows = Sequence[tuple[tf.Tensor | int, int]]
 
 # Streams of random numbers, told apart in the seed.
 _DATA_ORDER, _LATENTS, _FLIPS, _UNIFORM, _AUGMENTATION, _NOISE, _LAYERS, _CROPS = 1, 2, 3, 4, 5, 6, 7, 8
+_PIXELS, _MIXING, _DIRECTIONS = 9, 10, 11
 _NUMBERS_PER_COUNT = 4
 
 
@@ -79,6 +80,21 @@ def augmentation(step: tf.Tensor, update: int, rows: Rows, numbers: int, seed: i
 def noise(step: tf.Tensor, update: int, rows: Rows, numbers: int, seed: int) -> tf.Tensor:
     """Draws what a noisy network adds to its layers, standard normal, float32 [n, numbers]; see `latents`."""
     return _draw(tf.raw_ops.StatelessRandomNormalV2, rows, numbers, _philox(seed, _NOISE, step, update))
+
+
+def pixels(step: tf.Tensor, update: int, rows: Rows, numbers: int, seed: int) -> tf.Tensor:
+    """Draws noise that images are augmented with, standard normal, float32 [n, numbers]; see `latents`."""
+    return _draw(tf.raw_ops.StatelessRandomNormalV2, rows, numbers, _philox(seed, _PIXELS, step, update))
+
+
+def mixing(step: tf.Tensor, update: int, rows: Rows, numbers: int, seed: int) -> tf.Tensor:
+    """Draws other latents to mix styles with, and where to, standard normal, float32 [n, numbers]; see `latents`."""
+    return _draw(tf.raw_ops.StatelessRandomNormalV2, rows, numbers, _philox(seed, _MIXING, step, update))
+
+
+def directions(step: tf.Tensor, update: int, rows: Rows, numbers: int, seed: int) -> tf.Tensor:
+    """Draws the images along which path lengths are measured, standard normal, float32 [n, numbers]; see `latents`."""
+    return _draw(tf.raw_ops.StatelessRandomNormalV2, rows, numbers, _philox(seed, _DIRECTIONS, step, update))
 
 
 def of_layer(

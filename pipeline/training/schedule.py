@@ -18,14 +18,15 @@ def images_seen(steps: tf.Tensor, images_per_step: int) -> tf.Tensor:
     return tf.cast(steps, tf.float32) * images_per_step
 
 
-def learning_rate(images: tf.Tensor, base: float, warmup_images: int, decay_images: int) -> tf.Tensor:
+def learning_rate(images: tf.Tensor, base: float, warmup_images: int, decay_images: int, end: float = 0.0) -> tf.Tensor:
     """Rises linearly at first, and falls along half a cosine (Loshchilov and Hutter 2016, arXiv 1608.03983).
 
     Args:
       images: float32 scalar, images seen before this update.
       base: the rate between rise and fall.
       warmup_images: length of the rise; 0 leaves it out.
-      decay_images: where the rate reaches 0, counted from the start; 0 means that it doesn't fall.
+      decay_images: where the rate reaches its end, counted from the start; 0 means that it doesn't fall.
+      end: where it stays then.
 
     Returns:
       float32 scalar.
@@ -34,7 +35,8 @@ def learning_rate(images: tf.Tensor, base: float, warmup_images: int, decay_imag
     if warmup_images:
         rate *= tf.minimum(1.0, (images + 1.0) / warmup_images)
     if decay_images:
-        rate *= 0.5 * (1.0 + tf.cos(math.pi * tf.minimum(1.0, images / decay_images)))
+        left = 0.5 * (1.0 + tf.cos(math.pi * tf.minimum(1.0, images / decay_images)))
+        rate *= left + (1.0 - left) * (end / base if base else 0.0)
     return rate
 
 

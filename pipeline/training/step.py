@@ -1,12 +1,14 @@
 """The training step: what each replica computes, the reduction, and the loop around them."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import keras
 import tensorflow as tf
 
+from pipeline.base.schedules import half_cosine
 from pipeline.base.values import values_of
 from pipeline.networks.models import function_of
 from pipeline.objectives import Batch, Update
@@ -168,6 +170,7 @@ class TrainStep:
         seed, noise_size = self._options.seed, self._trainee.noise_size
         each, n = (step, index, rows), sum(number for _, number in rows)
         u, kinds, noise = tf.zeros([n]), tf.zeros([n, 2, 0]), tf.zeros([n, 0, noise_size])
+        pixels = tf.zeros([n, 2, 0])
         if update.needs_u:
             u = randomness.uniform(*each, seed)
         if update.needs_augmentation:
@@ -176,8 +179,17 @@ class TrainStep:
         if update.needs_noise:
             shape = [n, update.needs_noise, noise_size]
             noise = tf.reshape(randomness.noise(*each, shape[1] * shape[2], seed), shape)
+        if update.needs_pixels:
+            size = math.prod(self._trainee.image_shape)
+            pixels = tf.reshape(randomness.pixels(*each, 2 * size, seed), [n, 2, size])
         z = randomness.latents(*each, self._trainee.latent_dim, seed)
-        return {"z": z, "u": u, "augmentation": kinds, "noise": noise}
+        drawn = {"z": z, "u": u, "augmentation": kinds, "noise": noise, "pixels": pixels}
+        if update.needs_mixing:
+            drawn["mixing"] = randomness.mixing(*each, self._trainee.latent_dim + 1, seed)
+        if update.needs_directions:
+            image = self._trainee.image_shape
+            drawn["directions"] = tf.reshape(randomness.directions(*each, math.prod(image), seed), [n, *image])
+        return drawn
 
     def _replica_step(
         self,
@@ -199,7 +211,12 @@ class TrainStep:
                 real = tf.where(mirrored[index][:, None, None, None], tf.reverse(real, [2]), real)
             blocks.append((real, marks))
         seen = images_seen(step, self.images_per_step)
-        rate = learning_rate(seen, options.learning_rate, options.lr_warmup_images, options.lr_decay_images)
+        rate = learning_rate(
+            seen, options.learning_rate, options.lr_warmup_images, options.lr_decay_images, options.learning_rate_end
+        )
+        beta_2 = None
+        if options.beta_2_end:
+            beta_2 = half_cosine(seen, options.beta_2, options.beta_2_end, options.schedule_images)
         sums: dict[str, list[tf.Tensor]] = {name: [] for name in self.metric_names}
         stops = tf.constant(0.0)
         before: list[tf.Tensor] = []
@@ -210,10 +227,11 @@ class TrainStep:
             with tf.control_dependencies(before):
                 own = noise[index] | {"z": tf.identity(noise[index]["z"])}
             numbers = self.layer_numbers(step, index)
-            gradients, figures = self.gradients(update, Batch(real, marks, step=step, state=state, **own), numbers)
+            batch = Batch(real, marks, step=step, state=state, seen=seen, **own)
+            gradients, figures = self.gradients(update, batch, numbers)
             before = gradients if self._strategy.num_replicas_in_sync > 1 else []
             gradients, figures = self._reduce(gradients, tf.concat([figures, [stop]], 0))
-            trainee.optimizers[update.network].apply(gradients, rate)
+            trainee.optimizers[update.network].apply(gradients, rate, beta_2)
             stops = figures[-1]
             for position, name in enumerate(update.metrics):
                 sums[name].append(figures[position])
@@ -253,11 +271,11 @@ class TrainStep:
         variables = self._trainee.optimizers[update.network].variables
         gradients = [tf.zeros(variable.shape) for variable in variables]
         figures = tf.zeros([len(update.metrics)])
-        whole = {"step": batch.step, "state": batch.state}
+        whole = {"step": batch.step, "state": batch.state, "seen": batch.seen}
         batches = {
             name: tf.reshape(values, [parts, -1, *values.shape[1:]])
             for name, values in vars(batch).items()
-            if name not in whole
+            if name not in whole and values is not None
         }
         # TensorFlow reduces nothing over replicas inside a loop of a graph, and batch norm does.
         alone = self._strategy.num_replicas_in_sync == 1
@@ -273,7 +291,7 @@ class TrainStep:
 
     def _micro_batch(self, update: Update, batch: Batch, numbers: LayerNumbers) -> tuple[list[tf.Tensor], tf.Tensor]:
         optimizer = self._trainee.optimizers[update.network]
-        networks = {name: self._as_function(model, numbers) for name, model in self._trainee.networks.items()}
+        networks = {name: self._as_function(model, numbers) for name, model in self._trainee.callable.items()}
         # Over all replicas and micro-batches, because sums over them are to be means.
         count = self._layout.accumulate * self._layout.batch_size // update.batch_divisor
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -316,7 +334,11 @@ class TrainStep:
         trainee = self._trainee
         assert trainee.ema is not None
         seen = images_seen(steps_done, self._ema_images)
-        half_life = ema_half_life(seen, self._options.ema_images, self._options.ema_warmup)
+        options = self._options
+        if options.ema_scheduled:
+            half_life = half_cosine(seen, 0.0, options.ema_images, options.schedule_images)
+        else:
+            half_life = ema_half_life(seen, options.ema_images, options.ema_warmup)
         weight = 1.0 - tf.pow(0.5, self._ema_images / half_life)
         for average, current in zip(trainee.ema.variables, trainee.networks["generator"].variables, strict=True):
             mean = tf.convert_to_tensor(average.value)

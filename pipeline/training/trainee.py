@@ -6,9 +6,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from pipeline.base.errors import MirageError
 from pipeline.base.needs import Needs
 from pipeline.networks.build import build_average, build_networks
-from pipeline.networks.models import has_convolutions, named_weights, noise_size
+from pipeline.networks.models import freeze, has_convolutions, named_weights, noise_size, parts_of
 from pipeline.networks.options import NetworkOptions
 from pipeline.objectives.composition import Composition
 from pipeline.training.optimizer import Adam
@@ -57,6 +58,7 @@ class Trainee:
                 [variable.value for part in name.split("+") for variable in self.networks[part].trainable_variables],
                 beta_1=options.beta_1,
                 beta_2=options.beta_2,
+                epsilon=options.epsilon,
                 loss_scaling=options.precision == "mixed_float16",
             )
             for name in trained or self.networks
@@ -68,6 +70,18 @@ class Trainee:
     def latent_dim(self) -> int:
         """Components of the latent that the generator takes."""
         return self.networks["generator"].inputs[0].shape[-1] if "generator" in self.networks else 0
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the images that the generator makes."""
+        shape: tuple[int, int, int] = self.networks["generator"].outputs[0].shape[1:]
+        return shape
+
+    @property
+    def callable(self) -> dict[str, keras.Model]:
+        """What losses may call, by name: the networks, and models within the generator."""
+        parts = parts_of(self.networks["generator"]) if "generator" in self.networks else {}
+        return {**parts, **self.networks}
 
     @property
     def noise_size(self) -> int:
@@ -133,5 +147,9 @@ def build_trainee(
         trained = build_networks(*given, say, attributes=attributes)
     finally:
         keras.config.set_dtype_policy("float32")
+    if training.freeze_d:
+        if "discriminator" not in trained:
+            raise MirageError(f"--freeze_d={training.freeze_d} needs a discriminator, and there is none; leave it out.")
+        freeze(trained["discriminator"], training.freeze_d)
     ema = build_average(*given, of=trained["generator"], attributes=attributes) if training.ema_images else None
     return Trainee(trained, ema, training, objective, needs.trained)

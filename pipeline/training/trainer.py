@@ -40,7 +40,7 @@ from pipeline.runs.networks_file import write_networks
 from pipeline.runs.patience import OUT_OF_PATIENCE, ran_out
 from pipeline.runs.place import check_place, lock_run, writing
 from pipeline.runs.recording import recording
-from pipeline.runs.run_file import ema_counts_batches, read_automatic, write_run
+from pipeline.runs.run_file import ema_counts_batches, read_automatic, read_init, write_run
 from pipeline.runs.run_log import RunLog
 from pipeline.runs.same_run import check_same_data, check_same_flags, check_same_judge, classes_of_run
 from pipeline.training import loop
@@ -52,6 +52,7 @@ from pipeline.training.jit import choose_step, measure_jit
 from pipeline.training.profile import Profile
 from pipeline.training.step import TrainStep
 from pipeline.training.trainee import Trainee
+from pipeline.training.transfer import take_over
 
 Around = Callable[[TrainStep], Step]
 
@@ -214,13 +215,7 @@ def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], a
         say = print if worker.chief else lambda line: None
         own = setting.objects.get("model")
         trainee = trainee_of(config, dataset.spec, say, architecture=own, objective=objective, needs=needs)
-    with writing(run_dir):
-        checkpoints = Checkpoints(run_dir, trainee.state(), config.keep_checkpoints) if worker.chief else None
-        restored = checkpoints.restore() if checkpoints else None
-    worker.together("the chief to restore its checkpoint")
-    if not worker.alone:
-        with worker.watchdog.waiting("the chief's weights"):
-            share_state(strategy, list(trainee.state().values()))
+    checkpoints, restored, init = _restored(setting, trainee, dataset.spec)
     start = int(trainee.step.numpy())
     with worker.watchdog.waiting("the chief to read its run directory"):
         by_batches = bool(agreed(ema_counts_batches(run_dir), strategy, worker.cluster))
@@ -252,9 +247,8 @@ def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], a
     if worker.chief:
         with writing(run_dir):
             write_networks(run_dir, trainee.networks, print)
-            write_run(
-                run_dir, config, dataset.spec, jit=decided, ema_counts_batches=by_batches, automatic=setting.automatic
-            )
+            known, automatic = (run_dir, config, dataset.spec), setting.automatic
+            write_run(*known, jit=decided, ema_counts_batches=by_batches, automatic=automatic, init=init)
             training.log = _open_log(training, step)
     with calls.started():
         surroundings = loop.Around(setting.interrupt, worker.watchdog, setting.first_step, worker.alone)
@@ -263,6 +257,30 @@ def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], a
             calls.stopped()
             training.say(_stopped(training, cause))
     return Outcome(training.step, cause)
+
+
+def _restored(
+    setting: _Setting, trainee: Trainee, data: DataSpec
+) -> tuple[Checkpoints | None, int | None, Mapping[str, Any] | None]:
+    """Restores the run, or gives a new one the weights of `--init_from`; the same on all workers.
+
+    Returns:
+      (the chief's checkpoints, the step of that which was restored, what the run directory says of `--init_from`).
+    """
+    config, worker, run_dir = setting.config, setting.worker, Path(setting.config.run_dir)
+    checkpoints, restored, init = None, None, None
+    if worker.chief:
+        with writing(run_dir):
+            checkpoints = Checkpoints(run_dir, trainee.state(), config.keep_checkpoints, trainee.scalars)
+            restored, init = checkpoints.restore(), read_init(run_dir)
+        if restored is None and config.init_from:
+            lines, init = take_over(trainee, config, config, data)
+            _print("\n".join(lines))
+    worker.together("the chief to restore its checkpoint")
+    if not worker.alone:
+        with worker.watchdog.waiting("the chief's weights"):
+            share_state(setting.strategy, list(trainee.state().values()))
+    return checkpoints, restored, init
 
 
 def _print(line: str) -> None:
@@ -339,6 +357,13 @@ def _open_log(training: Training, step: TrainStep) -> RunLog:
 
 def _end_of_decay(config: Config, images_per_step: int) -> str:
     """Says that the last steps will change nothing, if they won't."""
+    if config.learning_rate_end:
+        if config.lr_decay_images:
+            return ""
+        return (
+            f"note: --learning_rate_end={config.learning_rate_end} changes nothing without --lr_decay_images, after "
+            "which the rate would be that."
+        )
     if not 0 < config.lr_decay_images < config.steps * images_per_step:
         return ""
     last = config.lr_decay_images // images_per_step

@@ -157,6 +157,11 @@ def test_time_and_disk_are_those_of_the_whole_run(rehearse):
     assert any(", without XLA, which --jit=auto may choose" in line for line in rehearse(model="mlp").lines)
     assert rehearse(done=39_000).estimate.startswith("about 4 min for 1,000 steps")
     assert "evaluations not counted" in rehearse(eval_every=100).estimate
+    # and 5,000 images at 100 a second, of which real ones are described once
+    judged = rehearse({**FACTS, "judging_s": 0.01}, eval_every=20_000, eval_samples=5000)
+    assert judged.estimate.startswith("about 2 h 50 min for 40,000 steps, 4.1 MiB in ")
+    assert "15,000 images for evaluations, 100 made and described per s" in judged.lines
+    assert rehearse({**FACTS, "judging_s": 0.01}).estimate == found.estimate
 
 
 @pytest.mark.parametrize(
@@ -219,7 +224,8 @@ BEFORE = {"home", "tmp", "here"}
 
 def test_a_deep_dry_run_is_ready_and_leaves_nothing(image_folder, tmp_path):
     root = image_folder()
-    process = start(root, tmp_path, "--conditional", "--steps=2000")
+    judged = ("--eval_every=1000", "--eval_samples=100", "--extractor=tests.test_ladder:Means")
+    process = start(root, tmp_path, "--conditional", "--steps=2000", *judged)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     lines = out.splitlines()
@@ -232,8 +238,10 @@ def test_a_deep_dry_run_is_ready_and_leaves_nothing(image_folder, tmp_path):
         "peak of the process's memory ",
         "restored bit for bit",
         "exported to ONNX",
+        "300 images for evaluations, ",  # two evaluations, and what they compare with
     ):
         assert each in told
+    assert "evaluations not counted" not in told
     assert f'"data_dir": "{tmp_path / "kept"}"' in out  # the configuration is that of the training
     assert "rehearsal: exporting to ONNX" in err
     assert left(tmp_path) == BEFORE

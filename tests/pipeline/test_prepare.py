@@ -114,12 +114,21 @@ def test_a_prepared_folder_is_a_data_set_wherever_it_is_taken(image_folder, tmp_
     assert str(root) not in (tmp_path / "out" / "about.json").read_text()
 
 
+@pytest.mark.parametrize(("name", "was", "asked"), [("fit", "pad", "stretch"), ("transparency", "white", "keep")])
+def test_what_was_decided_when_it_was_prepared_is_not_asked_for_again(image_folder, tmp_path, name, was, asked):
+    out = tmp_path / "out"
+    prepare(tmp_path / "kept", image_folder(), f"--out={out}", "--image_size=8", f"--{name}={was}")
+    load(Config(dataset=f"prepared:{out}", batch_size=1, **{name: was}))
+    with pytest.raises(MirageError, match=f"was prepared with --{name}={was}, and --{name}={asked} is asked for"):
+        load(Config(dataset=f"prepared:{out}", batch_size=1, **{name: asked}))
+
+
 def test_a_folder_of_another_data_set_is_refused(image_folder, tmp_path, capsys):
     root, out = image_folder(), tmp_path / "set.v1"
     out.mkdir()
     for _ in range(2):
         prepare(tmp_path / "kept", root, f"--out={out}")
-    assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} == {"images", "set.v1"}
+    assert {path.name for path in tmp_path.iterdir()} - {"kept"} == {"images", "set.v1"}
     assert call(f"--dataset=folder:{root}", "--image_size=8", f"--out={out}") == MISTAKE
     assert "holds another data set, and this has images of 8x8x1 instead of 16x16x1" in capsys.readouterr().err
     assert load(Config(dataset=f"prepared:{out}", batch_size=1)).spec.image_shape == (16, 16, 1)

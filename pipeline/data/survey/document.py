@@ -36,7 +36,7 @@ def document_of(survey: Survey, found: Sequence[Finding]) -> dict[str, Any]:
         "pictures": survey.total,
         "looked_at": survey.looked_at,
         "compared_with": {"name": survey.other, "pictures": int(survey.apart.sum())} if survey.other else None,
-        "mode": "grey" if survey.all_grey else "RGB",
+        "mode": survey.mode,
         "classes": dict(zip(survey.class_names, survey.per_class.tolist(), strict=True)),
         "attributes": distributions(survey),
         "bytes": int(rows["bytes"].sum()),

@@ -10,12 +10,13 @@ from PIL import Image
 from pipeline.data.deep import Depths, is_deep
 from pipeline.data.image_file import several_pictures
 from pipeline.data.pixels import is_grey, is_transparent, orientation, to_grey_or_rgb
+from serving.contract.pixels import over_white
 
 SIDE = 16  # of the little grey picture by which pictures are compared
 _PATCHES = 4  # a side of the still smaller one of their colours
 
 # What a file is that a reader of the report should know of, a bit each.
-ANIMATED, TRANSPARENT, CMYK, DEEP, TURNED, GREY = (1 << bit for bit in range(6))
+ANIMATED, TRANSPARENT, CMYK, DEEP, TURNED, GREY, ALPHA = (1 << bit for bit in range(7))
 
 ROW = np.dtype(
     [
@@ -34,6 +35,7 @@ ROW = np.dtype(
     ]
 )
 _LEVELS = np.arange(256.0)
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 class Kinds:
@@ -87,6 +89,7 @@ class Ruler:
         """
         # Before the pixels, which may take these with them.
         traits = ANIMATED * several_pictures(file) + CMYK * (file.mode == "CMYK") + DEEP * _deep(file)
+        traits += ALPHA * is_transparent(file)
         name, mode = file.format or "", file.mode
         image = to_grey_or_rgb(file, self.depths)
         traits += TRANSPARENT * _transparent(file) + TURNED * (orientation(file) != 1)
@@ -96,15 +99,17 @@ class Ruler:
 
     def of_pixels(self, pixels: NDArray[np.uint8]) -> tuple:
         """Measures a picture that is no file, uint8 [H, W, C]; returns a value for each field of `ROW`."""
-        image = as_image(pixels)
-        traits = GREY * is_grey(image)
+        image, mode = as_image(pixels), _MODES[pixels.shape[2]]
+        traits = GREY * is_grey(image) + ALPHA * (mode == "RGBA")
+        traits += TRANSPARENT * (mode == "RGBA" and bool((pixels[..., 3] < 255).any()))
         none = np.zeros(2, np.uint64)
         head = none, _checksum(image), pixels.nbytes, *image.size, traits, self.formats.number("")
-        return *head, self.modes.number(image.mode), *looks_of(image)
+        return *head, self.modes.number(mode), *looks_of(image)
 
 
 def as_image(pixels: NDArray[np.uint8]) -> Image.Image:
-    """An image of uint8 [H, W, C]."""
+    """An image of uint8 [H, W, C], of four channels over white."""
+    pixels = over_white(pixels) if pixels.shape[2] == 4 else pixels
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
 
 

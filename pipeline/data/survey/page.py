@@ -73,7 +73,7 @@ def _tiles(survey: Survey, found: Sequence[Finding]) -> Html:
     if len(good):
         low, high = (f"{rows['width'][good[each]]}x{rows['height'][good[each]]}" for each in _extreme_sizes(survey))
         sizes = low if low == high else f"{low} to {high}"
-        parts.append(tile("Sizes", sizes, "grey" if survey.all_grey else "in colour"))
+        parts.append(tile("Sizes", sizes, f"pictures of {survey.mode}"))
         kind = "in files" if survey.with_files else "of pixels"
         parts.append(tile("Bytes", f"{count(float(rows['bytes'][good].sum()))}B", kind))
     for level in (STOPS, WARNS):
@@ -218,7 +218,8 @@ def _ignored(survey: Survey) -> Html:
 def _seen_hint(survey: Survey) -> str:
     target = target_of(survey.options)
     if target:
-        return f"As the networks will see them: {target[1]}x{target[0]} pixels, {'grey' if survey.all_grey else 'RGB'}."
+        over = ", here over white" if survey.mode == "RGBA" else ""
+        return f"As the networks will see them: {target[1]}x{target[0]} pixels, {survey.mode}{over}."
     if shown_size(survey):
         return "They have various sizes: here brought to one, as --image_size would."
     return "As the networks will see them."

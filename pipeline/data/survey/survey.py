@@ -16,7 +16,7 @@ from pipeline.data.folder import PREFIX, Listing, list_folder
 from pipeline.data.objects import origin_of
 from pipeline.data.options import DataOptions
 from pipeline.data.survey.alike import Alike, find_alike
-from pipeline.data.survey.measures import GREY, ROW, Ruler
+from pipeline.data.survey.measures import ALPHA, GREY, ROW, Ruler
 from pipeline.data.survey.subjects import Examples, Files, Subject
 from serving.contract.attributes import Attribute
 
@@ -114,6 +114,14 @@ class Survey:
     def all_grey(self) -> bool:
         """Whether networks get grey pictures."""
         return bool((self.rows["traits"][self.good] & GREY).all())
+
+    @functools.cached_property
+    def mode(self) -> str:
+        """What networks get: grey, RGB or RGBA."""
+        alpha = (self.rows["traits"][self.good] & ALPHA) != 0
+        if self.options.transparency == "keep" and alpha.any():
+            return "RGBA"
+        return "grey" if self.all_grey else "RGB"
 
     def name(self, row: int) -> str:
         """What a picture is called."""

@@ -6,13 +6,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from pipeline.base.errors import MirageError
+from pipeline.data.dataset import Dataset
 from pipeline.data.trial import read_trial
 from pipeline.diagnosis.children.telling import argument, tell
+from pipeline.evaluation.options import EvaluationOptions
+from pipeline.evaluation.sampling import sampler_of
+from pipeline.metrics import chosen_extractor
+from pipeline.metrics.extractor import Labelled, make_extractor
+from pipeline.metrics.metric import Samples
 from pipeline.runs.callback import Callback, Training
 from pipeline.runs.checkpoint_files import list_checkpoints, read_checkpoint
 from pipeline.runs.place import SAMPLES_DIR
@@ -21,6 +28,7 @@ from pipeline.runs.run_log import METRICS_FILE, TENSORBOARD_DIR, read_records
 from pipeline.training import trainer
 
 _FIRST, _LEAST, _MOST = 4, 5, 400  # steps
+_JUDGED = 256  # images
 _CHECKPOINTS = "checkpoints"
 
 
@@ -51,7 +59,8 @@ class _Watch(Callback):
             self.saving_s = time.perf_counter() - start
 
     def on_end(self, training: Training) -> None:
-        self.ended = training.generator.get_weights()
+        self.generator = training.generator
+        self.ended = self.generator.get_weights()
 
     @property
     def steps_per_s(self) -> float:
@@ -85,10 +94,10 @@ def main() -> None:
 
 def _rehearse(folder: Path, run_dir: Path, seconds: float) -> None:
     tell(stage="starting the devices")
-    config, _ = read_run(folder)
-    dataset = read_trial(folder, config.device_data_mb)
+    given, _ = read_run(folder)
+    dataset = read_trial(folder, given.device_data_mb)
     config = dataclasses.replace(
-        config,
+        given,
         run_dir=str(run_dir),
         data_dir=str(folder / "kept"),
         steps=_FIRST,
@@ -110,15 +119,44 @@ def _rehearse(folder: Path, run_dir: Path, seconds: float) -> None:
     second, goes_on = _Timed(), dataclasses.replace(config, steps=_FIRST + count, steps_per_call=per_call)
     trainer.train(goes_on, [second], dataset=dataset)
     images = [record["images"] for record in read_records(run_dir / METRICS_FILE)]
+    judging = _judging(given, given.data_dir, dataset, second.generator) if given.eval_every else {}
     tell(
         restored=_same(first.ended, second.restored)
         and _same([*written.values()], [second.again[name] for name in written]),
         steps_per_s=second.steps_per_s,
         images_per_step=images[-1] / (_FIRST + count),
         steps=count,
+        **judging,
         **_memory(),
         **_bytes(run_dir),
     )
+
+
+def _judging(options: EvaluationOptions, data_dir: str, dataset: Dataset, generator: keras.Model) -> dict[str, float]:
+    """Times the making and describing of images for an evaluation; nothing where a classifier is to be trained first.
+
+    Raises:
+      MirageError: if there is nothing to describe them with.
+    """
+    spec, images = dataset.spec, (dataset.pixels, dataset.labels)
+    name = chosen_extractor(options.extractor, spec.class_names, spec.image_shape)
+    if name == "classifier" or options.download:  # what is fetched would be left behind
+        return {}
+    tell(stage="evaluating")
+    described_by = make_extractor(
+        name,
+        labelled=lambda: Labelled(spec.name, spec.class_names, spec.image_shape, images, images),
+        data_dir=data_dir,
+        weights=options.inception_weights,
+    )
+    sampler = sampler_of(generator)
+    z = np.random.default_rng(0).standard_normal((_JUDGED, sampler.latent_dim), np.float32)
+    labels = dataset.labels[:1].repeat(_JUDGED, axis=0)
+    start = 0.0
+    for number in (sampler.block, _JUDGED):  # the first ones compile
+        start = time.perf_counter()
+        _ = Samples(sampler.generated(z.__getitem__, labels[:number]), described_by).features
+    return {"judging_s": (time.perf_counter() - start) / _JUDGED}
 
 
 def _newest(run_dir: Path) -> Path:

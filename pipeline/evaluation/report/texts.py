@@ -150,7 +150,9 @@ def commands(record: Record) -> Html:
 
 def _end_of_decay(record: Record) -> str:
     decay = record.values.lr_decay_images
-    return f" until the learning rate is 0, at {decay:,} images" if decay else ""
+    if not decay or record.values.learning_rate_end:
+        return ""
+    return f" until the learning rate is 0, at {decay:,} images"
 
 
 def _flag(name: str, value: Any) -> str:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from pipeline.base.crew import Crew, by_all_cores
+from pipeline.base.crew import Crew, by_all_cores, shared
 from tests.processes import ENVIRONMENT, ROOT, children
 
 
@@ -64,6 +64,24 @@ def test_many_are_done_by_processes_that_end_with_the_work(monkeypatch):
     assert next(work) == 0
     work.close()
     assert list(by_all_cores(cube, 0, 100)) == [number**3 for number in range(100)]
+
+
+def process_of(number):
+    return os.getpid()
+
+
+def test_shared_processes_do_one_work_after_the_other_and_end(monkeypatch):
+    monkeypatch.setattr("pipeline.base.crew._WORTHWHILE", 10)
+    with shared():
+        first, second = (set(by_all_cores(process_of, 0, 100)) for _ in range(2))
+        assert first == second
+        left = by_all_cores(process_of, 0, 1000)
+        next(left)
+        left.close()  # whose results would come next
+        third = set(by_all_cores(process_of, 0, 100))
+        assert not third & first
+    assert set(by_all_cores(process_of, 0, 100)).isdisjoint(third)
+    assert not any(os.path.exists(f"/proc/{each}") for each in first | third)
 
 
 _KILLED = """

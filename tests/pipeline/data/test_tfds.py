@@ -11,6 +11,7 @@ from pipeline.base.errors import MirageError
 from pipeline.config import Config
 from pipeline.data.dataset import describe, load, load_test, open_data
 from pipeline.data.objects import recorded
+from serving.contract.pixels import over_white
 
 
 def builder(name, feature_dict, examples):
@@ -52,6 +53,8 @@ builder(
         "test": [{"id": "y", "image": COLOUR[0], "kind": 0}],
     },
 )
+SPRITES = noise(5, 12, 10, 4)
+builder("Spriteset", {"image": tfds.features.Image(shape=(12, 10, 4))}, {"train": [{"image": i} for i in SPRITES]})
 builder(
     "Variousset",
     {"image": tfds.features.Image()},
@@ -63,7 +66,8 @@ builder(
     {"train": [{"image": noise(20, 20, 1), "label": 0}]},
 )
 builder("Textset", {"text": tfds.features.Text()}, {"train": [{"text": "x"}]})
-builder("Alphaset", {"image": tfds.features.Image(shape=(20, 20, 4))}, {"train": [{"image": noise(20, 20, 4)}]})
+DEEP = np.zeros((20, 20, 1), np.uint16)
+builder("Deepset", {"image": tfds.features.Image(shape=(20, 20, 1), dtype=np.uint16)}, {"train": [{"image": DEEP}]})
 
 
 @pytest.fixture
@@ -119,6 +123,15 @@ def test_various_sizes_need_an_image_size(config):
     assert load(config("variousset", image_size=16)).images.shape == (3, 16, 16, 3)
 
 
+def test_transparent_pictures_stay_so_or_are_laid_over_white(config):
+    assert describe(config("spriteset", transparency="keep")).image_shape == (12, 10, 4)
+    kept = load(config("spriteset", transparency="keep")).images
+    assert {each.tobytes() for each in kept} == {each.tobytes() for each in SPRITES}
+    flat = load(config("spriteset"))
+    assert flat.spec.image_shape == (12, 10, 3)
+    np.testing.assert_array_equal(flat.images, over_white(kept))
+
+
 @pytest.mark.parametrize("dataset", ["variousset", "colourset"])
 def test_sizes_need_not_be_square(dataset, config):
     sizes = {"image_size": "24x16", "random_crop": 1.25}
@@ -160,7 +173,7 @@ def test_sizes_need_not_be_square(dataset, config):
         ("colourset", {"split": "train[5:2]"}, r"--split=train\[5:2\] .* no examples"),
         ("colourset", {"split": "train[99999999999999999999:]"}, "is not a split"),
         ("textset", {}, "has no images"),
-        ("alphaset", {}, "4 channels"),
+        ("deepset", {}, "1 channels of uint16"),
         ("colourset", {"split": "validation"}, "--split=validation .* choose from test, train"),
         ("colourset", {"split": "train[:"}, "--split="),
         ("colourset", {"split": "train[:0%]"}, r"--split=train\[:0%\] .* no examples"),

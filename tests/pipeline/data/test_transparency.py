@@ -9,7 +9,8 @@ from PIL import Image
 
 from pipeline.base.values import values_of
 from pipeline.config import Config
-from pipeline.data.dataset import load
+from pipeline.data.dataset import load, open_data
+from pipeline.data.options import DataOptions
 from pipeline.metrics.resizing import resized
 from pipeline.objectives.augment import augment
 from serving.contract.pixels import over_white, to_pixels
@@ -94,6 +95,39 @@ def test_figures_see_them_over_white(icons):
 
 def test_augmentation_changes_colours_but_not_what_is_seen():
     images = tf.constant(RNG.uniform(-1, 1, (4, 8, 8, 4)), tf.float32)
-    changed = augment(images, tf.constant(RNG.uniform(0, 1, (4, 100)), tf.float32), tf.constant(1.0), ("color",))
+    changed = augment(images, tf.constant(RNG.uniform(0, 1, (4, 100)), tf.float32), tf.constant(1.0), {"color": 1.0})
     np.testing.assert_array_equal(changed[..., 3], images[..., 3])
     assert not np.allclose(changed[..., :3], images[..., :3])
+
+
+def sources(pixels):
+    """Straight RGBA pixels as every kind of object."""
+    yield pixels
+    yield pixels, np.zeros(len(pixels), int)
+    yield list(pixels)
+    yield [Image.fromarray(each) for each in pixels]
+    yield tf.data.Dataset.from_tensor_slices(pixels).batch(2)
+
+
+def test_arrays_and_streams_stay_transparent_or_are_laid_over_white():
+    pixels = RNG.integers(0, 256, (5, 16, 12, 4), np.uint8)
+    over = [
+        np.asarray(Image.alpha_composite(Image.new("RGBA", (12, 16), "white"), Image.fromarray(each)).convert("RGB"))
+        for each in pixels
+    ]
+    for data in sources(pixels):
+        kept = open_data(data, DataOptions(transparency="keep"))
+        flat = open_data(data, DataOptions())
+        assert {each.tobytes() for each in np.asarray(kept.images)} == {each.tobytes() for each in pixels}
+        assert {each.tobytes() for each in np.asarray(flat.images)} == {each.tobytes() for each in over}
+        small = open_data(data, DataOptions(transparency="keep", image_size=8))
+        assert small.spec.image_shape == (8, 8, 4)
+    assert open_data(pixels, DataOptions(transparency="keep")).images.base is not None  # not copied
+
+
+def test_a_file_of_arrays_stays_transparent(tmp_path):
+    pixels = RNG.integers(0, 256, (5, 16, 12, 4), np.uint8)
+    np.save(tmp_path / "icons.npy", pixels)
+    given = f"array:{tmp_path / 'icons.npy'}"
+    np.testing.assert_array_equal(load(DataOptions(dataset=given, transparency="keep")).images, pixels)
+    assert load(DataOptions(dataset=given)).spec.image_shape == (16, 12, 3)

@@ -11,8 +11,9 @@ from keras import layers
 from pipeline.base.errors import MirageError
 from pipeline.base.needs import Needs
 from pipeline.config import Config
+from pipeline.networks import accept
 from pipeline.networks.build import build_average, build_networks
-from pipeline.networks.models import function_of, has_convolutions, noise_size
+from pipeline.networks.models import function_of, has_convolutions, noise_size, parts_of
 
 SHAPE = (4, 4, 1)
 CONFIG = Config(latent_dim=6)
@@ -370,3 +371,29 @@ def test_an_encoder_of_ones_own_is_standardised():
     images = np.random.default_rng(0).standard_normal((64, *SHAPE)).astype(np.float32)
     codes = np.asarray(model(tf.constant(images), training=True))
     np.testing.assert_allclose(codes.mean(axis=0), 0, atol=1e-5)
+
+
+def of_parts(name="mapping"):
+    """A generator of two models."""
+    z, styles = keras.Input([6], name="z"), keras.Input([5, 3])
+    w = layers.Reshape([5, 3])(layers.Dense(15)(z))
+    mapping = keras.Model(z, w, name=name)
+    image = layers.Reshape(SHAPE)(layers.Dense(16, activation="tanh")(layers.Flatten()(styles)))
+    synthesis = keras.Model(styles, image, name="synthesis")
+    given = keras.Input([6], name="z")
+    return keras.Model(given, synthesis(mapping(given)))
+
+
+def test_parts_of_a_generator_are_found():
+    parts = ("mapping", "synthesis")
+    model = of_parts()
+    accept.check_parts(model, parts)
+    assert {*parts_of(model)} == {*parts}
+    accept.check_parts(of_parts(name="other"), ())
+    with pytest.raises(MirageError, match="consists of no models mapping and synthesis, which --style_mixing"):
+        accept.check_parts(of_parts(name="other"), parts)
+    flat = keras.Sequential([keras.Input([6]), layers.Dense(16)], name="mapping")
+    other = keras.Sequential([keras.Input([16]), layers.Dense(16)], name="synthesis")
+    z = keras.Input([6])
+    with pytest.raises(MirageError, match=r"mapping returns \[None, 16\] and its synthesis takes \[None, 16\]"):
+        accept.check_parts(keras.Model(z, other(flat(z))), parts)

@@ -1,5 +1,6 @@
 """Networks that take several numbers in the place of a class."""
 
+import dataclasses
 import types
 
 import keras
@@ -55,6 +56,28 @@ def test_all_networks_take_them(model, conditioning):
     unlike = function_of(discriminator, training=False)(IMAGES, LABELS[::-1])
     unlike = unlike["logits"] if isinstance(unlike, dict) else unlike
     assert np.allclose(outputs, unlike) == ("concat" not in conditioning)  # what projection adds begins at zero
+
+
+@pytest.mark.parametrize(
+    ("model", "model_args", "conditioning"),
+    [
+        ("r3gan", "width=16", "projection"),
+        ("r3gan", "width=16", "concat,acgan"),
+        ("stylegan2", "channel_base=128,channel_max=16,w_dim=8,mapping_layers=2,group=3", "projection"),
+    ],
+)
+def test_networks_of_papers_take_them(model, model_args, conditioning):
+    config = Config(model=model, model_args=model_args, conditional=True, conditioning=conditioning, latent_dim=5)
+    networks = networks_of(dataclasses.replace(config, objective="nsgan"), DATA)
+    generator, discriminator = (function_of(each, training=False) for each in networks.values())
+    assert generator(Z, LABELS).shape == (3, 16, 16, 3)
+    discriminated = [discriminator(IMAGES, each) for each in (LABELS, LABELS[::-1])]
+    assert not np.allclose(generator(Z, LABELS), generator(Z, LABELS[::-1]))
+    if "acgan" in conditioning:
+        assert discriminated[0]["attributes"].shape == (3, 3)
+        discriminated = [each["logits"] for each in discriminated]
+    assert discriminated[0].shape == (3,)
+    assert not np.allclose(*discriminated)
 
 
 def test_an_encoder_takes_them():

@@ -71,6 +71,7 @@ def batch():
         augmentation=tf.zeros([5, 2, 0]),
         state={"augment_p": tf.constant(1.0)},
         noise=tf.constant(rng.standard_normal((5, 3, 32)), tf.float32),
+        pixels=tf.zeros([5, 2, 0]),
     )
 
 
@@ -116,6 +117,14 @@ def test_r3gan_updates_against_numpy(batch):
     np.testing.assert_array_equal(metrics["d_acc_real"], real > fake)
     loss, _ = g.loss(networks, batch)
     np.testing.assert_allclose(loss, np.log1p(np.exp(real - fake)), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("seen", "gamma"), [(0.0, 0.8), (500.0, 0.44), (1000.0, 0.08), (9000.0, 0.08)])
+def test_r3gans_penalties_follow_their_schedule(batch, seen, gamma):
+    w = np.random.default_rng(3).standard_normal((4, 4, 2)).astype(np.float32)
+    d, _ = updates_of(Config(objective="r3gan", gamma=0.8, gamma_end=0.08, schedule_images=1000))
+    loss, metrics = d.loss(networks_of(w), dataclasses.replace(batch, seen=tf.constant(seen)))
+    np.testing.assert_allclose(loss - metrics["d_loss"], np.full(5, gamma * np.sum(w**2)), rtol=1e-4)
 
 
 def test_nsgan_updates_against_numpy(batch):
@@ -454,7 +463,8 @@ CONFORMANCE = {
 def test_every_objective_stands_in_the_conformance_table():
     common = {"__init__", "adversarial", "composition", "figures", "objective", "options", "update"}
     files = {path.stem for path in Path(objectives.__file__).parent.glob("*.py")} - common
-    assert files - {"augment"} == set(CONFORMANCE)  # whose tests fill test_augment.py
+    elsewhere = {"augment", "path_length", "style_mixing"}  # whose tests fill test_augment.py and test_styles.py
+    assert files - elsewhere == set(CONFORMANCE)
     assert set(OBJECTIVES) <= {*files, "autoencoder"}  # which is in vae.py
     for name in files:
         assert "arXiv" in importlib.import_module(f"pipeline.objectives.{name}").__doc__

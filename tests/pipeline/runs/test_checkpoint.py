@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import json
 import os
@@ -199,6 +200,20 @@ def test_what_is_saved_is_the_state_at_the_call(tmp_path, trainee):
     assert Checkpoints(tmp_path, other.state(), 3).restore() == 7
     for restored, saved in zip(state(other), expected, strict=True):
         np.testing.assert_array_equal(restored, saved)
+
+
+def test_what_an_earlier_version_did_not_keep_stays_as_it_is(tmp_path):
+    config = dataclasses.replace(CONFIG, objective="nsgan", augment="color", augment_adaptive=True)
+    before, now = trainee_of(config, DATA), trainee_of(config, DATA)
+    before.scalars["augment_p"].assign(0.25)
+    kept = {name: v.numpy() for name, v in before.state().items() if name not in ("augment_acc", "augment_steps")}
+    (tmp_path / "checkpoints").mkdir()
+    write_checkpoint(tmp_path / "checkpoints", 3, kept)
+    with pytest.raises(MirageError, match="for augment_acc it has nothing"):
+        Checkpoints(tmp_path, now.state(), 3).restore()
+    assert Checkpoints(tmp_path, now.state(), 3, now.scalars).restore() == 0
+    found = {name: float(variable.numpy()) for name, variable in now.scalars.items()}
+    assert found == {"augment_p": 0.25, "augment_acc": 0.0, "augment_steps": 0.0}
 
 
 def test_other_networks_are_refused(tmp_path, trainee):

@@ -21,6 +21,7 @@ from pipeline.training.chosen import choose, described
 
 AUTOMATIC = tuple(field.name for field in dataclasses.fields(Config) if field.metadata["automatic"])
 LABELS = tuple("0123456789")
+STYLES = {"model": "stylegan2", "objective": "nsgan"}
 
 
 def asked(**given):
@@ -64,6 +65,9 @@ def test_the_presets_of_digits_are_what_the_rules_choose(name):
     [
         (spec(), {}, {"batch_size": 64, "conditioning": "concat", "gamma": 0.1, "learning_rate": 0.002}),
         (spec(), {"conditional": True}, {"conditioning": "projection,acgan", "class_weight": 0.05, "gamma": 0.03}),
+        (spec(), {"model": "r3gan", "conditional": True}, {"conditioning": "projection", "learning_rate": 0.0002}),
+        (spec(), {"model": "r3gan", "model_args": "width=192"}, {"conditioning": "concat", "learning_rate": 0.0008}),
+        (spec(64), {"model": "r3gan", "model_args": "width=(32,32,32,32,16)"}, {"learning_rate": 0.001}),
         (spec(64), {"conditional": True}, {"batch_size": 32, "gamma": 0.24, "learning_rate": 0.001}),
         (spec(), {"steps": 1000}, {"lr_decay_images": 80_000}),
         (spec(), {"steps": 1000, "batch_size": 16, "accumulate": 4}, {"lr_decay_images": 80_000, "ema_images": 20_000}),
@@ -75,6 +79,9 @@ def test_the_presets_of_digits_are_what_the_rules_choose(name):
         (spec(), {"conditional": True, "conditioning": "acgan"}, {"class_weight": 1.0}),
         (spec(), {"categories": 60, "codes": 9}, {"latent_dim": 69}),
         (spec(pictures=50), {}, {"batch_size": 50}),
+        (spec(128), STYLES, {"batch_size": 32, "latent_dim": 512, "r1": 0.0512, "ema_images": 10_000}),
+        (spec(1024), STYLES, {"batch_size": 4, "learning_rate": 0.002, "r1": 26.2, "ema_images": 1250}),
+        (spec(256), {**STYLES, "batch_size": 64}, {"learning_rate": 0.0025, "r1": 0.102, "beta_2": 0.99}),
     ],
 )
 def test_rules(data, given, expected):
@@ -89,7 +96,13 @@ def test_a_gpu_takes_larger_batches():
 
 @pytest.mark.parametrize(
     ("replicas", "given", "batch_size"),
-    [(3, {}, 63), (7, {"objective": "nsgan", "d_batches": "split"}, 56), (99, {}, 99)],
+    [
+        (3, {}, 63),
+        (7, {"objective": "nsgan", "d_batches": "split"}, 56),
+        (99, {}, 99),
+        (3, STYLES, 60),
+        (9, STYLES, 36),
+    ],
 )
 def test_a_batch_that_is_chosen_can_be_shared(replicas, given, batch_size):
     assert choose(asked(**given), spec(), "CPU", replicas)["batch_size"] == batch_size

@@ -24,13 +24,13 @@ from tests.experiments import train
 
 # One value for each place, from the values of that place; or no arithmetic at all.
 PLAIN = """
-    AddV2 All ArgMax AssignAddVariableOp AssignSubVariableOp AssignVariableOp BroadcastGradientArgs BroadcastTo Cast
-    ConcatOffset ConcatV2 Const Cos DestroyResourceOp EnsureShape Equal Exp ExpandDims Fill Floor FloorDiv FloorMod
+    Abs AddV2 All ArgMax AssignAddVariableOp AssignSubVariableOp AssignVariableOp BroadcastGradientArgs BroadcastTo Cast
+    ConcatOffset ConcatV2 Const Cos DestroyResourceOp EnsureShape Equal Erf Exp ExpandDims Fill Floor FloorDiv FloorMod
     GatherV2 Greater GreaterEqual Identity IdentityN If InvertPermutation IsFinite LeakyRelu LeakyReluGrad Less
-    LessEqual Log LogicalAnd LogicalOr Maximum Minimum Mul Neg NoOp NotEqual OneHot OptionalFromValue
+    LessEqual Log LogicalAnd LogicalOr Maximum Minimum MirrorPad Mul Ndtri Neg NoOp NotEqual OneHot OptionalFromValue
     OptionalGetValue OptionalNone Pack Pad PadV2 PartitionedCall Placeholder Pow Range ReadVariableOp RealDiv
-    Reciprocal Relu ReluGrad Reshape ResourceApplyAdam ReverseV2 Rsqrt RsqrtGrad Select SelectV2 Shape ShapeN
-    Sigmoid Sign Slice Softplus Split SplitV Sqrt SqrtGrad Square Squeeze StatefulPartitionedCall StatelessIf
+    Reciprocal Relu ReluGrad Reshape ResourceApplyAdam ReverseV2 Roll Round Rsqrt RsqrtGrad Select SelectV2 Shape ShapeN
+    Sigmoid Sign Sin Slice Softplus Split SplitV Sqrt SqrtGrad Square Squeeze StatefulPartitionedCall StatelessIf
     StopGradient StridedSlice StridedSliceGrad Sub Tanh TanhGrad Tile Transpose Unpack VarHandleOp While ZerosLike
 """
 
@@ -39,6 +39,7 @@ REVIEWED = {
     "AddN": "adds its inputs in their order",
     "AvgPool": "a kernel that collects, or cuDNN, which is deterministic for averages",
     "AvgPoolGrad": "likewise: cuDNN's backward pooling varies for maxima only",
+    "BatchMatMulV2": "cuBLAS, see pipeline.devices.numerics",
     "BiasAdd": "one value for each place",
     "BiasAddGrad": "takes the reduction of Sum instead of one with atomics",
     "CollectiveReduceV2": "a ring of a fixed order on CPUs, NCCL between GPUs",
@@ -53,6 +54,7 @@ REVIEWED = {
     "MaxPool": "one value for each place",
     "MaxPoolGrad": "cuDNN's deterministic mode for maxima",
     "Mean": "reductions take no atomics",
+    "MirrorPadGrad": "folds one edge after the other, each place with the one that it mirrors",
     "Prod": "reductions take no atomics",
     "RandomIndexShuffle": "a function of its seed",
     "ResizeBilinear": "one value for each place",
@@ -83,6 +85,7 @@ def unknown(kinds: set[str]) -> set[str]:
 # Together they use every operation that any flags bring; the slow test traces all.
 DATA = DataSpec("shapes", "", (18, 18, 3), ("a", "b", "c"), 21)
 IMAGES, LABELS = np.zeros((21, 18, 18, 3), np.uint8), np.arange(21, dtype=np.int32) % 3
+STYLES = "channel_base=64,channel_max=4,w_dim=3,mapping_layers=1"
 OBJECTIVES = ("autoencoder", "hinge", "lsgan", "minimax", "nsgan", "r3gan", "sgan", "vae", "wgan_gp")
 
 
@@ -90,11 +93,13 @@ def everything(model: str, objective: str, **more) -> Config:
     """As many flags as go together."""
     config = Config(model=model, objective=objective, batch_size=8, latent_dim=6, flip=True)
     chosen = {"labelled": 6} if objective == "sgan" else {"conditional": True}
+    chosen |= {"model_args": "width=8,group=8"} if model == "r3gan" else {}
+    chosen |= {"beta_2_end": 0.999, "ema_scheduled": True, "schedule_images": 99}
     if objective not in ("autoencoder", "vae", "sgan"):
-        chosen |= {"conditioning": "concat,projection,acgan", "augment": "translation,cutout,color"}
-        chosen |= {"categories": 2, "codes": 1, "spectral_norm": model != "resnet"}
-        chosen |= {} if objective == "r3gan" else {"r1": 1.0, "r2": 1.0, "gp": 1.0}
-        chosen |= {"augment_adaptive": objective in ("hinge", "lsgan", "minimax", "nsgan")}
+        chosen |= {"conditioning": "concat,projection,acgan", "augment": "translation,cutout,color,bgcfn"}
+        chosen |= {"categories": 2, "codes": 1, "spectral_norm": model in ("dcgan", "mlp")}
+        chosen |= {"augment_adaptive": objective != "wgan_gp"}
+        chosen |= {"gamma_end": 0.1} if objective == "r3gan" else {"r1": 1.0, "r2": 1.0, "gp": 1.0}
     return dataclasses.replace(config, **chosen, **more)
 
 
@@ -115,10 +120,13 @@ def operations_of_a_step(config: Config, replicas: int = 1) -> set[str]:
     [
         (everything("dcgan", "hinge"), 1),
         (everything("mlp", "sgan", precision="mixed_float16"), 1),
+        (dataclasses.replace(everything("mlp", "nsgan"), augment="blit,noise"), 1),
         (everything("resnet", "r3gan", precision="mixed_bfloat16"), 1),
+        (everything("r3gan", "r3gan", precision="mixed_bfloat16"), 1),
         (everything("mlp", "vae", accumulate=2), 2),
+        (everything("stylegan2", "nsgan", model_args=STYLES, style_mixing=0.9, path_length=2.0, penalty_every=4), 1),
     ],
-    ids=["dcgan-hinge", "mlp-sgan", "resnet-r3gan", "mlp-vae"],
+    ids=["dcgan-hinge", "mlp-sgan", "mlp-nsgan", "resnet-r3gan", "r3gan-r3gan", "mlp-vae", "stylegan2-nsgan"],
 )
 def test_every_operation_of_a_step_has_been_reviewed(config, replicas):
     assert unknown(operations_of_a_step(config, replicas)) == set()
@@ -126,7 +134,7 @@ def test_every_operation_of_a_step_has_been_reviewed(config, replicas):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("model", ["dcgan", "mlp", "resnet"])
+@pytest.mark.parametrize("model", ["dcgan", "mlp", "r3gan", "resnet"])
 def test_every_operation_of_any_step_has_been_reviewed(model, objective):
     for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
         assert unknown(operations_of_a_step(everything(model, objective, precision=precision))) == set()

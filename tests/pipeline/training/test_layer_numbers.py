@@ -82,6 +82,15 @@ def source_in_graph(count, rows, numbers):
         return source.uniform("noise", rows, numbers)
 
 
+def test_every_kth_sample_draws_its_own_numbers_wherever_the_batch_is_cut():
+    whole = drawn(rows=4, count=8)
+    np.testing.assert_array_equal(whole[:2], drawn(rows=2, count=8))
+    parts = [drawn(rows=2, count=4, parts=2, part=part) for part in (0, 1)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    with pytest.raises(MirageError, match="was called with 3 samples where the batch has 8 on each replica"):
+        drawn(rows=3, count=8)
+
+
 def pair(config, *, batch_norm):
     """A pair with a layer of each kind, without kinks, and with Keras's own layers before they are adopted."""
     keras.utils.set_random_seed(0)

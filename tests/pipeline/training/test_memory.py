@@ -90,6 +90,7 @@ def test_the_estimate_is_within_a_quarter_of_what_a_step_takes():
         (64, 3, {"batch_size": 128}),
         (64, 3, {"batch_size": 64, "precision": "mixed_bfloat16"}),
         (64, 3, {"batch_size": 8, "model": "resnet"}),
+        (32, 3, {"batch_size": 16, "model": "r3gan", "model_args": "width=32"}),
     ],
 )
 def test_so_it_is_for_all_kinds_of_runs(size, channels, flags):

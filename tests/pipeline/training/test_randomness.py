@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.training.randomness import augmentation, corners, data_order, flips, latents, noise, uniform
+from pipeline.training.randomness import augmentation, corners, data_order, flips, latents, noise, pixels, uniform
 
 
 @pytest.mark.parametrize("num_examples", [1, 2, 7, 10])
@@ -70,6 +70,7 @@ DRAWS = {
     "latents": lambda step, rows: latents(step, 1, rows, 3, 7),
     "latents of four": lambda step, rows: latents(step, 1, rows, 4, 7),
     "uniform": lambda step, rows: uniform(step, 1, rows, 7),
+    "pixels": lambda step, rows: pixels(step, 1, rows, 6, 7),
     "augmentation": lambda step, rows: augmentation(step, 1, rows, 5, 7),
     "noise": lambda step, rows: noise(step, 1, rows, 6, 7),
     "flips": lambda step, rows: flips(step, 1, rows, 7),

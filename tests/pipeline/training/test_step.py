@@ -91,6 +91,17 @@ TRAJECTORIES = {
     "mlp-nsgan-adaptive": Config(
         model="mlp", objective="nsgan", augment="translation,cutout,color", augment_adaptive=True, batch_size=16
     ),
+    "mlp-r3gan-ada": Config(
+        model="mlp",
+        augment="bgcfnc",
+        augment_adaptive=True,
+        augment_adaptive_images=200,
+        batch_size=16,
+        accumulate=2,
+    ),
+    "mlp-hinge-scheduled": Config(
+        model="mlp", objective="hinge", augment="bgc", augment_scheduled=True, schedule_images=300, batch_size=16
+    ),
     "mlp-sgan": Config(model="mlp", objective="sgan", labelled=6, batch_size=16, lr_decay_images=400),
     "mlp-infogan-spectral": Config(
         model="mlp", objective="nsgan", categories=3, codes=2, spectral_norm=True, batch_size=16
@@ -106,6 +117,23 @@ TRAJECTORIES = {
         batch_size=16,
     ),
     "resnet-r3gan": Config(model="resnet", objective="r3gan", batch_size=16),
+    "r3gan-with-everything": Config(
+        model="r3gan",
+        model_args="width=(8,8,4),group=4,blocks=1",
+        conditional=True,
+        conditioning="concat,projection,acgan",
+        augment="translation,cutout,color",
+        flip=True,
+        batch_size=16,
+        gamma=1.0,
+        gamma_end=0.1,
+        beta_2=0.5,
+        beta_2_end=0.9,
+        lr_decay_images=400,
+        learning_rate_end=1e-4,
+        ema_scheduled=True,
+        schedule_images=200,
+    ),
     "mlp-vae": Config(model="mlp", objective="vae", batch_size=16, lr_warmup_images=100),
     "mlp-autoencoder": Config(model="mlp", objective="autoencoder", batch_size=16),
 }
@@ -131,7 +159,9 @@ def assert_same_trajectory(actual, expected, start, slack=1):
 @pytest.fixture
 def smooth(monkeypatch):
     """Builds networks without kinks: rounding that moves a unit across one changes its gradient for good."""
-    monkeypatch.setattr(keras.layers, "LeakyReLU", lambda negative_slope: keras.layers.Activation("softplus"))
+    monkeypatch.setattr(
+        keras.layers, "LeakyReLU", lambda negative_slope, **more: keras.layers.Activation("softplus", **more)
+    )
     monkeypatch.setattr(keras.layers, "ReLU", lambda: keras.layers.Activation("softplus"))
 
 
@@ -150,8 +180,17 @@ def test_any_number_of_replicas_follows_the_trajectory_of_one(config):
 
 
 @pytest.mark.usefixtures("smooth")
-def test_xla_computes_the_same_step():
-    config = TRAJECTORIES["dcgan-r3gan-conditional"]
+@pytest.mark.parametrize(
+    "config",
+    [
+        TRAJECTORIES["dcgan-r3gan-conditional"],
+        Config(
+            model="r3gan", model_args="width=(4,4,4),group=4,blocks=1", gamma_end=0.1, schedule_images=99, batch_size=4
+        ),
+    ],
+    ids=["dcgan", "r3gan"],
+)
+def test_xla_computes_the_same_step(config):
     (plain, train_plain), (compiled, train_compiled) = (
         make(config, make_strategy("one_device"), jit=jit) for jit in (False, True)
     )
@@ -274,11 +313,19 @@ def test_batch_norm_sees_one_micro_batch_at_a_time():
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("objective", ["nsgan", "r3gan"])
-def test_mixed_precision_stays_near_float32(precision, objective):
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(model="dcgan", objective="nsgan"),
+        Config(model="dcgan", objective="r3gan"),
+        Config(model="r3gan", model_args="width=(16,8,8),group=8,blocks=1", objective="r3gan"),
+    ],
+    ids=lambda config: f"{config.model}-{config.objective}",
+)
+def test_mixed_precision_stays_near_float32(precision, config):
     metrics = []
     for each in ("float32", precision):
-        config = Config(model="dcgan", objective=objective, batch_size=8, precision=each)
+        config = dataclasses.replace(config, batch_size=8, precision=each)
         trainee, train = make(config, make_strategy("one_device"))
         metrics.append(train(3))
         assert {v.dtype for v in trainee.networks["generator"].variables} == {"float32"}
@@ -450,3 +497,30 @@ def test_ema_follows_its_half_life(changes, of_before, images):
         expected = [keep * e + (1 - keep) * c for e, c in zip(expected, current, strict=True)]
     for variable, value in zip(trainee.ema.variables, expected, strict=True):
         np.testing.assert_allclose(np.asarray(variable), value, rtol=1e-4, atol=1e-6)
+
+
+def test_a_scheduled_average_follows_half_a_cosine():
+    config = Config(
+        model="mlp", objective="nsgan", batch_size=4, ema_images=20, ema_scheduled=True, schedule_images=12
+    )  # fmt: skip
+    trainee, train_step = make(config, make_strategy("one_device"))
+    expected = [np.asarray(v) for v in trainee.networks["generator"].variables]
+    for step in range(1, 5):
+        train_step(1)
+        half_life = 20 * (1 - np.cos(np.pi * min(1, 4 * step / 12))) / 2
+        keep = 0.5 ** (4 / half_life)
+        current = [np.asarray(v) for v in trainee.networks["generator"].variables]
+        expected = [keep * e + (1 - keep) * c for e, c in zip(expected, current, strict=True)]
+    for variable, value in zip(trainee.ema.variables, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(variable), value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_schedules_are_given_the_images_seen_before_the_step(accumulate):
+    def loss(networks, batch):
+        logits = networks["discriminator"](batch.images, batch.labels)
+        return logits, {"seen": tf.ones_like(logits) * batch.seen}
+
+    config = Config(model="mlp", batch_size=4, accumulate=accumulate, ema_images=0)
+    _, train = make(config, make_strategy("one_device"), updates=(Update("discriminator", loss, ("seen",)),))
+    assert [float(train(1)[0]) for _ in range(3)] == [0, 4 * accumulate, 8 * accumulate]

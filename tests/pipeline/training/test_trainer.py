@@ -105,6 +105,34 @@ def test_a_continued_run_is_the_uninterrupted_one_to_the_last_bit(config, tmp_pa
     assert pictures[0] == pictures[1]
 
 
+def test_r3gan_with_all_its_schedules_is_continued_to_the_last_bit(config, tmp_path):
+    whole = dataclasses.replace(
+        config,
+        model="r3gan",
+        model_args="width=(4,4,4),group=4,blocks=1,low_precision_stages=2",
+        conditioning="projection",
+        precision="mixed_bfloat16",
+        augment="translation,cutout,color",
+        flip=True,
+        gamma_end=0.05,
+        beta_2=0.9,
+        beta_2_end=0.99,
+        epsilon=1e-8,
+        lr_decay_images=20,
+        learning_rate_end=5e-5,
+        ema_scheduled=True,
+        schedule_images=22,  # so that the last step is behind all of them
+    )
+    train(whole)
+    broken = dataclasses.replace(whole, run_dir=str(tmp_path / "broken"))
+    train(dataclasses.replace(broken, steps=3))
+    train(broken)
+    for a, b in zip(final_weights(whole), final_weights(broken), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(MirageError, match="--gamma_end"):
+        train(dataclasses.replace(whole, gamma_end=0.1))
+
+
 class Watched:
     """Stands before a step, and counts what passes."""
 

@@ -1,5 +1,6 @@
 """Every fault that is planted in a data set is found, told with what to do, and stops nothing."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -360,3 +361,19 @@ def test_a_glance_is_written_below_data_dir(planted, tmp_path, capsys):
     page = out.rstrip().rpartition("Report: ")[2]
     assert page.startswith(str(tmp_path))
     assert os.path.getsize(page) > 100_000
+
+
+@pytest.mark.parametrize("kind", ["array", "files"])
+@pytest.mark.parametrize(("transparency", "mode"), [("keep", "RGBA"), ("white", "RGB")])
+def test_pictures_that_stay_transparent_are_told_to_be(tmp_path, kind, transparency, mode):
+    pixels = np.stack([np.asarray(picture(seed).convert("RGBA")) for seed in range(20)])
+    pixels[:, :9, :, 3] = 100
+    options = DataOptions(dataset="python:arrays", transparency=transparency)
+    if kind == "files":
+        for number, each in enumerate(pixels):
+            Image.fromarray(each).save(tmp_path / f"{number}.png")
+        options = dataclasses.replace(options, dataset=f"folder:{tmp_path}")
+    seen = survey(options, pixels if kind == "array" else None)
+    assert seen.mode == mode
+    gone = kind == "array" and mode == "RGB"  # laid over white before anybody looks
+    assert ("transparent" in found_in(seen)) != gone
