@@ -71,6 +71,70 @@ def test_a_folder_of_colour_jpegs(photographs, tmp_path, conditional):
         assert different <= {"source", "feature_path_length", *MEASURES}
 
 
+@pytest.fixture
+def faces(tmp_path):
+    """16x16 pictures, blue or red, striped or not, and the brighter the older; and a table that says so."""
+    rng, rows = np.random.default_rng(0), ["file,blue,striped,age"]
+    (tmp_path / "faces").mkdir()
+    for index in range(200):
+        blue, striped, age = rng.integers(2), rng.integers(2), rng.uniform(16, 80)
+        pixels = np.zeros((16, 16, 3))
+        pixels[..., 2 if blue else 0] = 60 + 150 * (age - 16) / 64
+        pixels[::4, :, 1] = 200 * striped
+        Image.fromarray((pixels + rng.uniform(0, 20, (16, 16, 3))).astype(np.uint8)).save(
+            tmp_path / "faces" / f"{index}.png"
+        )
+        rows.append(f"{index}.png,{blue},{striped},{age:.1f}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    return tmp_path / "faces"
+
+
+def test_attributes_from_a_table_to_the_browser(faces, tmp_path):
+    config = Config(
+        dataset=f"folder:{faces}",
+        labels=f"{tmp_path / 'labels.csv'}:blue,striped,age",
+        conditional=True,
+        model="dcgan",
+        model_args="width=16",
+        batch_size=16,
+        steps=300,
+        learning_rate=2e-3,
+        ema_images=200,
+        run_dir=str(tmp_path / "run"),
+    )
+    run = train(config)
+    export_bundle(tmp_path / "run", tmp_path / "bundle")
+    generator = Generator.load(tmp_path / "bundle")
+    assert [(each.name, each.kind) for each in generator.attributes] == [
+        ("blue", "binary"),
+        ("striped", "binary"),
+        ("age", "number"),
+    ]
+    assert dict(verify(tmp_path / "bundle"))["pictures of golden latents"]
+
+    def seen(**attributes):
+        """How red, green in stripes, and blue pictures are."""
+        images = generator.sample(16, seed=5, attributes=attributes).astype(float).mean(axis=0)
+        return images[..., 0].mean(), images[::4, :, 1].mean(), images[..., 2].mean()
+
+    blue, red = seen(blue=True), seen(blue=False)
+    assert blue[2] > blue[0] + 30
+    assert red[0] > red[2] + 30
+    assert seen(striped=1)[1] > seen(striped=0)[1] + 60
+    young, old = seen(blue=1, age=20), seen(blue=1, age=76)
+    assert old[2] > young[2] + 30
+
+    given = {"blue": 1, "age": 30}
+    expected = generator.sample(4, seed=3, attributes=given)
+    assert np.abs(run.sample(4, seed=3, attributes=given).astype(int) - expected).max() <= 1
+    with started(f"--bundle={tmp_path / 'bundle'}") as server:
+        server.wait_until_ready()
+        answer = httpx.get(f"{server.url}/v1/images?seed=3&n=4&format=npy&attributes=blue=1,age=30")
+        assert np.array_equal(np.load(io.BytesIO(answer.content)), expected)
+        refused = httpx.get(f"{server.url}/v1/images?seed=3&attributes=age=90")
+        assert (refused.status_code, "attribute 'age' is 90; expected" in refused.text) == (400, True)
+
+
 def test_tall_photographs_of_various_sizes(tmp_path):
     rng = np.random.default_rng(0)
     for index in range(24):
