@@ -188,7 +188,7 @@ def _tensors(info: ModelInfo, sections: Mapping[str, Any], formats: Iterable[For
         "label": f"class, 0 to {len(info.class_names) - 1}",
         "attributes": _cell(", ".join(each.name for each in info.attributes)),
         "truncation": "factor of the latent; may be left out",
-        "image": f"output in [-1, 1]{f', colours {info.alpha}' if info.alpha else ''}",
+        "image": f"output in [-1, 1], beyond which it is cut off{f', colours {info.alpha}' if info.alpha else ''}",
         "pixels": f"output in 0 to 255{', colours straight' if info.alpha else ''}",
     }
     rows = []

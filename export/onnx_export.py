@@ -27,11 +27,11 @@ _DOCS = {
     "attributes": "What the picture shall be, a number for each of the attributes in order, from its low to its high. "
     "Others are refused, or make grey pictures where they can't be.",
     "truncation": "Factor of the latent; 1 if left out, less for more usual pictures.",
-    "image": "Pictures in [-1, 1].",
+    "image": "Pictures in [-1, 1]; what lies beyond is to be cut off.",
     "pixels": "Pictures in 0 to 255.",
 }
 _DOCS_OF_ALPHA = {
-    "image": "Pictures in [-1, 1]: red, green and blue, {alpha}, and alpha.",
+    "image": "Pictures in [-1, 1], beyond which they are to be cut off: red, green and blue, {alpha}, and alpha.",
     "pixels": "Pictures in 0 to 255: red, green and blue, straight, and alpha.",
 }
 # ONNX's own vocabulary for pictures (its documents MetadataProps.md and TypeDenotation.md).

@@ -94,11 +94,11 @@ def check_parity(
       max_batch: the largest batch to compare; None compares all.
 
     Returns:
-      For each name: `max_difference`, the largest absolute difference of images in [-1, 1], and
+      For each name: `max_difference`, the largest difference of images in units of the largest value, at least 1, and
       `pixel_share`, the largest share of uint8 values that differ in a batch.
 
     Raises:
-      MirageError: if images differ by more than 1e-5, or uint8 values by more than one level or in more
+      MirageError: if images differ by more than 1e-5 so, or uint8 values by more than one level or in more
         than 0.1 % of places (but one may always).
     """
     figures = {name: dict.fromkeys(_FIGURES, 0.0) for name in others}
@@ -123,7 +123,8 @@ def _compare(
         )
     if not np.isfinite(actual).all():
         raise MirageError(f"parity: at batch size {batch_size} {name} makes NaN or Inf; nothing was exported.")
-    difference = float(np.abs(actual - expected).max())
+    # Networks without a last tanh make values beyond [-1, 1], whose rounding is as much coarser.
+    difference = float(np.abs(actual - expected).max() / max(1.0, float(np.abs(expected).max())))
     if difference > reference.tolerance:
         raise MirageError(
             f"parity: at batch size {batch_size} {name} differs from {reference.framework} by {difference:.2g} "

@@ -73,7 +73,7 @@ def test_the_bundle_says_what_its_colours_are(tmp_path, alpha):
     assert facts["generator"].get("Image.BitmapPixelFormat") == ("Rgba8" if alpha == "straight" else None)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "| image | 12 x 20, RGBA |" in card
-    assert f"output in [-1, 1], colours {alpha} |" in card
+    assert f"output in [-1, 1], beyond which it is cut off, colours {alpha} |" in card
     assert "output in 0 to 255, colours straight |" in card
     assert ("(255 c + a // 2) // a" in card) == (alpha == "premultiplied")
 

@@ -288,6 +288,21 @@ def test_the_parity_gate_refuses(runs, wrong):
         check_parity(Reference(reference), {"onnx": lambda z, label: wrong(reference(z, label))}, info)
 
 
+@pytest.mark.parametrize(("error", "passes"), [(2e-5, True), (2e-4, False)])
+def test_what_lies_beyond_the_range_is_rounded_as_much_coarser(error, passes):
+    info = ModelInfo(4, (8, 8, 3), False, ())
+
+    def generate(z, label):
+        return 10 * np.resize(z, (len(z), 8, 8, 3))
+
+    others = {"onnx": lambda z, label: generate(z, label) + np.float32(error)}
+    if passes:
+        assert check_parity(Reference(generate), others, info, max_batch=1)["onnx"]["max_difference"] < 1e-5
+    else:
+        with pytest.raises(MirageError, match="differs from Keras by"):
+            check_parity(Reference(generate), others, info, max_batch=1)
+
+
 def test_a_failed_export_keeps_the_older_bundle(runs, tmp_path, monkeypatch):
     out = tmp_path / "out"
     export_bundle(runs / "mlp", out, ["onnx"])
