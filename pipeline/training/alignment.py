@@ -22,7 +22,7 @@ class Facts:
 
     Attributes:
       channels: of images.
-      classes: their names; empty without labels.
+      classes: names of classes, or of attributes; empty without labels.
       latent: components of a latent.
     """
 

@@ -20,7 +20,7 @@ from pipeline.runs.run_file import CONFIG_FILE, read_run
 from pipeline.training.alignment import Facts, Weight, aligned, in_order
 from pipeline.training.options import TrainingOptions
 from pipeline.training.trainee import Trainee
-from serving.contract.manifest import MANIFEST_FILE, BundleError, read_manifest
+from serving.contract.manifest import MANIFEST_FILE, BundleError, ModelInfo, read_manifest
 
 _BUNDLED = "saved_model"
 _MOST_LINES = 8  # of a network's weights
@@ -71,7 +71,7 @@ def take_over(
       MirageError: if the source can't be read or nothing of it fits; then nothing has changed.
     """
     source = read_source(Path(training.init_from))
-    to = Facts(data.image_shape[2], data.class_names if networks.conditional else (), networks.latent_dim)
+    to = Facts(data.image_shape[2], _labels(data) if networks.conditional else (), networks.latent_dim)
     models = {**trainee.networks, **({"ema": trainee.ema} if trainee.ema is not None else {})}
     found, rows = [], []
     for name, model in models.items():
@@ -119,7 +119,7 @@ def _of_run(path: Path) -> Source:
     checkpoint, arrays = read_newest(path)
     networks = dict.fromkeys(name.partition(".")[0] for name in arrays if "." in name)
     weights = {name: in_order(arrays, name) for name in networks if name != "optimizer"}
-    facts = Facts(data.image_shape[2], data.class_names if config.conditional else (), config.latent_dim)
+    facts = Facts(data.image_shape[2], _labels(data) if config.conditional else (), config.latent_dim)
     origin = {"name": path.name, "sha256": _sha256(checkpoint / STATE_FILE), "step": step_of(checkpoint)}
     return Source(weights, facts, origin)
 
@@ -135,8 +135,12 @@ def _of_bundle(path: Path) -> Source:
             "export it with saved_model among its --formats, or pass the run directory."
         )
     weights, _, _ = _opened(path / _BUNDLED)
-    facts = Facts(info.image_shape[2], info.class_names, info.latent_dim)
+    facts = Facts(info.image_shape[2], _labels(info), info.latent_dim)
     return Source({"generator": weights}, facts, {"name": path.name, "sha256": _sha256(path / _BUNDLED)})
+
+
+def _labels(of: DataSpec | ModelInfo) -> tuple[str, ...]:
+    return of.class_names or tuple(each.name for each in of.attributes)
 
 
 def _opened(path: Path) -> tuple[list[Weight], int, int]:

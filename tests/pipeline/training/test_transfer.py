@@ -16,8 +16,10 @@ from pipeline.config import Config
 from pipeline.data.spec import DataSpec
 from pipeline.runs.checkpoint import read_newest
 from pipeline.runs.run_file import read_init
+from pipeline.training.alignment import Facts, in_order
 from pipeline.training.configured import trainee_of
-from pipeline.training.transfer import take_over
+from pipeline.training.transfer import Source, take_over
+from serving.contract.attributes import Attribute
 from tests.experiments import train
 
 SHAPES = DataSpec("shapes", "", (16, 16, 3), ("a", "b", "c"), 21)
@@ -96,7 +98,7 @@ def test_a_run_of_one_replica_is_taken_over_alike(source, config, tmp_path):
 
 
 def untrained(data=SHAPES, width=8, **flags):
-    config = Config(model_args=f"width={width}", latent_dim=6, **flags)
+    config = Config(model_args=f"width={width}", **{"latent_dim": 6, **flags})
     with make_strategy("one_device").scope():
         return config, trainee_of(config, data)
 
@@ -239,3 +241,27 @@ def test_frozen_layers_are_counted_from_the_image():
     assert kinds == [keras.layers.Conv2D] * 2
     assert discriminator.layers[1].trainable is False
     assert len(trainee.optimizers["discriminator"].variables) == len(discriminator.variables) - 4
+
+
+def test_attributes_are_known_by_their_names(monkeypatch):
+    male, smiling = (Attribute(name, "binary", 0, 1, 0) for name in ("male", "smiling"))
+    age = Attribute("age", "number", 16, 80, 40)
+    known, data = (
+        dataclasses.replace(SHAPES, class_names=(), attributes=a) for a in ((age, male), (male, smiling, age))
+    )
+    flags = {"conditional": True, "conditioning": "projection", "latent_dim": 6}
+    config, other = untrained(known, **flags)
+    arrays = {name: np.asarray(value) for name, value in other.state().items()}
+    source = Source(
+        {name: in_order(arrays, name) for name in ("generator", "discriminator")},
+        Facts(3, ("age", "male"), 6),
+        {"name": "x"},
+    )
+    monkeypatch.setattr("pipeline.training.transfer.read_source", lambda path: source)
+    config, trainee = untrained(data, seed=5, init_from="x", **flags)
+    before = np.array(trainee.networks["generator"].variables[0])
+    take_over(trainee, config, config, data)
+    theirs, ours = (np.asarray(each.networks["generator"].variables[0]) for each in (other, trainee))
+    np.testing.assert_array_equal(ours[:6], theirs[:6])  # of the latent
+    np.testing.assert_array_equal(ours[[6, 8]], theirs[[7, 6]])
+    np.testing.assert_array_equal(ours[7], before[7])
