@@ -87,10 +87,12 @@ def number_text(value: float) -> str:
         return str(value)
     if abs(value) < _PLAIN and value == int(value):
         return str(int(value))
-    texts = (f"{value:.{digits}g}" for digits in range(1, _DIGITS))
-    return next((text for text in texts if _single(float(text)) == _single(value)), f"{value:.{_DIGITS}g}")
+    single = _single(value)
+    texts = (f"{single:.{digits}g}" for digits in range(1, _DIGITS))
+    return next((text for text in texts if _single(float(text)) == single), f"{single:.{_DIGITS}g}")
 
 
-def _single(value: float) -> bytes:
+def _single(value: float) -> float:
     """A number as float32."""
-    return struct.pack("f", value)
+    (single,) = struct.unpack("f", struct.pack("f", value))
+    return float(single)

@@ -67,6 +67,7 @@ def test_anything_is_read_or_refused(values):
         (float(np.float32(0.1)), "0.1"),
         (41.5, "41.5"),
         (1e20, "1e+20"),
+        (6.342164101883494e16, "6.3421643e+16"),
         (float("nan"), "nan"),
         (-float("inf"), "-inf"),
     ],
