@@ -38,6 +38,7 @@ def test_only_what_a_machine_needs_or_the_chief_alone_looks_at_may_differ():
         "eval_samples",
         "extractor",
         "inception_weights",
+        "init_from",
         "labels",
         "prepared_as",
         "best_by",

@@ -176,8 +176,8 @@ def test_a_saved_generator_is_taken_for_both_generators(suffix, tmp_path):
         ours = trainee.ema if name == "ema" else trainee.networks[name]
         for one, other in zip(ours.variables, theirs.variables, strict=True):
             np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
-    frozen = dataclasses.replace(config, freeze_d=1)
-    with pytest.raises(MirageError, match="--freeze_d=1 holds layers still that --init_from"):
+    frozen, trainee = untrained(init_from=config.init_from, freeze_d=2)  # the second is the first with weights
+    with pytest.raises(MirageError, match="--freeze_d=2 holds layers still that --init_from"):
         take_over(trainee, frozen, frozen, SHAPES)
 
 
