@@ -21,7 +21,7 @@ from pipeline.data.decoding import DECODED, GREY, SEVERAL, TRANSPARENT, Looking,
 from pipeline.data.fingerprint import fingerprint_of, not_remembered, settled
 
 _PROGRESS_S = 1.0
-_WORTHWHILE_S = 1.0  # looking that takes less is not worth a file
+_WORTHWHILE_S = 0.25  # looking that takes less is not worth a file
 _FORMAT = 2
 
 
