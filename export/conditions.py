@@ -3,13 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.runs.layout import attribute_rows, grid_labels
 from serving.contract.attributes import BINARY
 from serving.contract.latents import latents
 from serving.contract.manifest import UNIFORM, ModelInfo
 from serving.generator import Generator
 
 _SEED = -(2**62)  # of attributes, which shall not follow the latents of small seeds
-_SHEET_COLUMNS, _SHEET_ROWS, _SHEET_SIDE = 8, 20, 5
 _BEYOND = 1.1  # so that a tenth of the numbers lies at either end
 
 
@@ -53,30 +53,11 @@ def sheet(info: ModelInfo) -> tuple[NDArray[np.int64], NDArray, int]:
       (seeds int64 [n]; what `conditions` returns; pictures in a row).
     """
     if info.attributes:
-        return _sheet_of_attributes(info)
+        rows, latent, columns = attribute_rows(info.attributes)
+        return latent + np.arange(len(rows)) // columns, rows, columns
     classes = len(info.class_names)
-    if not classes:
-        labels, columns = np.zeros(_SHEET_SIDE**2, np.int64), _SHEET_SIDE
-    elif classes <= _SHEET_ROWS:
-        labels, columns = np.repeat(np.arange(classes), _SHEET_COLUMNS), _SHEET_COLUMNS
-    else:
-        labels, columns = np.arange(classes), int(np.ceil(np.sqrt(classes)))
-    return np.arange(len(labels)) % (columns if classes else len(labels)), labels, columns
-
-
-def _sheet_of_attributes(info: ModelInfo) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
-    typical, places = [each.typical for each in info.attributes], np.arange(_SHEET_COLUMNS)
-    seeds, rows = [], []
-    for number, attribute in enumerate(info.attributes[:_SHEET_ROWS]):
-        row = np.tile(np.array(typical, np.float32), (_SHEET_COLUMNS, 1))
-        half = _SHEET_COLUMNS // 2
-        if attribute.kind == BINARY:
-            row[:, number], seed = places >= half, number + places % half
-        else:
-            row[:, number], seed = np.linspace(attribute.low, attribute.high, _SHEET_COLUMNS), number + 0 * places
-        seeds.append(seed)
-        rows.append(row)
-    return np.concatenate(seeds), np.concatenate(rows), _SHEET_COLUMNS
+    labels, columns = grid_labels(classes)
+    return np.arange(len(labels)) % (columns if classes else len(labels)), labels.astype(np.int64), columns
 
 
 def decoded(generator: Generator, z: NDArray[np.float32], condition: NDArray) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.adoption.meaning import Asked
-from export.adoption.source import AdoptedSource, sha256_of, table
+from export.adoption.source import AdoptedSource, table
 from export.adoption.understanding import raw
 from export.bundle import export_bundle
 from export.conditions import conditions, decoded
@@ -18,6 +18,7 @@ from export.rewrites.layouts import session_of
 from export.timing import in_turn, timed
 from pipeline.base.errors import MirageError
 from pipeline.base.failures import in_a_line
+from pipeline.base.files import sha256_of
 from pipeline.base.names import printable
 from pipeline.foreign.files import open_network
 from pipeline.foreign.network import Foreign, Opening

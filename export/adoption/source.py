@@ -1,8 +1,6 @@
 """A generator that somebody else has trained, as what is exported."""
 
-import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -143,15 +141,3 @@ def table(source: AdoptedSource) -> str:
     if "batch" in source.how:
         rows["batch"] = ("", source.how["batch"])
     return "\n".join(printable(f"  {name:12} {'; '.join(filter(None, texts))}") for name, texts in rows.items())
-
-
-def sha256_of(path: Path) -> str:
-    """Hashes a file; of a folder, its files and their names."""
-    digest = hashlib.sha256()
-    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    for each in files:
-        if path.is_dir():
-            digest.update(each.relative_to(path).as_posix().encode() + b"\0")
-        with each.open("rb") as file:
-            hashlib.file_digest(file, lambda: digest)
-    return digest.hexdigest()

@@ -1,6 +1,7 @@
-"""Files that are complete or absent. Standard library only."""
+"""Files that are complete or absent, and what identifies them. Standard library only."""
 
 import contextlib
+import hashlib
 import os
 import secrets
 from pathlib import Path
@@ -48,3 +49,15 @@ def append_line(path: Path, line: str) -> None:
             with contextlib.suppress(OSError):
                 file.truncate(end)
             raise
+
+
+def sha256_of(path: Path) -> str:
+    """Hashes a file; of a folder, its files and their names."""
+    digest = hashlib.sha256()
+    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    for each in files:
+        if path.is_dir():
+            digest.update(each.relative_to(path).as_posix().encode() + b"\0")
+        with each.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()

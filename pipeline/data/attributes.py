@@ -12,10 +12,9 @@ from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
 from pipeline.data.elements import class_order, classes_of, plain_labels
 from pipeline.data.notices import say_once
-from serving.contract.attributes import BINARY, NUMBER, Attribute
+from serving.contract.attributes import BINARY, MOST, NUMBER, Attribute
 
 _WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
-_MOST = 3e38  # that an attribute can be, in float32
 _MOST_TEXTS = 32  # that a column becomes as many attributes of
 _TWO = ({0.0, 1.0}, {-1.0, 1.0})  # the latter as CelebA writes it
 
@@ -167,7 +166,7 @@ def _check_there(
     if numbers is None:
         wrong = np.array([value is None or not str(value).strip() for value in values])
     else:
-        wrong = ~(np.abs(numbers) <= _MOST)
+        wrong = ~(np.abs(numbers) <= MOST)
     if wrong.any():
         first = int(wrong.argmax())
         where = printable(pictures[first]) if pictures else f"number {first:,}"

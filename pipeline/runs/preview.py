@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -13,12 +13,9 @@ from pipeline.base.files import write_file
 from pipeline.data.spec import DataSpec
 from pipeline.networks.models import function_of
 from pipeline.networks.options import NetworkOptions
-from serving.contract.attributes import BINARY, Attribute
+from pipeline.runs.layout import MOST_ROWS, attribute_rows, grid_labels
 from serving.contract.pixels import straight
 
-_PER_CLASS = 8
-_SIDE = 5  # an unconditional preview shows 5 x 5 images
-_MAX_ROWS = 20  # with more classes than this, one image of each
 _GAP = 2
 # Chosen at random once; keeps preview latents apart from training noise of the same seed.
 _STREAM = 0x5052_4556
@@ -47,7 +44,7 @@ class Preview:
         else:
             self.labels, self.columns = grid_labels(len(data.class_names) if options.conditional else 0)
             latents = np.arange(len(self.labels))
-            if options.conditional and len(data.class_names) <= _MAX_ROWS:
+            if options.conditional and len(data.class_names) <= MOST_ROWS:
                 latents %= self.columns  # by column: in such a grid, all images of a column share their latent
         shape = [latents.max() + 1, options.latent_dim]
         self._z = tf.gather(tf.random.stateless_normal(shape, [seed, _STREAM], alg="philox"), latents)
@@ -61,46 +58,6 @@ class Preview:
     def _generate(self) -> Callable[[], tf.Tensor]:
         # Traced here, not by a call: of those, TensorFlow would warn where several trainings in a process make them.
         return tf.function(lambda: self._generator(self._z, tf.constant(self.labels))).get_concrete_function()
-
-
-def grid_labels(num_classes: int) -> tuple[np.ndarray, int]:
-    """Lays out a grid.
-
-    Args:
-      num_classes: 0 for an unconditional generator.
-
-    Returns:
-      (labels int32 [n] row by row, number of columns): a row per class, or one image of each class if
-      there are many, or 5 x 5 without classes.
-    """
-    if not num_classes:
-        return np.zeros(_SIDE * _SIDE, np.int32), _SIDE
-    if num_classes <= _MAX_ROWS:
-        return np.repeat(np.arange(num_classes, dtype=np.int32), _PER_CLASS), _PER_CLASS
-    return np.arange(num_classes, dtype=np.int32), math.ceil(math.sqrt(num_classes))
-
-
-def attribute_rows(attributes: Sequence[Attribute]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Lays out a grid that shows what attributes do: a row for each, of the first of them, the others being typical.
-
-    Args:
-      attributes: at least one.
-
-    Returns:
-      (labels float32 [n, A] row by row, number of each image's latent int64 [n], number of columns). Along a row, a
-      number goes from its least to its greatest value for one latent; of what is 0 or 1 there are first pictures
-      without, then those of the same latents with it.
-    """
-    few = attributes[:_MAX_ROWS]
-    labels = np.tile(np.array([each.typical for each in attributes], np.float32), (len(few), _PER_CLASS, 1))
-    latents = np.zeros((len(few), _PER_CLASS), np.int64)
-    for place, each in enumerate(few):
-        if each.kind == BINARY:
-            labels[place, :, place] = np.repeat([0, 1], _PER_CLASS // 2)
-            latents[place] = np.arange(_PER_CLASS) % (_PER_CLASS // 2)
-        else:
-            labels[place, :, place] = np.linspace(each.low, each.high, _PER_CLASS)
-    return labels.reshape(-1, len(attributes)), latents.ravel(), _PER_CLASS
 
 
 def to_pixels(images: np.ndarray) -> np.ndarray:

@@ -1,8 +1,7 @@
 """Begins a training with the weights of another, of a bundle or of a saved generator (`--init_from`)."""
 
 import dataclasses
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 
 from pipeline.base.errors import MirageError
+from pipeline.base.files import sha256_of
 from pipeline.data.spec import DataSpec
 from pipeline.foreign.files import open_network
 from pipeline.foreign.network import Opening
@@ -24,7 +24,6 @@ from serving.contract.manifest import MANIFEST_FILE, BundleError, ModelInfo, rea
 
 _BUNDLED = "saved_model"
 _MOST_LINES = 8  # of a network's weights
-_CHUNK_BYTES = 2**24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +110,7 @@ def read_source(path: Path) -> Source:
     if not path.exists():
         raise MirageError(f"--init_from={path} is not there; pass a run directory, a bundle, or a saved generator.")
     weights, channels, latent = _opened(path)
-    return Source({"generator": weights}, Facts(channels, (), latent), {"name": path.name, "sha256": _sha256(path)})
+    return Source({"generator": weights}, Facts(channels, (), latent), {"name": path.name, "sha256": sha256_of(path)})
 
 
 def _of_run(path: Path) -> Source:
@@ -120,7 +119,7 @@ def _of_run(path: Path) -> Source:
     networks = dict.fromkeys(name.partition(".")[0] for name in arrays if "." in name)
     weights = {name: in_order(arrays, name) for name in networks if name != "optimizer"}
     facts = Facts(data.image_shape[2], _labels(data) if config.conditional else (), config.latent_dim)
-    origin = {"name": path.name, "sha256": _sha256(checkpoint / STATE_FILE), "step": step_of(checkpoint)}
+    origin = {"name": path.name, "sha256": sha256_of(checkpoint / STATE_FILE), "step": step_of(checkpoint)}
     return Source(weights, facts, origin)
 
 
@@ -136,7 +135,7 @@ def _of_bundle(path: Path) -> Source:
         )
     weights, _, _ = _opened(path / _BUNDLED)
     facts = Facts(info.image_shape[2], _labels(info), info.latent_dim)
-    return Source({"generator": weights}, facts, {"name": path.name, "sha256": _sha256(path / _BUNDLED)})
+    return Source({"generator": weights}, facts, {"name": path.name, "sha256": sha256_of(path / _BUNDLED)})
 
 
 def _labels(of: DataSpec | ModelInfo) -> tuple[str, ...]:
@@ -189,19 +188,3 @@ def _table(source: Source, rows: Sequence[Taken]) -> list[str]:
         more = len(told) - _MOST_LINES
         lines += told[:_MOST_LINES] + ([f"  {row.network}, and {more} more"] if more > 0 else [])
     return lines
-
-
-def _sha256(path: Path) -> str:
-    """Of a file, or of all files of a folder with their names."""
-    digest = hashlib.sha256()
-    for file in _files(path):
-        if path.is_dir():
-            digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
-        with file.open("rb") as opened:
-            while part := opened.read(_CHUNK_BYTES):
-                digest.update(part)
-    return digest.hexdigest()
-
-
-def _files(path: Path) -> Iterator[Path]:
-    yield from sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]

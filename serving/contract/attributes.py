@@ -7,7 +7,7 @@ from typing import Any
 
 BINARY, NUMBER = "binary", "number"
 _KINDS = (BINARY, NUMBER)
-_MOST = 3e38  # in float32
+MOST = 3e38  # that an attribute can be, in float32
 _DIGITS, _PLAIN = 9, 1e15
 _FIELDS = ("name", "kind", "low", "high", "typical")
 
@@ -38,7 +38,7 @@ class Attribute:
             raise ValueError(f"the attribute {self.name:.80} is {self.kind!r:.80}; expected {' or '.join(_KINDS)}.")
         for field in ("low", "high", "typical"):
             value = getattr(self, field)
-            if type(value) not in (int, float) or not abs(value) <= _MOST:
+            if type(value) not in (int, float) or not abs(value) <= MOST:
                 raise ValueError(f"{field} of the attribute {self.name:.80} is {value!r:.80}; expected a number.")
             object.__setattr__(self, field, float(value))
         if not self.low < self.high or not self.low <= self.typical <= self.high:
@@ -83,7 +83,7 @@ def attributes_of(values: Any) -> tuple[Attribute, ...]:
 
 def number_text(value: float) -> str:
     """A number in as few digits as tell it from others in float32."""
-    if not abs(value) <= _MOST:  # NaN and infinities
+    if not abs(value) <= MOST:  # NaN and infinities
         return str(value)
     if abs(value) < _PLAIN and value == int(value):
         return str(int(value))

@@ -11,7 +11,7 @@ from pipeline.evaluation.report.record import Record, number
 from pipeline.pages.markup import Html, escaped, table, tag
 from pipeline.pages.numbers import count, shown
 from pipeline.pages.pictures import cells, img, load, spread, strip
-from pipeline.runs.preview import attribute_rows, grid_labels
+from pipeline.runs.layout import attribute_rows, grid_labels
 from serving.contract.attributes import BINARY, Attribute
 
 NEAREST_FILE = "nearest.png"
@@ -80,7 +80,7 @@ def class_sheet(record: Record) -> Html:
 
 
 def _attribute_rows(attributes: Sequence[Attribute], grid: np.ndarray) -> Html:
-    """A row for each of the first of them, as `pipeline.runs.preview.attribute_rows` lays them out."""
+    """A row for each of the first of them, as `pipeline.runs.layout.attribute_rows` lays them out."""
     rows = []
     for each, row in zip(attributes, grid, strict=False):
         ends = "without, then with it" if each.kind == BINARY else f"{each.low:g} to {each.high:g}"

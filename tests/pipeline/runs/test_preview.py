@@ -9,7 +9,8 @@ from PIL import Image
 
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
-from pipeline.runs.preview import Preview, attribute_rows, grid, grid_labels, to_pixels, write_png
+from pipeline.runs.layout import attribute_rows, grid_labels
+from pipeline.runs.preview import Preview, grid, to_pixels, write_png
 from serving.contract.attributes import Attribute
 
 

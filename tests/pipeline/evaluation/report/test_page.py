@@ -19,7 +19,8 @@ from pipeline.evaluation.report.page import page_of_run, write_report
 from pipeline.evaluation.report.record import read
 from pipeline.pages import charts
 from pipeline.pages.numbers import shown
-from pipeline.runs.preview import attribute_rows, grid, write_png
+from pipeline.runs.layout import attribute_rows
+from pipeline.runs.preview import grid, write_png
 from pipeline.runs.run_file import read_run, write_run
 from serving.contract.attributes import Attribute
 from tests.pipeline.evaluation.report.parsed import Page

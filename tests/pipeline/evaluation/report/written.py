@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 
-from pipeline.runs.preview import grid, grid_labels, write_png
+from pipeline.runs.layout import grid_labels
+from pipeline.runs.preview import grid, write_png
 
 SIDE = 12
 
