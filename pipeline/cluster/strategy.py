@@ -66,16 +66,20 @@ def devices_here(virtual_devices: int) -> str:
     return f"{count} {kind}"
 
 
+def on_gpus(strategy: tf.distribute.Strategy) -> bool:
+    """Whether all its devices on this worker are GPUs."""
+    return all("GPU" in device for device in strategy.extended.worker_devices)
+
+
 def can_compile(strategy: tf.distribute.Strategy) -> bool:
     """Whether XLA can compile a replica's whole step: on one device, or on GPUs of which no two are parts of one.
 
     On several CPU devices it can't: TensorFlow reduces over them outside of XLA. On parts of a GPU neither: XLA
     reduces with NCCL only, which wants a GPU for each of its ranks.
     """
-    devices = strategy.extended.worker_devices
-    return strategy.num_replicas_in_sync == 1 or (
-        all("GPU" in device for device in devices) and not share_a_gpu(devices)
-    )
+    if strategy.num_replicas_in_sync == 1:
+        return True
+    return on_gpus(strategy) and not share_a_gpu(strategy.extended.worker_devices)
 
 
 def from_chief(strategy: tf.distribute.Strategy, values: tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from pipeline.base.errors import MirageError
 from pipeline.cluster.find import Cluster
-from pipeline.cluster.strategy import agreed, can_compile
+from pipeline.cluster.strategy import agreed, can_compile, on_gpus
 from pipeline.devices.options import JIT_WORTHWHILE_STEPS, DeviceOptions
 from pipeline.runs.run_file import read_decided_jit
 from pipeline.training.first_step import FirstStep
@@ -80,7 +80,7 @@ def choose_step(
         return build(jit=known and possible), known
     if not possible or steps < JIT_WORTHWHILE_STEPS:
         return build(jit=False), None
-    if _on_gpus(strategy):
+    if on_gpus(strategy):
         step, decided, sentence = measure()
     else:
         decided = jit = not convolutional
@@ -146,10 +146,6 @@ def measure_jit(
     finally:
         for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
-
-
-def _on_gpus(strategy: tf.distribute.Strategy) -> bool:
-    return all("GPU" in device for device in strategy.extended.worker_devices)
 
 
 def _race(sides: list[TrainStep], count: int) -> list[float]:

@@ -21,6 +21,7 @@ from pipeline.cluster.strategy import (
     devices_here,
     from_chief,
     make_strategy,
+    on_gpus,
     share_state,
     text_from_chief,
 )
@@ -29,6 +30,7 @@ from pipeline.config import Config
 from pipeline.data.dataset import Dataset, numbering, open_data
 from pipeline.data.spec import DataSpec
 from pipeline.devices import compilation, numerics
+from pipeline.devices.host_memory import keep_freed_memory
 from pipeline.devices.keras_state import own_keras_state
 from pipeline.devices.out_of_memory import out_of_memory
 from pipeline.objectives import Update
@@ -140,6 +142,8 @@ def train(
         worker.together("the chief to look at its run directory")
         with worker.watchdog.waiting("the other workers to connect"):
             strategy = make_strategy(config.strategy, config.virtual_devices, cluster)
+        if not on_gpus(strategy):
+            keep_freed_memory()
         # In a cluster, TensorFlow has just taken SIGTERM for itself.
         heard = stack.enter_context(interrupt or Interrupt())
         setting = _Setting(config, worker, strategy, heard, first_step, objects or {})
@@ -194,7 +198,7 @@ def _settled(setting: _Setting, data: DataSpec) -> _Setting:
     automatic = config.automatic() if own is None else read_automatic(run_dir)
     if not config.automatic():
         return dataclasses.replace(setting, automatic=automatic)
-    kind = "GPU" if all("GPU" in device for device in strategy.extended.worker_devices) else "CPU"
+    kind = "GPU" if on_gpus(strategy) else "CPU"
     values = choose(config, data, kind, strategy.num_replicas_in_sync) if own is None else own
     if not worker.alone:
         with worker.watchdog.waiting("the chief to choose parameters"):
@@ -244,7 +248,6 @@ def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], a
     training.metric_names = step.metric_names
     if worker.chief:
         _print(_end_of_decay(config, step.images_per_step))
-    if worker.chief:
         with writing(run_dir):
             write_networks(run_dir, trainee.networks, print)
             known, automatic = (run_dir, config, dataset.spec), setting.automatic
