@@ -1,5 +1,9 @@
 """Picture files in a zip or tar file, read where they are, without unpacking."""
 
+from __future__ import annotations
+
+import array
+import copy
 import lzma
 import tarfile
 import zipfile
@@ -75,24 +79,37 @@ class Zip(Collection):
 class Tar(Collection):
     """Files in a tar archive that is not compressed."""
 
-    def __init__(self, root: Path, names: Sequence[str], members: Mapping[str, tuple[int, int]]) -> None:
+    def __init__(self, root: Path, names: Sequence[str], places: NDArray[np.int64]) -> None:
         """Of some files.
 
         Args:
           root: the archive.
           names: of the files.
-          members: (offset, size) of each file, by name.
+          places: int64 [N, 2], offset and size of each file.
         """
         super().__init__(root, names)
-        self._members = members
+        self._places = places
+        self._all = names, places
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which reads only what was chosen."""
+        return {**self.__dict__, "_all": (self.names, self._places)}
+
+    def among(self, names: Sequence[str]) -> Tar:
+        """See `Collection`."""
+        (known, places), other = self._all, copy.copy(self)
+        rows = {name: row for row, name in enumerate(known)}
+        chosen = np.fromiter((rows[name] for name in names), np.int64, len(names))
+        other.names, other._places = names, places[chosen]
+        return other
 
     def content(self, name: str) -> bytes | None:
         """See `Collection`."""
-        return self.among([name]).read(0) if name in self._members else None
+        return self.among([name]).read(0) if name in self._all[0] else None
 
     def read(self, index: int) -> bytes:
         """See `Collection`."""
-        offset, size = self._members[self.names[index]]
+        offset, size = map(int, self._places[index])
         if size > _LARGEST:
             raise BadImageError(f"{size:,} bytes are too many")
         try:
@@ -108,9 +125,10 @@ class Tar(Collection):
     def stamps(self) -> NDArray[np.int64]:
         """See `Collection`: where each file is, and when the archive was written to."""
         status = self.root.stat()
-        times = status.st_mtime_ns, status.st_ctime_ns
-        places = [self._members[name] for name in self.names]
-        return np.array([(size, *times, offset) for offset, size in places], np.int64).reshape(-1, 4)
+        found = np.empty((len(self), 4), np.int64)
+        found[:, [3, 0]] = self._places
+        found[:, 1:3] = status.st_mtime_ns, status.st_ctime_ns
+        return found
 
 
 def open_archive(path: Path, shown: str) -> Collection:
@@ -132,8 +150,8 @@ def open_archive(path: Path, shown: str) -> Collection:
         if zipfile.is_zipfile(path):
             archive = zipfile.ZipFile(path)
             infos = {each.filename: each for each in archive.infolist() if not each.is_dir()}
-            inner = _inner(infos)
-            return Zip(path, list(inner), archive, {name: infos[whole] for name, whole in inner.items()})
+            members = {name: info for name, info in zip(_inner([*infos]), infos.values(), strict=True) if name}
+            return Zip(path, [*members], archive, members)
         if head in _COMPRESSED:
             raise MirageError(
                 f"--dataset={shown} is compressed by {_COMPRESSED[head]}, so that its pictures can only be had one "
@@ -141,9 +159,7 @@ def open_archive(path: Path, shown: str) -> Collection:
             )
         if not tarfile.is_tarfile(path):
             raise MirageError(f"--dataset={shown} is a file, but no archive; expected a folder, a .zip or a .tar file.")
-        places = _places(path)
-        inner = _inner(places)
-        return Tar(path, list(inner), {name: places[whole] for name, whole in inner.items()})
+        return _tar(path)
     except (*_DAMAGE, OSError, NotImplementedError) as error:
         raise MirageError(
             f"--dataset={shown} can't be read ({getattr(error, 'strerror', None) or in_a_line(error, 200)}); mend the "
@@ -151,32 +167,58 @@ def open_archive(path: Path, shown: str) -> Collection:
         ) from None
 
 
-def _places(path: Path) -> dict[str, tuple[int, int]]:
-    """(offset, size) of each file, by name; hard links are what they lead to."""
-    found: dict[str, tuple[int, int]] = {}
+def _tar(path: Path) -> Tar:
+    """Lists a tar archive; hard links are what they lead to, and of files of one name the last one counts."""
+    # No object for each file but its name: there may be millions.
+    names: list[str] = []
+    places, links = array.array("q"), {}
     with tarfile.open(path, "r:") as archive:
         while (member := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # a kilobyte each
-            if member.isreg() and not member.issparse():
-                found[member.name] = member.offset_data, member.size
-            elif member.islnk() and member.linkname in found:
-                found[member.name] = found[member.linkname]
+            if (member.isreg() and not member.issparse()) or member.islnk():
+                if member.islnk():
+                    links[len(names)] = member.linkname
+                names.append(member.name)
+                places.extend((member.offset_data, member.size))
+    found = np.array(places, np.int64).reshape(-1, 2)
+    rows = np.arange(len(names))
+    if links:
+        first = {name: row for row, name in reversed([*enumerate(names)])}
+        for row, target in links.items():
+            to = first.get(target, row)
+            found[row] = found[to] if to < row else -1
+        rows = rows[found[:, 0] >= 0]
+    inner = _inner(names)
+    rows = rows[np.fromiter(map(bool, inner), bool, len(inner))[rows]]
+    if len({inner[row] for row in rows}) < len(rows):
+        rows = np.array([*{inner[row]: row for row in rows}.values()], np.int64)
+    return Tar(path, [inner[row] for row in rows], found[rows])
+
+
+def _inner(names: Sequence[str]) -> list[str]:
+    """Names without the folders in which all files lie.
+
+    Empty for those that would lead out of the archive; such as systems add don't count.
+    """
+    common: list[str] | None = None
+    for name in names:
+        each = _parts(name)
+        if each and each[0] != "__MACOSX" and not each[-1].startswith("."):
+            common = each[:-1] if common is None else common
+            while common != each[:-1][: len(common)]:
+                common = common[:-1]
+            if not common:
+                break
+    head = common or []
+    found = []
+    for name in names:
+        each = _parts(name)
+        short = "/".join(each[len(head) :] if each[: len(head)] == head else each)
+        found.append(name if short == name else short)
     return found
 
 
-def _inner(names: Mapping[str, object]) -> dict[str, str]:
-    """Names without the folders in which all files lie, and the whole names, by them.
-
-    Those that would lead out of the archive are left out, and such as systems add don't count.
-    """
-    parts = {}
-    for name in names:
-        each = tuple(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
-        if each and ".." not in each:
-            parts[name] = each
-    seen = [each for each in parts.values() if each[0] != "__MACOSX" and not each[-1].startswith(".")]
-    common = 0
-    while seen and all(len(each) > common + 1 and each[common] == seen[0][common] for each in seen):
-        common += 1
-    head = seen[0][:common] if seen else ()
-    return {"/".join(each[common:] if each[:common] == head else each): name for name, each in parts.items()}
+def _parts(name: str) -> list[str]:
+    """Folders and name of a file; none of one that would lead out of the archive."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    return [] if ".." in parts else parts

@@ -99,13 +99,20 @@ def list_folder(options: DataOptions) -> Listing:
     by = labelling(options, files)
     found = _images(options, root, files, by)
     # Mixed by name, so that a slice of the split holds every class; stable when files are added.
-    names = sorted(found.files, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
+    names = _mixed(found.files)
     part = slice_of(options.split, len(names))
     if not names[part]:
         raise MirageError(
             f"--split={options.split} selects none of the {len(names)} images in {printable(root)}; widen it."
         )
     return Listing(files, by, names, part, found)
+
+
+def _mixed(names: list[str]) -> list[str]:
+    """In the order of their SHA-256."""
+    digests = b"".join(hashlib.sha256(os.fsencode(name)).digest() for name in names)
+    parts = np.frombuffer(digests, ">u8").reshape(-1, 4)  # a fifth of the memory of so many objects
+    return [names[row] for row in np.lexsort(parts.T[::-1])]
 
 
 def _opened(options: DataOptions, root: Path) -> Collection:

@@ -68,9 +68,9 @@ class Looks:
 
 def fingerprint(names: list[str] | tuple[str, ...], looks: Looks) -> str:
     """Identifies files by their names and bytes, wherever they lie; returns SHA-256, in hexadecimal."""
-    checksums = (each.tobytes().hex() for each in looks.checksums)
-    by_name = sorted((os.fsencode(name), checksum) for name, checksum in zip(names, checksums, strict=True))
-    return fingerprint_of(part for entry in by_name for part in entry)
+    order = sorted(range(len(names)), key=[os.fsencode(name) for name in names].__getitem__)
+    rows = ((names[row], looks.checksums[row].tobytes().hex()) for row in order)
+    return fingerprint_of(part for name, checksum in rows for part in (os.fsencode(name), checksum))
 
 
 def look(
