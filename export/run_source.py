@@ -12,9 +12,10 @@ from typing import Any
 import keras
 import onnx
 
-from export.conversion import convert
-from export.signatures import keras_generator
+from export.conversion import convert, convert_parts
+from export.signatures import keras_generator, keras_styles
 from export.source import Gate, Reference, Source, code_revision, producer, version
+from export.styles import style_shape
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec, without_path
 from pipeline.evaluation.scoring import load_known, make_judge, placed
@@ -69,7 +70,15 @@ class RunSource(Source):
         config, data, shape = self.config, self.data, self.data.image_shape
         names, attributes = (data.class_names, data.attributes) if config.conditional else ((), ())
         alpha = PREMULTIPLIED if shape[2] == 4 else None
-        return ModelInfo(config.latent_dim, shape, config.conditional, names, alpha=alpha, attributes=attributes)
+        return ModelInfo(
+            config.latent_dim,
+            shape,
+            config.conditional,
+            names,
+            alpha=alpha,
+            attributes=attributes,
+            styles=style_shape(self.model),
+        )
 
     @property
     def name(self) -> str:
@@ -113,11 +122,16 @@ class RunSource(Source):
 
     def reference(self) -> Reference:
         """See `Source`."""
-        return Reference(keras_generator(self.model, self.info))
+        truncated = keras_styles(self.model, self.info) if self.info.styles else None
+        return Reference(keras_generator(self.model, self.info), truncated=truncated)
 
     def graph(self) -> onnx.ModelProto:
         """See `Source`."""
         return convert(self.model, self.info)
+
+    def parts(self) -> Mapping[str, onnx.ModelProto]:
+        """See `Source`."""
+        return convert_parts(self.model, self.info) if self.info.styles else {}
 
     def card(self) -> Mapping[str, str]:
         """See `Source`."""

@@ -67,6 +67,12 @@ def forms_of(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
     return {**forms, AS_IT_CAME: canonical(guarded(came))}
 
 
+def formed(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """Rewrites a part of a generator into one of these forms."""
+    came = scalar_depths(asymmetric(model))
+    return canonical(guarded(came if name == AS_IT_CAME else _FORMS[name](_plain(came))))
+
+
 def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
     """Says a graph in few operators, with constants folded into weights and no convolution of an enlarged picture."""
     model = without_idle(plain_movements(direct_labels(without_idle(model))))

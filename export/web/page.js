@@ -34,11 +34,13 @@ export async function sample(seeds, given, truncation = 1) {
   return (await sampler.run(feeds)).pixels.data;
 }
 
-// The same of latents.
-async function decode(latents, given) {
+// The same of latents. Truncation acts upon them, or upon the styles that the generator makes of them.
+export async function decode(latents, given, truncation = 1) {
   const z = new Float32Array(latents.length * model.latent_dim);
-  latents.forEach((each, i) => z.set(each, i * model.latent_dim));
+  const factor = model.styles ? 1 : Math.fround(truncation);
+  latents.forEach((each, i) => z.set(each.map((value) => factor * value), i * model.latent_dim));
   const feeds = { z: new ort.Tensor("float32", z, [latents.length, model.latent_dim]), ...condition(given) };
+  if (model.styles && truncation !== 1) feeds.truncation = new ort.Tensor("float32", [truncation], [1]);
   return toPixels((await generator.run(feeds)).image.data, model.alpha);
 }
 
@@ -91,10 +93,11 @@ async function drawWalk() {
   const law = model.latent_distribution;
   const ends = ["first", "last"].map((end) => latent(seedIn(end), model.latent_dim, law));
   const given = chosen(0);
+  const truncation = Number($("truncation").value);
   const at = (t) => between(ends[0], ends[1], t, law);
   const places = Array.from({ length: WALK_STEPS }, (_, i) => at(i / (WALK_STEPS - 1)));
-  draw($("walk"), await decode(places, places.map(() => given)), WALK_STEPS);
-  draw($("step"), await decode([at(Number($("position").value))], [given]), 1);
+  draw($("walk"), await decode(places, places.map(() => given), truncation), WALK_STEPS);
+  draw($("step"), await decode([at(Number($("position").value))], [given], truncation), 1);
 }
 
 // Draws at most once at a time, and once more if something changed meanwhile.
@@ -153,4 +156,4 @@ $("download").addEventListener("click", () => {
 await updateSheet();
 await updateWalk();
 document.body.dataset.ready = "true";
-window.mirage = { sample, model }; // for the browser's console, and for tests
+window.mirage = { sample, decode, model }; // for the browser's console, and for tests
