@@ -12,6 +12,7 @@ from onnx import numpy_helper
 
 from export.conditions import conditions
 from pipeline.networks.models import parts_of
+from pipeline.networks.stylegan2.modulated import StyledConv
 from serving.contract.latents import latents
 from serving.contract.manifest import ModelInfo
 
@@ -90,6 +91,14 @@ def style_shape(model: keras.Model) -> tuple[int, int] | None:
     if None in styles[1:] or names != [each.name for each in model.inputs]:
         return None
     return styles[1], styles[2]
+
+
+def silence(model: keras.Model) -> bool:
+    """Takes the noise out of a generator that adds some, as stylegan2's layers do; says whether it is one."""
+    noisy = [layer for layer in model._flatten_layers() if isinstance(layer, StyledConv)]
+    for layer in noisy:
+        layer.strength.assign(0)
+    return bool(noisy)
 
 
 def may_be_left_out(model: onnx.ModelProto) -> onnx.ModelProto:

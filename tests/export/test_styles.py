@@ -2,14 +2,17 @@
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
+from absl import flags
 from keras import layers
 
+import export.__main__ as command
 from export.bundle import export_bundle
 from export.closeness import closeness
 from export.conversion import convert_parts
@@ -255,3 +258,46 @@ def in_one():
 @pytest.mark.parametrize("make", [with_more_behind, with_other_names, in_one])
 def test_other_generators_have_no_styles(make):
     assert style_shape(make()) is None
+
+
+def test_noise_may_be_left_out(run, generator):
+    silent, kept = (RunSource.load(run, "newest", noise) for noise in ("none", "kept"))
+    z = latents(range(8), 6)
+    images = silent.reference().generate(z, LABELS)
+    for layer in kept.model._flatten_layers():
+        if hasattr(layer, "strength"):
+            assert layer.strength.numpy() > 0
+            layer.noise.assign(tf.zeros_like(layer.noise))
+    np.testing.assert_array_equal(images, kept.reference().generate(z, LABELS))
+    assert not same(to_pixels(images), generator.decode(z, LABELS))
+    assert silent.scores == {}
+    assert [source.provenance().get("noise") for source in (silent, kept)] == ["none", None]
+    assert [source.facts().get("noise") for source in (silent, kept)] == ["none", None]
+    assert "left out" in silent.card()["noise"]
+    (graph,) = {name: part for name, part in silent.parts().items() if name == "synthesis"}.values()
+    (found,) = ort.InferenceSession(graph.SerializeToString()).run(["image"], {"w": generator.map(z, LABELS)})
+    np.testing.assert_allclose(found, images, rtol=0, atol=1e-5)
+
+
+def test_a_generator_without_noise_has_none_to_leave_out(tmp_path, capsys):
+    make_run(tmp_path / "run", "mlp")
+    values = flags.FlagValues()
+    command.define_flags(values)
+    values(["export", f"--run_dir={tmp_path}/run", f"--out={tmp_path}/out", "--noise=none"])
+    assert command.main(values, ["export"]) == 1
+    said = capsys.readouterr().err
+    assert said == "error: --noise=none is for generators that add noise, as stylegan2's; leave it out.\n"
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(MirageError, match="--noise=seed is not known; choose from kept, none"):
+        export_bundle(tmp_path / "run", tmp_path / "out", noise="seed")
+    source = RunSource.load(tmp_path / "run", "newest")
+    with pytest.raises(MirageError, match="goes with a run directory"):
+        export_bundle(source, tmp_path / "out", noise="none")
+
+
+def test_the_manuals_example(bundle):
+    manual = (Path(__file__).parents[2] / "BUILD.md").read_text(encoding="utf-8")
+    (example,) = [each for each in manual.split("```python\n") if each.startswith("faces = Generator")]
+    values = {"Generator": Generator}
+    exec(example.partition("```")[0].replace("bundles/faces", str(bundle)), values)
+    assert values["w"].shape == (2, 6, 8)
