@@ -89,15 +89,14 @@ def matrix(name: str, value: ArrayLike, *sizes: int) -> NDArray[np.float32]:
     """
     if is_masked(value) or (isinstance(value, Sequence) and any(map(is_masked, value))):
         raise ValueError(f"{name} is a masked array; expected one without hidden values, such as {name}.filled(0).")
-    expected = ", ".join(map(str, sizes))
     try:
         array = np.asarray(value)
     except Exception:  # which one is up to the object, such as another library's tensor
-        raise ValueError(f"{name} is {described(value)}; expected an array [n, {expected}].") from None
+        raise ValueError(f"{name} is {described(value)}; expected an array [n, {_listed(sizes)}].") from None
     if array.dtype.kind not in "fiu" or array.ndim != len(sizes) + 1 or array.shape[1:] != sizes:
         raise ValueError(
             f"{name} has the shape {shown(list(array.shape))} and the type {array.dtype}; expected real numbers "
-            f"[n, {expected}]."
+            f"[n, {_listed(sizes)}]."
         )
     if array.dtype != np.float32:
         with np.errstate(over="ignore"):
@@ -105,6 +104,10 @@ def matrix(name: str, value: ArrayLike, *sizes: int) -> NDArray[np.float32]:
     if not np.isfinite(array).all():
         raise ValueError(f"{name} has values that are NaN or infinite in float32; expected finite numbers.")
     return array
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    return ", ".join(map(str, sizes))
 
 
 def is_masked(value: object) -> bool:

@@ -1,5 +1,7 @@
 """The edge runtime: an exported generator in onnxruntime."""
 
+from __future__ import annotations  # which inner functions would otherwise compute each time
+
 import functools
 import os
 from pathlib import Path
@@ -269,12 +271,12 @@ class Generator(Styled):
         Returns:
           float32 [n, H, W, C] in [-1, 1]; `to_pixels`, with `info.alpha`, makes uint8 of them.
         """
-        if truncation is not None and not self.info.styles:
-            with np.errstate(over="ignore"):  # of which the network makes NaN
-                z = z * truncation[:, None]
         feeds = {"z": z} if condition is None else {"z": z, self._condition: condition}
         if truncation is not None and self.info.styles:
             feeds["truncation"] = truncation
+        elif truncation is not None:
+            with np.errstate(over="ignore"):  # of which the network makes NaN
+                feeds["z"] = z * truncation[:, None]
         return self._network.run("image", feeds)
 
     def condition(self, labels: Labels, attributes: AttributeValues, n: int) -> Condition:
@@ -326,15 +328,24 @@ class Generator(Styled):
     def _draw(
         self, n: int, latents_of: Rows, labels: Labels, attributes: AttributeValues, truncation: float
     ) -> NDArray[np.uint8]:
-        scale = np.array([factor("truncation", truncation)], np.float32)
-        factors = None if scale[0] == 1 else scale
+        scale = factor("truncation", truncation)
+        psi = np.array([scale], np.float32) if scale != 1 and self.info.styles else None
+        rows_of = latents_of if scale == 1 or self.info.styles else _scaled(latents_of, np.float32(scale))
         room = None if 0 < n <= self._chunk else room_for(n, self.info)
         condition = self.condition(labels, attributes, n)
 
         def images_of(z: NDArray[np.float32], place: slice) -> NDArray[np.float32]:
-            return self.images(z, None if condition is None else condition[place], factors)
+            return self.images(z, None if condition is None else condition[place], psi)
 
-        return draw(n, self.info, self._chunk, latents_of, images_of, room)
+        return draw(n, self.info, self._chunk, rows_of, images_of, room)
+
+
+def _scaled(latents_of: Rows, scale: np.float32) -> Rows:
+    def scaled(start: int, stop: int) -> NDArray[np.float32]:
+        with np.errstate(over="ignore"):  # of which the network makes NaN
+            return latents_of(start, stop) * scale
+
+    return scaled
 
 
 def _load_again(kind: type[Generator], source: Origin) -> Generator:

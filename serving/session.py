@@ -88,7 +88,7 @@ class Network:
 
     def run(self, output: str, feeds: Mapping[str, Any]) -> Any:
         """Computes one output, an array."""
-        return self.session.run([output], feeds)[0]
+        return (self._session or self.session).run([output], feeds)[0]
 
     @property
     def session(self) -> ort.InferenceSession:

@@ -1,5 +1,7 @@
 """Styles, of generators that map latents to them: the parts of such a generator by themselves."""
 
+from __future__ import annotations  # which inner functions would otherwise compute each time
+
 import abc
 import dataclasses
 import functools
