@@ -72,6 +72,7 @@ def quantize(model: onnx.ModelProto, feeds: Feeds) -> onnx.ModelProto:
                     *_of_latents(model),
                     *_of_attributes(model),
                     *_of_truncation(model),
+                    *_of_means(model),
                     *_of_pictures(model),
                 ],
                 per_channel=True,
@@ -118,6 +119,12 @@ def _of_truncation(model: onnx.ModelProto) -> list[str]:
             names.append(node.name)
             seen |= {*node.output} if node.op_type != "Add" else set()  # which ends it
     return names
+
+
+def _of_means(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that compute means by which rows are divided, see `export.rewrites.operators`."""
+    columns = {each.name for each in model.graph.initializer if len(each.dims) == 2 and each.dims[1] == 1}
+    return [node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in columns]
 
 
 def _of_pictures(model: onnx.ModelProto) -> list[str]:
