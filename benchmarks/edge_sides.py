@@ -33,7 +33,7 @@ def with_statistics(model: keras.Model, seed: int = 0) -> None:
     for variable in model.variables:
         if variable.name in ("gamma", "moving_variance"):
             variable.assign(rng.uniform(0.5, 2, variable.shape))
-        elif variable.name in ("beta", "moving_mean"):
+        elif variable.name in ("beta", "mean", "moving_mean"):
             variable.assign(0.3 * rng.standard_normal(variable.shape))
         elif variable.name == "kernel" and not np.any(variable):  # the end of a residual block
             variable.assign(0.05 * rng.standard_normal(variable.shape))

@@ -68,6 +68,14 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_list("formats", ",".join(formats.DEFAULT), formats.help_text(), flag_values=values)
     flags.DEFINE_integer("num_samples", 10000, "images by which int8 is judged.", lower_bound=20, flag_values=values)
+    flags.DEFINE_enum(
+        "noise",
+        "kept",
+        ["kept", "none"],
+        "what becomes of the noise that stylegan2's layers add: kept, planes that were drawn once, the same for all "
+        "pictures; or none.",
+        flag_values=values,
+    )
     options.define_flags(values)
     flags.DEFINE_string(
         "dataset",
@@ -96,6 +104,8 @@ def main(values: flags.FlagValues, argv: Sequence[str], *, own_process: bool = F
         layout, asked = options.split_layout(values.layout, asked, _FORMS, default)
         if asked.layout and not values.generator:
             raise MirageError(f"--layout={asked.layout} goes with --generator only; leave it out.")
+        if values["noise"].present and values.generator:
+            raise MirageError("--noise goes with --run_dir only; leave it out.")
         print(f"Exporting {values.generator or values.run_dir} to {out}", flush=True)
         if own_process:
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # before TensorFlow is there
@@ -114,7 +124,7 @@ def main(values: flags.FlagValues, argv: Sequence[str], *, own_process: bool = F
             from export.bundle import export_bundle
 
             run_dir, samples = Path(values.run_dir), values.num_samples
-            export_bundle(run_dir, out, chosen, values.checkpoint, layout, samples, values.dataset)
+            export_bundle(run_dir, out, chosen, values.checkpoint, layout, samples, values.dataset, values.noise)
     except MirageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

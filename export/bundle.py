@@ -18,7 +18,7 @@ from export.model_card import model_card
 from export.parity import check_formats
 from export.placing import placed, target_of
 from export.rewrites.layouts import LAYOUTS
-from export.run_source import RunSource
+from export.run_source import KEPT, NOISES, RunSource
 from export.source import Source, producer
 from pipeline.base.errors import MirageError
 from serving.contract import png
@@ -43,6 +43,7 @@ def export_bundle(
     layout: str = "portable",
     num_samples: int = 10_000,
     dataset: Any = "",
+    noise: str = KEPT,
 ) -> None:
     """Exports a run's generator, or one that is in memory.
 
@@ -59,6 +60,7 @@ def export_bundle(
       layout: one of `export.rewrites.layouts.LAYOUTS`.
       num_samples: number of images by which int8 is judged.
       dataset: where the training data are now, as for `--dataset`, or the data themselves; empty takes the run's own.
+      noise: one of `export.run_source.NOISES`, of a run's generator.
 
     Raises:
       MirageError: if the run can't be read, the exports disagree with the trained network, or `out`
@@ -67,12 +69,16 @@ def export_bundle(
     found = chosen(formats)
     if layout not in LAYOUTS:
         raise MirageError(f"--layout={layout} is not known; choose from {', '.join(LAYOUTS)}.")
+    if noise not in NOISES:
+        raise MirageError(f"--noise={noise} is not known; choose from {', '.join(NOISES)}.")
+    if noise != KEPT and isinstance(run_dir, Source):
+        raise MirageError(f"--noise={noise} goes with a run directory; take the noise out of the generator itself.")
     target_of(Path(out))
     _now()  # before the work
     if tf.config.get_visible_devices("GPU"):
-        export_apart(export_bundle, run_dir, out, found, checkpoint, layout, num_samples, dataset)
+        export_apart(export_bundle, run_dir, out, found, checkpoint, layout, num_samples, dataset, noise)
         return
-    source = run_dir if isinstance(run_dir, Source) else RunSource.load(Path(run_dir), checkpoint)
+    source = run_dir if isinstance(run_dir, Source) else RunSource.load(Path(run_dir), checkpoint, noise)
     if not isinstance(dataset, str) or dataset:
         source = source.judged_by(dataset)
     check_source(found, source)

@@ -1,5 +1,7 @@
 """What pictures are of where nobody says it: the same in all checks, on all machines."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,6 +64,11 @@ def sheet(info: ModelInfo) -> tuple[NDArray[np.int64], NDArray, int]:
 
 def decoded(generator: Generator, z: NDArray[np.float32], condition: NDArray) -> NDArray[np.uint8]:
     """Pictures of latents and of what `conditions` returns."""
+    return generator.decode(z, **as_told(generator, condition))
+
+
+def as_told(generator: Generator, condition: NDArray) -> dict[str, Any]:
+    """What `conditions` returns, as arguments of a generator's methods."""
     if generator.class_names:
-        return generator.decode(z, [generator.class_names[label] for label in condition])
-    return generator.decode(z, attributes=condition if generator.attributes else None)
+        return {"labels": [generator.class_names[label] for label in condition]}
+    return {"attributes": condition} if generator.attributes else {}

@@ -1,18 +1,20 @@
 """From a Keras network to an ONNX graph, or to an error that names the layer that stands in the way."""
 
+from collections.abc import Callable
+
 import keras
 import onnx
 import tensorflow as tf
 import tf2onnx
 
 from export.layers import PYTHON, Layers, calls_python, is_random, named
-from export.signatures import generator_function
+from export.signatures import generator_function, mapping_function, synthesis_function, truncated_function
 from pipeline.base.errors import MirageError
 from pipeline.base.failures import in_a_line
 from pipeline.foreign.conversion import OPSET, converting, nodes_of
 from serving.contract.manifest import ModelInfo
 
-BATCH_AXIS = "N"
+BATCH_AXIS, TRUNCATION_AXIS = "N", "T"
 
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 _REMEDY = "leave onnx, and what needs it, out of --formats"
@@ -27,12 +29,33 @@ def convert(model: keras.Model, info: ModelInfo) -> onnx.ModelProto:
 
     Returns:
       A checked model with inputs `z` float32 [N, latent_dim] and, if conditional, `label` int64 [N] or
-      `attributes` float32 [N, number of them], and the output `image` float32 [N, H, W, C] in [-1, 1].
+      `attributes` float32 [N, number of them], and, where there are styles, `truncation` float32 [N] or [1]; and the
+      output `image` float32 [N, H, W, C] in [-1, 1].
 
     Raises:
       MirageError: naming the layers that hold what an ONNX file can't.
     """
-    generate, signature = generator_function(model, info)
+    make = truncated_function if info.styles else generator_function
+    return _converted(*make(model, info), "generator", model, info)
+
+
+def convert_parts(model: keras.Model, info: ModelInfo) -> dict[str, onnx.ModelProto]:
+    """Converts the parts of a generator with styles.
+
+    Returns:
+      By name, `mapping`, with the inputs of the generator and the output `w` float32 [N, L, W], and `synthesis`, of
+      `w` to `image`.
+
+    Raises:
+      MirageError: as `convert`.
+    """
+    made = {"mapping": mapping_function(model, info), "synthesis": synthesis_function(model, info)}
+    return {name: _converted(*each, name, model, info) for name, each in made.items()}
+
+
+def _converted(
+    generate: Callable, signature: list[tf.TensorSpec], name: str, model: keras.Model, info: ModelInfo
+) -> onnx.ModelProto:
     function = tf.function(generate, input_signature=signature)
     try:
         with converting():
@@ -41,7 +64,7 @@ def convert(model: keras.Model, info: ModelInfo) -> onnx.ModelProto:
         raise _failed(error) from error
     _check_operators(proto, model, info)
     _name_batch_axis(proto)
-    proto.graph.name = "generator"
+    proto.graph.name = name
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # it has two, and one of shape inference
@@ -95,6 +118,7 @@ def _layers(nodes: list[onnx.NodeProto], model: keras.Model, info: ModelInfo) ->
 def _name_batch_axis(proto: onnx.ModelProto) -> None:
     """Says that inputs and output have as many rows as each other; tf2onnx leaves unrelated symbols."""
     for value in [*proto.graph.input, *proto.graph.output]:
-        value.type.tensor_type.shape.dim[0].dim_param = BATCH_AXIS
+        # Of truncation there may be one for all.
+        value.type.tensor_type.shape.dim[0].dim_param = TRUNCATION_AXIS if value.name == "truncation" else BATCH_AXIS
     # Intermediate shapes still carry the unrelated symbols; they are hints that anyone can infer again.
     del proto.graph.value_info[:]

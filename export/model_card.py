@@ -42,7 +42,7 @@ generator = Generator.load("path/to/this/folder")
 images = generator.sample(16, seed=7{condition})  # uint8 [16, {height}, {width}, {channels}]
 ```
 
-```sh
+{styles}```sh
 python -m serving.sample --bundle=path/to/this/folder --n=25 --seed=1 --out=grid.png
 python -m export.verify path/to/this/folder
 ```
@@ -71,6 +71,16 @@ two above see to that.)
 For pictures where nobody is deceived by them: demonstrations, tests, teaching, augmentation of data like its own.
 They resemble the training data and nothing else. {quality}
 A generator can reproduce training images: mind the data's licence.
+"""
+_STYLES = """\
+A latent becomes a style for each layer, and `truncation` draws these towards their mean (ψ). Both halves are there by
+themselves:
+
+```python
+w = generator.map(seeds=[7, 8], truncation=0.7)  # float32 [2, layers, components]
+images = generator.synthesise(generator.mix(w[:1], w[1:], {layers}))  # shapes of seed 7, colours of seed 8
+```
+
 """
 _LAWS = {NORMAL: "standard normal", UNIFORM: "uniform from -1 to 1"}
 _LAYOUTS = {
@@ -119,6 +129,7 @@ def model_card(source: Source, sections: Mapping[str, Any], formats: Sequence[Fo
         framework=source.reference().framework,
         scores=_score_rows(sections["scores"]),
         condition=_example(info),
+        styles=_STYLES.format(layers=info.styles[0] // 2) if info.styles else "",
         tensors=_tensors(info, sections, formats),
         elsewhere=_elsewhere(info, sorted(formats, key=lambda each: not each.served)),
         samplers=", ".join(sections["sampler_readers"]) or "none",
@@ -187,7 +198,10 @@ def _tensors(info: ModelInfo, sections: Mapping[str, Any], formats: Iterable[For
         "seed": "any number",
         "label": f"class, 0 to {len(info.class_names) - 1}",
         "attributes": _cell(", ".join(each.name for each in info.attributes)),
-        "truncation": "factor of the latent; may be left out",
+        "truncation": "ψ: styles become mean + ψ (w - mean); may be left out"
+        if info.styles
+        else "factor of the latent; may be left out",
+        "w": "styles, one for each layer",
         "image": f"output in [-1, 1], beyond which it is cut off{f', colours {info.alpha}' if info.alpha else ''}",
         "pixels": f"output in 0 to 255{', colours straight' if info.alpha else ''}",
     }

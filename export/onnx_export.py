@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from export.conditions import conditions
 from export.conversion import OPSET
 from export.formats.base import label_feed
-from export.rewrites.layouts import choose, forms_of, has_convolutions
+from export.rewrites.layouts import choose, formed, forms_of, has_convolutions
 from export.sampler import sampler_of
 from export.source import Source
+from export.styles import may_be_left_out
 from serving.contract.latents import latents
 from serving.contract.manifest import CHUNK_KEY, GENERATOR_FILE, METADATA_KEY, PREMULTIPLIED, SAMPLER_FILE, ModelInfo
 from serving.contract.onnx_file import seal
@@ -27,8 +28,13 @@ _DOCS = {
     "attributes": "What the picture shall be, a number for each of the attributes in order, from its low to its high. "
     "Others are refused, or make grey pictures where they can't be.",
     "truncation": "Factor of the latent; 1 if left out, less for more usual pictures.",
+    "w": "Styles, one for each layer: of mapping.onnx, or mixed from several pictures'.",
     "image": "Pictures in [-1, 1]; what lies beyond is to be cut off.",
     "pixels": "Pictures in 0 to 255.",
+}
+_DOCS_OF_STYLES = {
+    "truncation": "ψ, one for all pictures or one for each: styles w become mean + ψ (w - mean); 1 if left out, less "
+    "for more usual pictures.",
 }
 _DOCS_OF_ALPHA = {
     "image": "Pictures in [-1, 1], beyond which they are to be cut off: red, green and blue, {alpha}, and alpha.",
@@ -59,28 +65,34 @@ def explained(
     result = onnx.ModelProto()
     result.CopyFrom(proto)
     output = result.graph.output[0]
-    docs = _DOCS | (_DOCS_OF_ALPHA if info.alpha else {})
+    docs = _DOCS | (_DOCS_OF_ALPHA if info.alpha else {}) | (_DOCS_OF_STYLES if info.styles else {})
     for value in [*result.graph.input, output]:
         value.doc_string = docs[value.name].format(alpha=info.alpha)
-    output.type.denotation = "IMAGE"
-    for dimension, meaning in zip(output.type.tensor_type.shape.dim, _AXES, strict=True):
-        dimension.denotation = meaning
     usual = _CHUNK_OF_CONVOLUTIONS if has_convolutions(proto) else _CHUNK_OF_MATRICES
     props = {
         CHUNK_KEY: str(chunk or usual),
         METADATA_KEY: json.dumps(info.to_dict(), sort_keys=True),
-        "Image.BitmapPixelFormat": _PIXEL_FORMATS[info.image_shape[2]],
-        "Image.ColorSpaceGamma": "SRGB",
-        "Image.NominalPixelRange": _RANGES[output.name],
+        **_of_pictures(output, info),
         **facts,
     }
-    if info.alpha == PREMULTIPLIED and output.name == "image":
-        del props["Image.BitmapPixelFormat"]  # which has no word for it: Rgba8 is straight
     result.producer_name, _, result.producer_version = facts["producer"].partition(" ")
     result.graph.doc_string = f"Makes pictures like those of {facts['dataset']}."
     onnx.helper.set_model_props(result, dict(sorted(props.items())))
     onnx.checker.check_model(result, full_check=True)
     return result
+
+
+def _of_pictures(output: onnx.ValueInfoProto, info: ModelInfo) -> dict[str, str]:
+    """Says of an output that it is a picture, if it is one; returns what metadata say of it."""
+    if output.name not in _RANGES:
+        return {}
+    output.type.denotation = "IMAGE"
+    for dimension, meaning in zip(output.type.tensor_type.shape.dim, _AXES, strict=True):
+        dimension.denotation = meaning
+    props = {"Image.ColorSpaceGamma": "SRGB", "Image.NominalPixelRange": _RANGES[output.name]}
+    if info.alpha != PREMULTIPLIED or output.name != "image":  # for which it has no word: Rgba8 is straight
+        props["Image.BitmapPixelFormat"] = _PIXEL_FORMATS[info.image_shape[2]]
+    return props
 
 
 def example_feeds(info: ModelInfo) -> Callable[[int], dict[str, NDArray]]:
@@ -89,13 +101,14 @@ def example_feeds(info: ModelInfo) -> Callable[[int], dict[str, NDArray]]:
     def feeds(count: int) -> dict[str, NDArray]:
         places = np.arange(count)
         z = latents(places, info.latent_dim, info.latent_distribution)
-        return {"z": z, **label_feed(conditions(places, info), info)}
+        truncation = {"truncation": np.ones(count, np.float32)} if info.styles else {}
+        return {"z": z, **label_feed(conditions(places, info), info), **truncation}
 
     return feeds
 
 
 def write_onnx_files(folder: Path, source: Source, layout: str) -> tuple[dict[str, Any], dict[str, onnx.ModelProto]]:
-    """Writes a generator and its sampler.
+    """Writes a generator, its sampler and, where there are styles, its parts.
 
     Args:
       folder: where to write.
@@ -111,15 +124,17 @@ def write_onnx_files(folder: Path, source: Source, layout: str) -> tuple[dict[st
         facts["scores"] = json.dumps(source.scores, sort_keys=True)
     forms = forms_of(source.graph())
     form, chosen = choose(forms, example_feeds(info), layout)
-    models = {}
-    for name, proto in (
-        (GENERATOR_FILE, forms[form]),
-        (SAMPLER_FILE, sampler_of(forms[form], info.latent_distribution, info.alpha)),
-    ):
+    models = {
+        GENERATOR_FILE: may_be_left_out(forms[form]),
+        SAMPLER_FILE: sampler_of(forms[form], info.latent_distribution, info.alpha),
+        **{f"{name}.onnx": may_be_left_out(formed(part, form)) for name, part in source.parts().items()},
+    }
+    signatures = {}
+    for name, proto in models.items():
         proto = explained(proto, info, facts, chosen.get("chunk"))
         write_onnx(proto, folder / name)
-        models[name] = signature_of(proto)
-    return {"opset": OPSET, "layout": chosen, "models": models}, forms
+        signatures[name] = signature_of(proto)
+    return {"opset": OPSET, "layout": chosen, "models": signatures}, forms
 
 
 def write_onnx(proto: onnx.ModelProto, path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -15,6 +16,7 @@ from export.onnx_export import example_feeds, explained, write_onnx
 from export.rewrites.canonical import canonical
 from export.rewrites.layouts import BYTE_FORMS, Feeds, fastest_first, session_of
 from export.source import Draw, Source
+from export.styles import may_be_left_out
 from serving.contract.manifest import INT8_FILE
 from serving.contract.pixels import to_pixels
 
@@ -66,7 +68,13 @@ def quantize(model: onnx.ModelProto, feeds: Feeds) -> onnx.ModelProto:
                 _Latents(feeds),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=list(_OPERATORS),
-                nodes_to_exclude=[*_of_latents(model), *_of_attributes(model), *_of_pictures(model)],
+                nodes_to_exclude=[
+                    *_of_latents(model),
+                    *_of_attributes(model),
+                    *_of_truncation(model),
+                    *_of_means(model),
+                    *_of_pictures(model),
+                ],
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -101,6 +109,22 @@ def _of_attributes(model: onnx.ModelProto) -> list[str]:
             continue
         names.append(node.name)
     return names
+
+
+def _of_truncation(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that draw styles towards their mean, see `export.styles`."""
+    names, seen = [], {"truncation"}
+    for node in model.graph.node:
+        if seen & {*node.input}:
+            names.append(node.name)
+            seen |= {*node.output} if node.op_type != "Add" else set()  # which ends it
+    return names
+
+
+def _of_means(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that compute means by which rows are divided, see `export.rewrites.operators`."""
+    columns = {each.name for each in model.graph.initializer if len(each.dims) == 2 and each.dims[1] == 1}
+    return [node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in columns]
 
 
 def _of_pictures(model: onnx.ModelProto) -> list[str]:
@@ -150,7 +174,7 @@ def write_int8(folder: Path, source: Source, forms: Mapping[str, onnx.ModelProto
     judged = source.int8_gate(num_samples)(_drawing(forms[best32], source), _drawing(quantised[best8], source))
     failed = [*judged.failed, *slower(milliseconds)]
     if not failed:
-        write_onnx(explained(quantised[best8], source.info, source.facts()), folder / INT8_FILE)
+        write_onnx(explained(may_be_left_out(quantised[best8]), source.info, source.facts()), folder / INT8_FILE)
     verdict = "not shipped: " + "; ".join(failed) if failed else "shipped"
     return {
         "verdict": f"{verdict}; {judged.note}" if judged.note else verdict,
@@ -161,9 +185,10 @@ def write_int8(folder: Path, source: Source, forms: Mapping[str, onnx.ModelProto
 
 
 def _drawing(model: onnx.ModelProto, source: Source) -> Draw:
-    session, info = session_of(model, threads=0), source.info
+    session, info, plain = session_of(model, threads=0), source.info, np.ones(1, np.float32)
 
     def draw(z: NDArray, label: NDArray) -> NDArray:
-        return to_pixels(session.run(["image"], {"z": z, **label_feed(label, info)})[0], info.alpha)
+        feeds = {"z": z, **label_feed(label, info), **({"truncation": plain} if info.styles else {})}
+        return to_pixels(session.run(["image"], feeds)[0], info.alpha)
 
     return draw

@@ -12,9 +12,11 @@ from typing import Any
 import keras
 import onnx
 
-from export.conversion import convert
-from export.signatures import keras_generator
+from export.conversion import convert, convert_parts
+from export.signatures import keras_generator, keras_styles
 from export.source import Gate, Reference, Source, code_revision, producer, version
+from export.styles import silence, style_shape
+from pipeline.base.errors import MirageError
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec, without_path
 from pipeline.evaluation.scoring import load_known, make_judge, placed
@@ -23,6 +25,8 @@ from pipeline.runs.run_file import read_init
 from pipeline.runs.run_log import EVALUATIONS_FILE, read_records
 from serving.contract.manifest import PREMULTIPLIED, ModelInfo
 
+# What becomes of the noise that a generator adds: the planes that are kept among its weights stay, or it is left out.
+NOISES = KEPT, NO_NOISE = "kept", "none"
 _PRIVATE = ("data_dir", "dataset_args", "inception_weights", "init_from", "labels", "manual_dir", "run_dir")
 _PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
@@ -38,6 +42,7 @@ class RunSource(Source):
       model: the generator.
       step: step of the checkpoint.
       dataset: where the training data are now, as for `--dataset`, or the data themselves; empty where they were.
+      noise: what became of the noise that the generator adds, one of `NOISES`.
     """
 
     run_dir: Path
@@ -46,15 +51,19 @@ class RunSource(Source):
     model: keras.Model
     step: int
     dataset: Any = ""
+    noise: str = KEPT
 
     @classmethod
-    def load(cls, run_dir: Path, checkpoint: str) -> "RunSource":
+    def load(cls, run_dir: Path, checkpoint: str, noise: str = KEPT) -> "RunSource":
         """Loads a run's "newest" or "best" checkpoint.
 
         Raises:
-          MirageError: if there is none that can be read.
+          MirageError: if there is none that can be read, or no noise to be taken out.
         """
-        return cls(run_dir, *load_sampler(run_dir, checkpoint))
+        source = cls(run_dir, *load_sampler(run_dir, checkpoint), noise=noise)
+        if noise != KEPT and not silence(source.model):
+            raise MirageError(f"--noise={noise} is for generators that add noise, as stylegan2's; leave it out.")
+        return source
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Keras finds no layers but its own again, so their classes go along.
@@ -69,7 +78,15 @@ class RunSource(Source):
         config, data, shape = self.config, self.data, self.data.image_shape
         names, attributes = (data.class_names, data.attributes) if config.conditional else ((), ())
         alpha = PREMULTIPLIED if shape[2] == 4 else None
-        return ModelInfo(config.latent_dim, shape, config.conditional, names, alpha=alpha, attributes=attributes)
+        return ModelInfo(
+            config.latent_dim,
+            shape,
+            config.conditional,
+            names,
+            alpha=alpha,
+            attributes=attributes,
+            styles=style_shape(self.model),
+        )
 
     @property
     def name(self) -> str:
@@ -84,7 +101,9 @@ class RunSource(Source):
 
     @functools.cached_property
     def scores(self) -> dict[str, Any]:
-        """What `--eval_every` measured at this step; empty if nothing."""
+        """What `--eval_every` measured at this step, with the noise; empty if nothing."""
+        if self.noise != KEPT:
+            return {}
         found = [record for record in read_records(self.run_dir / EVALUATIONS_FILE) if record["step"] == self.step]
         return {"num_samples": self.config.eval_samples, **found[-1]} if found else {}
 
@@ -98,6 +117,7 @@ class RunSource(Source):
             "config_sha256": hashlib.sha256(settings).hexdigest(),
             "code_revision": code_revision() or "unknown",
             "licence": "that of the training data; see the model card",
+            **({} if self.noise == KEPT else {"noise": self.noise}),
         }
 
     def provenance(self) -> dict[str, Any]:
@@ -106,6 +126,7 @@ class RunSource(Source):
             "config": self.public_config,
             "data": {**self.data.to_dict(), "name": self.name},
             "step": self.step,
+            **({} if self.noise == KEPT else {"noise": self.noise}),
             **({"init_from": init} if (init := read_init(self.run_dir)) else {}),
             "code_revision": code_revision(),
             "packages": {name: version(name) for name in _PACKAGES},
@@ -113,11 +134,16 @@ class RunSource(Source):
 
     def reference(self) -> Reference:
         """See `Source`."""
-        return Reference(keras_generator(self.model, self.info))
+        truncated = keras_styles(self.model, self.info) if self.info.styles else None
+        return Reference(keras_generator(self.model, self.info), truncated=truncated)
 
     def graph(self) -> onnx.ModelProto:
         """See `Source`."""
         return convert(self.model, self.info)
+
+    def parts(self) -> Mapping[str, onnx.ModelProto]:
+        """See `Source`."""
+        return convert_parts(self.model, self.info) if self.info.styles else {}
 
     def card(self) -> Mapping[str, str]:
         """See `Source`."""
@@ -130,6 +156,7 @@ class RunSource(Source):
             **_first_weights(self.run_dir),
             "training": f"{self.step:,} steps of {config.batch_size} images; "
             f"{weights if config.ema_images else 'last weights'}",
+            **({} if self.noise == KEPT else {"noise": "left out, of that which the generator was trained with"}),
         }
 
     def judged_by(self, dataset: Any) -> "RunSource":

@@ -114,14 +114,15 @@ def sampler_of(generator: onnx.ModelProto, distribution: str = NORMAL, alpha: st
     """Puts seeds before a generator and pixels behind it.
 
     Args:
-      generator: a model of `z` [N, latent_dim] and perhaps `label` or `attributes`, to `image` in [-1, 1].
+      generator: a model of `z` [N, latent_dim] and perhaps `label` or `attributes`, to `image` in [-1, 1]; with styles
+        also of `truncation` [N] or [1].
       distribution: what its latents are drawn from.
       alpha: of four channels, what their colours are, as in `ModelInfo`.
 
     Returns:
       A model of `seed` int64 [N] and perhaps that, to `pixels` uint8 [N, H, W, C]. Latents are multiplied by
       `truncation`, a float32 scalar that may be left out and then is 1: with less, pictures are more usual and more
-      alike.
+      alike. A generator that has such an input gets it, instead.
     """
     model = onnx.ModelProto()
     model.CopyFrom(generator)
@@ -129,7 +130,14 @@ def sampler_of(generator: onnx.ModelProto, distribution: str = NORMAL, alpha: st
     latent_dim = graph.input[0].type.tensor_type.shape.dim[1].dim_value
     op = _Nodes()
     bits = op("Cast", op("Unsqueeze", "seed", op.constant([1], np.int64)), to=TensorProto.UINT64)
-    before = helper.make_node("Mul", [_latents(op, bits, latent_dim, distribution), "truncation"], ["z"])
+    styled = any(each.name == "truncation" for each in graph.input)
+    if styled:
+        psi = op("Reshape", "truncation", op.constant([1], np.int64))
+        for node in graph.node:
+            node.input[:] = [psi if name == "truncation" else name for name in node.input]
+        before = helper.make_node("Identity", [_latents(op, bits, latent_dim, distribution)], ["z"])
+    else:
+        before = helper.make_node("Mul", [_latents(op, bits, latent_dim, distribution), "truncation"], ["z"])
     before_nodes, op.nodes = [*op.nodes, before], list(op.nodes)
     count = len(op.nodes)
     # Of four axes: where a scalar meets grey pictures, whose last axis is 1, onnxruntime takes one value at a time.
@@ -148,7 +156,7 @@ def sampler_of(generator: onnx.ModelProto, distribution: str = NORMAL, alpha: st
     graph.node.extend(nodes)
     graph.initializer.extend([*op.constants, numpy_helper.from_array(np.float32(1), "truncation")])
     batch, *shape = ((dim.dim_param or dim.dim_value) for dim in graph.output[0].type.tensor_type.shape.dim)
-    others = list(graph.input)[1:]
+    others = [each for each in list(graph.input)[1:] if each.name != "truncation"]
     del graph.input[:], graph.output[:]
     # An input that is also an initialiser may be left out.
     truncation = helper.make_tensor_value_info("truncation", TensorProto.FLOAT, [])

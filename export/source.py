@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Of latents, and labels int64 [N] or attributes float32 [N, number of them], to images and to pixels.
 Generate = Callable[[NDArray[np.float32], NDArray], NDArray[np.float32]]
+# The same at a truncation ψ, of generators with styles.
+Truncated = Callable[[NDArray[np.float32], NDArray, float], NDArray[np.float32]]
 Draw = Callable[[NDArray[np.float32], NDArray], NDArray[np.uint8]]
 
 
@@ -31,11 +33,14 @@ class Reference(NamedTuple):
       generate: computes images in [-1, 1] of latents, and labels or attributes.
       framework: what it is called in messages and on the card.
       tolerance: how far images may be from it; pixels must be the same nevertheless, see `export.closeness`.
+      truncated: of a generator with styles, computes images at a truncation; None of others, whose latents are
+        multiplied by it.
     """
 
     generate: Generate
     framework: str = "Keras"
     tolerance: float = 1e-5
+    truncated: Truncated | None = None
 
 
 class Verdict(NamedTuple):
@@ -91,6 +96,10 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def graph(self) -> "onnx.ModelProto":
         """The generator as a plain ONNX graph, see `export.conversion.convert`."""
+
+    def parts(self) -> "Mapping[str, onnx.ModelProto]":
+        """Of a generator with styles, its mapping and its synthesis as plain ONNX graphs, by name; else nothing."""
+        return {}
 
     @abc.abstractmethod
     def facts(self) -> dict[str, str]:

@@ -8,14 +8,14 @@ Ends with 0 if all is well and with 1 if anything is not.
 import functools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.closeness import closeness
-from export.conditions import decoded
+from export.conditions import as_told, decoded
 from export.golden import read_golden
 from export.timing import in_turn, timed
 from pipeline.base import command_line
@@ -37,6 +37,7 @@ from serving.runtime import ort
 
 _BATCH_SIZES = (1, 16, 64)
 _ROUNDS = 15
+_TRUNCATION = 0.5
 _NAMED = 5  # files that a message names
 
 
@@ -126,7 +127,19 @@ def _pictures(bundle: Path, manifest: Manifest) -> Iterator[tuple[str, str]]:
         line = shown(str(error).strip())
         raise BundleError(f"{SAMPLER_FILE} can't be run ({line}); export the bundle again.") from None
     yield f"pictures of {SAMPLER_FILE}", _compare(pixels, golden["pixels"])
+    if generator.info.styles:
+        yield from _styles(generator, golden, condition)
     yield from _times(bundle, manifest, generator)
+
+
+def _styles(generator: Generator, golden: Mapping[str, NDArray], condition: NDArray) -> Iterator[tuple[str, str]]:
+    """Checks mapping and synthesis against the golden vectors, and truncated against the generator."""
+    told = as_told(generator, condition)
+    w = generator.map(golden["z"], **told)
+    yield "pictures of both parts", _compare(generator.synthesise(w), golden["pixels"])
+    w = generator.map(golden["z"], **told, truncation=_TRUNCATION)
+    expected = generator.decode(golden["z"], **told, truncation=_TRUNCATION)
+    yield f"the same, truncation {_TRUNCATION}", _compare(generator.synthesise(w), expected)
 
 
 def _condition(given: NDArray, generator: Generator) -> NDArray:

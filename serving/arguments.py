@@ -76,13 +76,13 @@ def factor(name: str, value: object) -> float:
     return number
 
 
-def matrix(name: str, value: ArrayLike, columns: int) -> NDArray[np.float32]:
-    """Makes a float32 array of an argument that is a matrix of finite real numbers.
+def matrix(name: str, value: ArrayLike, *sizes: int) -> NDArray[np.float32]:
+    """Makes a float32 array of an argument that is a matrix, or more of them, of finite real numbers.
 
     Args:
       name: the argument's.
       value: what was passed.
-      columns: the columns that it must have.
+      *sizes: what its axes behind the first must have.
 
     Raises:
       ValueError: for anything else.
@@ -92,11 +92,11 @@ def matrix(name: str, value: ArrayLike, columns: int) -> NDArray[np.float32]:
     try:
         array = np.asarray(value)
     except Exception:  # which one is up to the object, such as another library's tensor
-        raise ValueError(f"{name} is {described(value)}; expected an array [n, {columns}].") from None
-    if array.dtype.kind not in "fiu" or array.ndim != 2 or array.shape[1] != columns:
+        raise ValueError(f"{name} is {described(value)}; expected an array [n, {_listed(sizes)}].") from None
+    if array.dtype.kind not in "fiu" or array.ndim != len(sizes) + 1 or array.shape[1:] != sizes:
         raise ValueError(
             f"{name} has the shape {shown(list(array.shape))} and the type {array.dtype}; expected real numbers "
-            f"[n, {columns}]."
+            f"[n, {_listed(sizes)}]."
         )
     if array.dtype != np.float32:
         with np.errstate(over="ignore"):
@@ -104,6 +104,10 @@ def matrix(name: str, value: ArrayLike, columns: int) -> NDArray[np.float32]:
     if not np.isfinite(array).all():
         raise ValueError(f"{name} has values that are NaN or infinite in float32; expected finite numbers.")
     return array
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    return ", ".join(map(str, sizes))
 
 
 def is_masked(value: object) -> bool:

@@ -1,12 +1,9 @@
 """The edge runtime: an exported generator in onnxruntime."""
 
-import ctypes
-import dataclasses
-import math
+from __future__ import annotations  # which inner functions would otherwise compute each time
+
+import functools
 import os
-import sys
-import weakref
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +19,7 @@ from serving.contract.manifest import (
     GENERATOR_FILE,
     INT8_FILE,
     METADATA_KEY,
+    PART_FILES,
     BundleError,
     ModelInfo,
     parse_chunk,
@@ -29,42 +27,29 @@ from serving.contract.manifest import (
     read_manifest,
     verify_file,
 )
-from serving.contract.pixels import to_pixels
+from serving.drawing import Rows, draw, room_for
 from serving.labels import Classes, Labels
 from serving.runtime import ort
-from serving.session import available_cpus, check_signature, first_line, open_session, read_model, session_of
+from serving.session import (
+    Network,
+    available_cpus,
+    check_signature,
+    open_session,
+    read_model,
+    session_of,
+)
+from serving.styled import Condition, Origin, Styled
 
 __all__ = ["GENERATOR_FILES", "Generator", "available_cpus", "between", "open_session", "slerp"]
 
 # Larger batches are cut: convolutions gain nothing from them, and fresh large buffers cost more than the arithmetic.
 # A file may say otherwise, as fully connected ones do, which would read all their weights again for each part.
 _CHUNK = 16
-# Latents of as many images are computed at once, so that their memory doesn't grow with what is asked for.
-_BLOCK = 4096
 _MAX_THREADS = 1024
-# What a picture shall be of, for each: labels int64 [n], attributes float32 [n, number of them], or neither.
-Condition = NDArray[Any] | None
 GENERATOR_FILES = {"float32": GENERATOR_FILE, "int8": INT8_FILE}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    """Where a generator comes from, to load it again.
-
-    Attributes:
-      path: absolute; a bundle or a single file.
-      threads: as given to `Generator.load`.
-      precision: as given to `Generator.load`.
-      seal: the end of the file's seal, by which another file would be noticed.
-    """
-
-    path: str
-    threads: int | None
-    precision: str
-    seal: bytes
-
-
-class Generator:
+class Generator(Styled):
     """Makes images from seeds or latents, on the CPU.
 
     The same seed and label, or attributes, give the same picture, whatever else is in the batch: to the last bit on
@@ -78,16 +63,16 @@ class Generator:
     """
 
     def __init__(
-        self, session: ort.InferenceSession, info: ModelInfo, chunk: int = _CHUNK, source: _Source | None = None
+        self, session: ort.InferenceSession, info: ModelInfo, chunk: int = _CHUNK, source: Origin | None = None
     ) -> None:
         """Wraps a session; use `Generator.load`."""
         self.info = info
-        self._session: ort.InferenceSession | None = session
+        has_threads = source is not None and source.threads != 1
+        self._network = Network(session, functools.partial(_session_again, type(self), source) if has_threads else None)
         self._chunk = chunk
         self._source = source
         self._classes, self._attributes = Classes(info.class_names), Attributes(info.attributes)
         self._condition = info.condition
-        _LOADED.add(self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, threads: int | None = None, precision: str = "float32") -> Self:
@@ -113,9 +98,12 @@ class Generator:
             raise ValueError(f"path is {described(path)}; expected text or a pathlib.Path.")
         file = Path(path)
         expected = None
+        parts: tuple[tuple[str, str], ...] = ()
         if file.suffix != ".onnx" or os.path.isdir(file):
             manifest = read_manifest(file)
             expected = manifest.model
+            if expected.styles:
+                parts = tuple((each, manifest.files[each]) for each in PART_FILES if each in manifest.files)
             file = verify_file(file, manifest, GENERATOR_FILES[precision])
         data = read_model(file)
         session = session_of(data, file, threads or min(available_cpus(), _MAX_THREADS))
@@ -131,7 +119,7 @@ class Generator:
             raise BundleError(f"{file} can't be used: {error}") from None
         if expected is not None and info != expected:
             raise BundleError(f"{file} and its manifest describe different models; export the bundle again.")
-        return cls(session, info, chunk, _Source(os.path.abspath(path), threads, precision, data[-64:]))
+        return cls(session, info, chunk, Origin(os.path.abspath(path), threads, precision, data[-64:], parts))
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._source is None:
@@ -188,7 +176,8 @@ class Generator:
             it is another one's position.
           attributes: for a generator of attributes: a mapping of names to a number, or to one for each image; one
             mapping for each image; or numbers in order, for all images or [n, ...]. What is left out is typical.
-          truncation: factor of the latents; less than 1 makes pictures more usual and more alike.
+          truncation: factor of the latents or, where there are styles, of their distance from the mean style (ψ, see
+            `map`); less than 1 makes pictures more usual and more alike.
 
         Returns:
           uint8 [n, H, W, C].
@@ -201,23 +190,23 @@ class Generator:
         seed = whole("seed", seed, *INT64)
         if seed + n - 1 > INT64[1]:
             raise ValueError(f"seed {seed} with n = {n} leaves the range of int64; choose a smaller one.")
-        scale, law = np.float32(factor("truncation", truncation)), self.info.latent_distribution
+        law = self.info.latent_distribution
 
         def latents_of(start: int, stop: int) -> NDArray[np.float32]:
-            z = latents(np.int64(seed) + np.arange(start, stop, dtype=np.int64), self.latent_dim, law)
-            if scale != 1:
-                z *= scale
-            return z
+            return latents(np.int64(seed) + np.arange(start, stop, dtype=np.int64), self.latent_dim, law)
 
-        return self._draw(n, latents_of, labels, attributes)
+        return self._draw(n, latents_of, labels, attributes, truncation)
 
-    def decode(self, z: ArrayLike, labels: Labels = None, *, attributes: AttributeValues = None) -> NDArray[np.uint8]:
+    def decode(
+        self, z: ArrayLike, labels: Labels = None, *, attributes: AttributeValues = None, truncation: float = 1.0
+    ) -> NDArray[np.uint8]:
         """Makes an image of each latent.
 
         Args:
           z: real numbers [n, latent_dim], converted to float32.
           labels: as for `sample`.
           attributes: as for `sample`.
+          truncation: as for `sample`.
 
         Returns:
           uint8 [n, H, W, C].
@@ -227,10 +216,17 @@ class Generator:
           BundleError: as for `sample`.
         """
         array = matrix("z", z, self.latent_dim)
-        return self._draw(len(array), lambda start, stop: array[start:stop], labels, attributes)
+        return self._draw(len(array), lambda start, stop: array[start:stop], labels, attributes, truncation)
 
     def interpolate(
-        self, first: int, last: int, n: int, labels: Labels = None, *, attributes: AttributeValues = None
+        self,
+        first: int,
+        last: int,
+        n: int,
+        labels: Labels = None,
+        *,
+        attributes: AttributeValues = None,
+        truncation: float = 1.0,
     ) -> NDArray[np.uint8]:
         """Walks from one seed's image to another's.
 
@@ -243,6 +239,7 @@ class Generator:
           n: number of images, both ends included; at least 2.
           labels: as for `sample`, but None means class 0 throughout.
           attributes: as for `sample`; those with a number for each image change on the way.
+          truncation: as for `sample`.
 
         Returns:
           uint8 [n, H, W, C].
@@ -259,24 +256,28 @@ class Generator:
         def latents_of(start: int, stop: int) -> NDArray[np.float32]:
             return between(ends[0], ends[1], np.linspace(0, 1, n)[start:stop], self.info.latent_distribution)
 
-        return self._draw(n, latents_of, labels, attributes)
+        return self._draw(n, latents_of, labels, attributes, truncation)
 
-    def images(self, z: NDArray[np.float32], condition: Condition) -> NDArray[np.float32]:
+    def images(
+        self, z: NDArray[np.float32], condition: Condition, truncation: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """Runs the network once, on a batch as it is: for programs that form batches themselves.
 
         Args:
           z: float32 [n, latent_dim], finite.
           condition: labels or attributes, as `condition` returns them.
+          truncation: float32 [n], or [1] for all; None is 1.
 
         Returns:
           float32 [n, H, W, C] in [-1, 1]; `to_pixels`, with `info.alpha`, makes uint8 of them.
         """
         feeds = {"z": z} if condition is None else {"z": z, self._condition: condition}
-        session = self._session
-        if session is None:
-            session = self._session = self._open_again()
-        (images,) = session.run(["image"], feeds)
-        return images
+        if truncation is not None and self.info.styles:
+            feeds["truncation"] = truncation
+        elif truncation is not None:
+            with np.errstate(over="ignore"):  # of which the network makes NaN
+                feeds["z"] = z * truncation[:, None]
+        return self._network.run("image", feeds)
 
     def condition(self, labels: Labels, attributes: AttributeValues, n: int) -> Condition:
         """Makes an array of the labels or the attributes that `sample` takes.
@@ -325,73 +326,35 @@ class Generator:
         return (self._attributes if self.attributes else self._classes).check(values, n)
 
     def _draw(
-        self,
-        n: int,
-        latents_of: Callable[[int, int], NDArray[np.float32]],
-        labels: Labels,
-        attributes: AttributeValues,
+        self, n: int, latents_of: Rows, labels: Labels, attributes: AttributeValues, truncation: float
     ) -> NDArray[np.uint8]:
-        if 0 < n <= self._chunk:  # no more than one run, so that nothing is put together
-            condition = self.condition(labels, attributes, n)
-            images = self._checked_images(latents_of(0, n), condition)
-            return to_pixels(images, self.info.alpha, images)
-        pixels = self._room_for(n)
+        scale = factor("truncation", truncation)
+        psi = np.array([scale], np.float32) if scale != 1 and self.info.styles else None
+        rows_of = latents_of if scale == 1 or self.info.styles else _scaled(latents_of, np.float32(scale))
+        room = None if 0 < n <= self._chunk else room_for(n, self.info)
         condition = self.condition(labels, attributes, n)
-        for block in range(0, n, _BLOCK):
-            z = latents_of(block, min(block + _BLOCK, n))
-            for start in range(0, len(z), self._chunk):
-                part = z[start : start + self._chunk]
-                place = slice(block + start, block + start + len(part))
-                images = self._checked_images(part, None if condition is None else condition[place])
-                pixels[place] = to_pixels(images, self.info.alpha, images)
-        return pixels
 
-    def _room_for(self, n: int) -> NDArray[np.uint8]:
-        shape = (n, *self.info.image_shape)
-        if math.prod(shape) <= sys.maxsize:
-            try:
-                return np.empty(shape, np.uint8)
-            except MemoryError:
-                pass
-        raise ValueError(f"n is {n}, which is more images than memory holds; ask for fewer at a time.")
+        def images_of(z: NDArray[np.float32], place: slice) -> NDArray[np.float32]:
+            return self.images(z, None if condition is None else condition[place], psi)
 
-    def _checked_images(self, z: NDArray[np.float32], condition: Condition) -> NDArray[np.float32]:
-        try:
-            images = self.images(z, condition)
-        except BundleError:
-            raise
-        except Exception as error:  # onnxruntime's exceptions share no better base class
-            raise BundleError(f"the generator can't be run ({first_line(error)}); export the bundle again.") from None
-        if images.shape != (len(z), *self.info.image_shape):
-            raise BundleError(f"{len(z)} latents gave images of the shape {images.shape}; export the bundle again.")
-        largest = images.max()
-        if largest != largest:  # NaN
-            raise ValueError("the network gives no numbers (NaN) for these latents; pass a smaller truncation or z.")
-        return images
-
-    def _open_again(self) -> ort.InferenceSession:
-        assert self._source is not None  # see _after_fork
-        return _load_again(type(self), self._source)._session
+        return draw(n, self.info, self._chunk, rows_of, images_of, room)
 
 
-_LOADED: weakref.WeakSet[Generator] = weakref.WeakSet()
+def _scaled(latents_of: Rows, scale: np.float32) -> Rows:
+    def scaled(start: int, stop: int) -> NDArray[np.float32]:
+        with np.errstate(over="ignore"):  # of which the network makes NaN
+            return latents_of(start, stop) * scale
+
+    return scaled
 
 
-def _load_again(kind: type[Generator], source: _Source) -> Generator:
+def _load_again(kind: type[Generator], source: Origin) -> Generator:
     generator = kind.load(source.path, threads=source.threads, precision=source.precision)
     if generator._source != source:
         raise BundleError(f"{source.path} has changed since it was loaded; load it with Generator.load.")
     return generator
 
 
-def _after_fork() -> None:
-    """Lets go of sessions with threads, of which a forked process has none, and which would wait for them for ever."""
-    for generator in list(_LOADED):
-        if generator._source is not None and generator._source.threads != 1:
-            # Never freed, since that waits for the threads too.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(generator._session))
-            generator._session = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+def _session_again(kind: type[Generator], source: Origin | None) -> ort.InferenceSession:
+    assert source is not None
+    return _load_again(kind, source)._network.session

@@ -24,7 +24,7 @@ from absl import flags
 from numpy.typing import NDArray
 
 from serving import command_line
-from serving.arguments import INT64, factor, whole
+from serving.arguments import INT64, whole
 from serving.attributes import between_ends, parse
 from serving.contract import png
 from serving.contract.latents import latents
@@ -54,7 +54,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "truncation",
         1.0,
-        "factor of the latents; less than 1 makes pictures more usual and more alike.",
+        "factor of the latents or, where there are styles, of their distance from the mean style; less than 1 makes "
+        "pictures more usual and more alike.",
         flag_values=values,
     )
     flags.DEFINE_string("out", "sample.png", "PNG file to write.", flag_values=values)
@@ -113,8 +114,7 @@ def _images(generator: Generator, values: flags.FlagValues, columns: int) -> tup
     seeds = whole("seed", seed, INT64[0], INT64[1] - rows) + places // columns
     z = latents(seeds, generator.latent_dim, generator.info.latent_distribution)
     on_the_way = between_ends(ends, places % columns / max(1, columns - 1))
-    z *= np.float32(factor("truncation", truncation))
-    return generator.decode(z, labels=values.label, attributes=on_the_way), rows
+    return generator.decode(z, labels=values.label, attributes=on_the_way, truncation=truncation), rows
 
 
 def run() -> None:

@@ -1,7 +1,11 @@
 """A model file in onnxruntime, on the CPU."""
 
+import ctypes
 import os
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from serving.contract.files import read_file
 from serving.contract.manifest import GENERATOR_FILE, BundleError, ModelInfo, shown
@@ -67,22 +71,100 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
+class Network:
+    """A session that lives through forks: where it is lost, it is opened again when it is next run."""
+
+    def __init__(self, session: ort.InferenceSession, open_again: Callable[[], ort.InferenceSession] | None) -> None:
+        """Wraps a session.
+
+        Args:
+          session: the session.
+          open_again: opens the same file again; None of a session that has no threads, or comes from no file.
+        """
+        self._session: ort.InferenceSession | None = session
+        self._open_again = open_again
+        if open_again is not None:
+            _LOST_BY_FORKS.add(self)
+
+    def run(self, output: str, feeds: Mapping[str, Any]) -> Any:
+        """Computes one output, an array."""
+        return (self._session or self.session).run([output], feeds)[0]
+
+    @property
+    def session(self) -> ort.InferenceSession:
+        """The session itself."""
+        session = self._session
+        if session is None:
+            assert self._open_again is not None  # see _after_fork
+            session = self._session = self._open_again()
+        return session
+
+    def lose(self) -> None:
+        """Lets go of a session whose threads a forked process has not, and which would wait for them for ever."""
+        # Never freed, since that waits for the threads too.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+        self._session = None
+
+
+_LOST_BY_FORKS: weakref.WeakSet[Network] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for network in list(_LOST_BY_FORKS):
+        network.lose()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+# Of inputs and outputs: type and shape without the batch axis, by name.
+Tensors = Mapping[str, tuple[str, tuple[int, ...]]]
+
+
 def check_signature(session: ort.InferenceSession, info: ModelInfo) -> None:
     """Refuses a model whose inputs and outputs are not those of a generator with that description.
 
     Raises:
       BundleError: naming what differs.
     """
-    expected: dict[str, tuple[str, tuple[int, ...]]] = {"z": ("tensor(float)", (info.latent_dim,))}
+    check_tensors(session, inputs_of(info), {"image": ("tensor(float)", info.image_shape)}, truncated=bool(info.styles))
+
+
+def inputs_of(info: ModelInfo) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """What a generator, or its mapping, takes."""
+    inputs: dict[str, tuple[str, tuple[int, ...]]] = {"z": ("tensor(float)", (info.latent_dim,))}
     if info.class_names:
-        expected["label"] = ("tensor(int64)", ())
+        inputs["label"] = ("tensor(int64)", ())
     if info.attributes:
-        expected["attributes"] = ("tensor(float)", (len(info.attributes),))
-    actual = {node.name: (node.type, tuple(node.shape[1:])) for node in session.get_inputs()}
-    if actual != expected:
-        raise BundleError(f"its inputs are {shown(actual)}; expected {expected}, each with a batch axis in front.")
-    outputs = {node.name: (node.type, tuple(node.shape[1:])) for node in session.get_outputs()}
-    if outputs != {"image": ("tensor(float)", info.image_shape)}:
-        raise BundleError(f"its outputs are {shown(outputs)}; expected only image, float32 [N, *{info.image_shape}].")
+        inputs["attributes"] = ("tensor(float)", (len(info.attributes),))
+    return inputs
+
+
+def check_tensors(session: ort.InferenceSession, inputs: Tensors, outputs: Tensors, *, truncated: bool = False) -> None:
+    """Refuses a model with other inputs or outputs.
+
+    Args:
+      session: the model.
+      inputs: those that it must have.
+      outputs: the same.
+      truncated: whether it must have the input `truncation`, which may be left out.
+
+    Raises:
+      BundleError: naming what differs.
+    """
+    actual = _described(session.get_inputs())
+    if actual != inputs:
+        raise BundleError(f"its inputs are {shown(actual)}; expected {inputs}, each with a batch axis in front.")
+    found = _described(session.get_outputs())
+    if found != outputs:
+        expected = ", ".join(f"{name}, float32 [N, *{shape}]" for name, (_, shape) in outputs.items())
+        raise BundleError(f"its outputs are {shown(found)}; expected only {expected}.")
     if any(isinstance(node.shape[0], int) for node in [*session.get_inputs(), *session.get_outputs()]):
         raise BundleError("its batch axis is fixed; expected a symbolic one.")
+    optional = _described(session.get_overridable_initializers())
+    if truncated and optional.get("truncation") != ("tensor(float)", ()):
+        raise BundleError("it lacks truncation, float32 [T], which may be left out; export the bundle again.")
+
+
+def _described(nodes: Sequence[Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {node.name: (node.type, tuple(node.shape[1:])) for node in nodes}

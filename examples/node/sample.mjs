@@ -23,15 +23,49 @@ export async function sample(session, model, seeds, given, truncation = 1) {
   } else if (model.conditional) {
     feeds.label = new ort.Tensor("int64", BigInt64Array.from(given, BigInt), [given.length]);
   }
-  if (truncation !== 1) feeds.truncation = new ort.Tensor("float32", Float32Array.of(truncation), []);
+  feeds.truncation = new ort.Tensor("float32", Float32Array.of(truncation), []);
   return (await session.run(feeds)).pixels.data;
 }
 
 export async function load(bundle) {
   const { model } = JSON.parse(readFileSync(join(bundle, "manifest.json"), "utf8"));
-  // Level 3: that truncation may be left out is meant so, and no warning is needed.
-  const session = await ort.InferenceSession.create(join(bundle, "sampler.onnx"), { logSeverityLevel: 3 });
+  const session = await ort.InferenceSession.create(withoutDefault(readFileSync(join(bundle, "sampler.onnx"))));
   return { model, session };
+}
+
+// onnxruntime-node ignores inputs that may be left out, as truncation may. So its default, an initializer of the graph,
+// is taken out of the file: fields 7, 5 and 8 of ModelProto, GraphProto and TensorProto (onnx.proto).
+function withoutDefault(bytes) {
+  const isDefault = (tensor) => [...fields(tensor)].some(([n, , at, end]) => n === 8 && `${tensor.subarray(at, end)}` === "truncation");
+  const parts = [...fields(bytes)].flatMap(([number, start, at, end]) => {
+    if (number !== 7) return [bytes.subarray(start, end)];
+    const graph = bytes.subarray(at, end);
+    const kept = [...fields(graph)].filter(([n, , from, to]) => n !== 5 || !isDefault(graph.subarray(from, to)));
+    const content = Buffer.concat(kept.map(([, from, , to]) => graph.subarray(from, to)));
+    return [Buffer.from([(7 << 3) | 2, ...varint(content.length)]), content];
+  });
+  return Buffer.concat(parts);
+}
+
+// The fields of a protobuf message: number, start, start of the value, end.
+function* fields(bytes) {
+  for (let at = 0; at < bytes.length; ) {
+    const start = at;
+    const read = () => {
+      let value = 0;
+      for (let unit = 1; ; unit *= 128) {
+        value += (bytes[at] & 127) * unit;
+        if (bytes[at++] < 128) return value;
+      }
+    };
+    const tag = read();
+    const size = [() => (read(), 0), () => 8, read, , , () => 4][tag & 7]();
+    yield [Math.floor(tag / 8), start, at, (at += size)];
+  }
+}
+
+function varint(value) {
+  return value < 128 ? [value] : [(value % 128) | 128, ...varint(Math.floor(value / 128))];
 }
 
 // The attributes of a picture in order, of a text such as male=1,age=30; what it leaves out is typical.

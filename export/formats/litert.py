@@ -41,7 +41,8 @@ class LiteRT(Format):
 
     def notes(self, info: ModelInfo) -> Sequence[str]:
         """What its signature is."""
-        return ("The LiteRT file has the signature `serving_default`, that of `generator.onnx`.",)
+        less = " without `truncation`" if info.styles else ""
+        return (f"The LiteRT file has the signature `serving_default`, that of `generator.onnx`{less}.",)
 
 
 def write_litert(folder: Path, source: Source) -> None:

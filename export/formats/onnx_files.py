@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from export.formats.base import Format, Reader, Work, label_feed, truncation_feed
 from export.source import version
-from serving.contract.manifest import GENERATOR_FILE, SAMPLER_FILE, ModelInfo
+from serving.contract.latents import latents
+from serving.contract.manifest import GENERATOR_FILE, PART_FILES, SAMPLER_FILE, ModelInfo
+from serving.contract.pixels import to_pixels
 from serving.runtime import ort
 
 _SLOW_BATCH = 2  # of the reference implementation, which takes up to a second for a picture
@@ -57,6 +60,8 @@ def onnx_readers(folder: Path, info: ModelInfo) -> Iterator[Reader]:
     generator, sampler = (onnx.load(folder / name) for name in (GENERATOR_FILE, SAMPLER_FILE))
     name = f"onnxruntime {ort.__version__}"
     yield _onnx_reader(name, info, session_of(generator).run, session_of(sampler).run, None)
+    if info.styles:
+        yield _parts_reader(name, info, *(session_of(onnx.load(folder / part)).run for part in PART_FILES))
     name = f"onnx.reference {onnx.__version__}"
     slow = _onnx_reader(name, info, ReferenceEvaluator(generator).run, ReferenceEvaluator(sampler).run, _SLOW_BATCH)
     yield dataclasses.replace(slow, sample=None, max_batch=1) if multiplications(generator) > _LARGE else slow
@@ -75,6 +80,21 @@ def _onnx_reader(name: str, info: ModelInfo, generator: Any, sampler: Any, max_b
         return sampler(["pixels"], {"seed": seed, **label_feed(label, info), **truncation_feed(truncation)})[0]
 
     return Reader(name, generate, sample, max_batch)
+
+
+def _parts_reader(name: str, info: ModelInfo, mapping: Any, synthesis: Any) -> Reader:
+    """The parts of a generator with styles, one after the other."""
+
+    def generate(z: NDArray, label: NDArray, truncation: float = 1) -> NDArray:
+        psi = {} if truncation == 1 else {"truncation": np.full(len(z), truncation, np.float32)}
+        (w,) = mapping(["w"], {"z": z, **label_feed(label, info), **psi})
+        return synthesis(["image"], {"w": w})[0]
+
+    def sample(seed: NDArray, label: NDArray, truncation: float) -> NDArray:
+        z = latents(seed, info.latent_dim, info.latent_distribution)
+        return to_pixels(generate(z, label, truncation), info.alpha)
+
+    return Reader(f"{name} ({' and '.join(PART_FILES)})", generate, sample)
 
 
 def openvino_function(path: Path) -> Callable[[dict[str, NDArray]], NDArray]:

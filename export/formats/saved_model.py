@@ -37,8 +37,9 @@ class SavedModel(Format):
     def notes(self, info: ModelInfo) -> Sequence[str]:
         """What its signatures are."""
         arguments = ", ".join(filter(None, ("seed", info.condition)))
+        less = " without `truncation`" if info.styles else ""
         return (
-            "The SavedModel's signature `serving_default` is that of `generator.onnx`, and `sample` that of "
+            f"The SavedModel's signature `serving_default` is that of `generator.onnx`{less}, and `sample` that of "
             f"`sampler.onnx`; in Python, where a signature wants all of its inputs, `tf.saved_model.load(...).sample("
             f"{arguments})` does without `truncation`.",
         )

@@ -49,7 +49,7 @@ def write_triton(folder: Path, models: Mapping[str, Any]) -> None:
 def config_of(name: str, signature: Mapping[str, Any]) -> str:
     """Writes a model's `config.pbtxt`.
 
-    Triton adds the batch axis itself. What has none, `truncation`, is left out: it keeps its default.
+    Triton adds the batch axis itself. `truncation`, which may be one for all, is left out: it keeps its default.
 
     Args:
       name: the model's.
@@ -58,7 +58,7 @@ def config_of(name: str, signature: Mapping[str, Any]) -> str:
     lines = [f'name: "{name}"', 'backend: "onnxruntime"', f"max_batch_size: {_MAX_BATCH}"]
     for kind in ("inputs", "outputs"):
         for tensor in signature[kind]:
-            if not tensor["shape"]:
+            if tensor["name"] == "truncation":
                 continue
             shape = tensor["shape"][1:]
             lines += [

@@ -15,6 +15,7 @@ from pipeline.base.errors import MirageError
 from pipeline.base.files import write_file
 from pipeline.base.folders import local_folder
 from serving.contract.manifest import GENERATOR_FILE, SAMPLER_FILE
+from serving.contract.onnx_file import SEAL_KEY
 
 FOLDER = "web"
 ORT_WEB_VERSION = "1.30.0"
@@ -60,11 +61,30 @@ def write_web(folder: Path, source: Source) -> None:
     shared = resources.files("serving") / "server" / "web" / _SHARED_FILE
     (page / _SHARED_FILE).write_bytes(shared.read_bytes())
     for name in (GENERATOR_FILE, SAMPLER_FILE):
-        shutil.copyfile(folder / name, page / name)
+        _write_model(folder / name, page / name)
     description = {"model": {**source.info.to_dict(), "name": source.name}}
     (page / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     for name, path in _onnxruntime_web().items():
         shutil.copyfile(path, page / "ort" / name)
+
+
+def _write_model(source: Path, target: Path) -> None:
+    """Copies a model; `truncation` becomes an input as any other, as browsers feed none that may be left out."""
+    import onnx
+
+    from export.onnx_export import write_onnx
+
+    model = onnx.load(source)
+    optional = [tensor for tensor in model.graph.initializer if tensor.name == "truncation"]
+    for tensor in optional:
+        model.graph.initializer.remove(tensor)
+    if not optional:
+        shutil.copyfile(source, target)
+        return
+    sealed = [entry for entry in model.metadata_props if entry.key == SEAL_KEY]
+    for entry in sealed:
+        model.metadata_props.remove(entry)
+    write_onnx(model, target)
 
 
 def _onnxruntime_web() -> dict[str, Path]:

@@ -115,17 +115,19 @@ def guarded(model: onnx.ModelProto) -> onnx.ModelProto:
     so it is moved beyond the end.
     """
     graph = Graph(model)
-    z, negative, place = (graph.fresh(stem) for stem in ("z", "negative", "place"))
+    source = graph.model.graph.input[0]
+    z, negative, place = (graph.fresh(stem) for stem in (source.name, "negative", "place"))
     # Of nothing, the -1 can't be inferred.
-    as_it_is = graph.add_constant(np.array([0, -1]))
+    rest = [dim.dim_value for dim in source.type.tensor_type.shape.dim[2:]]
+    as_it_is = graph.add_constant(np.array([0, -1, *rest]))
     zero, beyond = graph.add_constant(np.array(0)), graph.add_constant(np.array(2**31 - 1))
     checks = [
-        helper.make_node("Reshape", ["z", as_it_is], [z]),
+        helper.make_node("Reshape", [source.name, as_it_is], [z]),
         helper.make_node("Less", ["label", zero], [negative]),
         helper.make_node("Where", [negative, beyond, "label"], [place]),
     ]
     for node in graph.nodes:
-        checked = {"z": z, "label": place} if node.op_type == "Gather" else {"z": z}
+        checked = {source.name: z, **({"label": place} if node.op_type == "Gather" else {})}
         if checked.keys() & set(node.input):
             changed = onnx.NodeProto()
             changed.CopyFrom(node)

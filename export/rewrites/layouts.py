@@ -16,7 +16,13 @@ from export.rewrites.graph import FEW_CHANNELS
 from export.rewrites.inputs import direct_labels, guarded, labels_as_rows, scalar_depths
 from export.rewrites.interleaving import conv_before_interleaving, stacked
 from export.rewrites.movements import plain_movements
-from export.rewrites.operators import batch_norms, gemm_as_matmul, tanh_for_sigmoid, without_idle
+from export.rewrites.operators import (
+    batch_norms,
+    gemm_as_matmul,
+    means_as_products,
+    tanh_for_sigmoid,
+    without_idle,
+)
 from export.rewrites.resizes import asymmetric
 from export.rewrites.transposed import one_kernel_per_phase, one_padded_kernel
 from export.timing import cpu_clock, in_turn, timed
@@ -67,9 +73,15 @@ def forms_of(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
     return {**forms, AS_IT_CAME: canonical(guarded(came))}
 
 
+def formed(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """Rewrites a part of a generator into one of these forms."""
+    came = scalar_depths(asymmetric(model))
+    return canonical(guarded(came if name == AS_IT_CAME else _FORMS[name](_plain(came))))
+
+
 def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
     """Says a graph in few operators, with constants folded into weights and no convolution of an enlarged picture."""
-    model = without_idle(plain_movements(direct_labels(without_idle(model))))
+    model = means_as_products(without_idle(plain_movements(direct_labels(without_idle(model)))))
     model = fold_affine(batch_norms(tanh_for_sigmoid(gemm_as_matmul(model))))
     model = fold_affine(batch_norms(reorder_dense(model)))
     return dense_of_pixels(fold_affine(enlarged_convolutions(model)))

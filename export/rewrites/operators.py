@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from export.rewrites.affine import bias_of
-from export.rewrites.graph import Graph, attribute
+from export.rewrites.graph import Graph, attribute, shapes_of
 
 _LAYERS = {"MatMul": 1, "Conv": 0, "ConvTranspose": 1}  # by the axis of their weights along which outputs lie
 
@@ -57,6 +57,24 @@ def gemm_as_matmul(model: onnx.ModelProto) -> onnx.ModelProto:
             added = graph.add_constant(bias[0] * np.float32(attribute(node, "beta", 1.0)))
             nodes.append(helper.make_node("Add", [last, added], [node.output[0]]))
         graph.replace([node], nodes)
+    return graph.finish()
+
+
+def means_as_products(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Makes a MatMul of each mean over a row's numbers, [N, F] to [N, 1].
+
+    onnxruntime adds these up in an order that depends on where a row lies in memory, and so on the rest of its batch.
+    """
+    graph = Graph(model)
+    shapes = shapes_of(model)
+    for node in graph.nodes:
+        axes = graph.constant(node.input[1]) if node.op_type == "ReduceMean" and len(node.input) > 1 else None
+        shape = shapes.get(node.input[0], [])
+        if axes is None or axes.tolist() not in ([1], [-1]) or len(shape) != 2 or not shape[1]:
+            continue
+        if attribute(node, "keepdims", 1):
+            weights = graph.add_constant(np.full((shape[1], 1), 1 / shape[1], np.float32))
+            graph.replace([node], [helper.make_node("MatMul", [node.input[0], weights], [node.output[0]])])
     return graph.finish()
 
 

@@ -12,12 +12,11 @@ window.addEventListener("unhandledrejection", (event) => {
 
 ort.env.wasm.numThreads = 1; // more need headers that a plain file server does not send
 ort.env.wasm.wasmPaths = { wasm: new URL("./ort/ort-wasm-simd-threaded.wasm", import.meta.url).href };
-const OPTIONS = { logSeverityLevel: 3 }; // that truncation may be left out is meant so
 
 const { model } = await (await fetch("model.json")).json();
 const [height, width, channels] = model.image_shape;
-const sampler = await ort.InferenceSession.create("sampler.onnx", OPTIONS);
-const generator = await ort.InferenceSession.create("generator.onnx", OPTIONS);
+const sampler = await ort.InferenceSession.create("sampler.onnx");
+const generator = await ort.InferenceSession.create("generator.onnx");
 
 // What pictures shall be of, as the models take it: a label for each, or a list of all its attributes in order.
 function condition(given) {
@@ -29,16 +28,21 @@ function condition(given) {
 
 // Uint8 pictures, one after the other, of seeds (BigInts), and labels or attributes.
 export async function sample(seeds, given, truncation = 1) {
-  const feeds = { seed: new ort.Tensor("int64", BigInt64Array.from(seeds), [seeds.length]), ...condition(given) };
-  if (truncation !== 1) feeds.truncation = new ort.Tensor("float32", [truncation], []);
+  const feeds = {
+    seed: new ort.Tensor("int64", BigInt64Array.from(seeds), [seeds.length]),
+    truncation: new ort.Tensor("float32", [truncation], []),
+    ...condition(given),
+  };
   return (await sampler.run(feeds)).pixels.data;
 }
 
-// The same of latents.
-async function decode(latents, given) {
+// The same of latents. Truncation acts upon them, or upon the styles that the generator makes of them.
+export async function decode(latents, given, truncation = 1) {
   const z = new Float32Array(latents.length * model.latent_dim);
-  latents.forEach((each, i) => z.set(each, i * model.latent_dim));
+  const factor = model.styles ? 1 : Math.fround(truncation);
+  latents.forEach((each, i) => z.set(each.map((value) => factor * value), i * model.latent_dim));
   const feeds = { z: new ort.Tensor("float32", z, [latents.length, model.latent_dim]), ...condition(given) };
+  if (model.styles) feeds.truncation = new ort.Tensor("float32", [truncation], [1]);
   return toPixels((await generator.run(feeds)).image.data, model.alpha);
 }
 
@@ -91,10 +95,11 @@ async function drawWalk() {
   const law = model.latent_distribution;
   const ends = ["first", "last"].map((end) => latent(seedIn(end), model.latent_dim, law));
   const given = chosen(0);
+  const truncation = Number($("truncation").value);
   const at = (t) => between(ends[0], ends[1], t, law);
   const places = Array.from({ length: WALK_STEPS }, (_, i) => at(i / (WALK_STEPS - 1)));
-  draw($("walk"), await decode(places, places.map(() => given)), WALK_STEPS);
-  draw($("step"), await decode([at(Number($("position").value))], [given]), 1);
+  draw($("walk"), await decode(places, places.map(() => given), truncation), WALK_STEPS);
+  draw($("step"), await decode([at(Number($("position").value))], [given], truncation), 1);
 }
 
 // Draws at most once at a time, and once more if something changed meanwhile.
@@ -153,4 +158,4 @@ $("download").addEventListener("click", () => {
 await updateSheet();
 await updateWalk();
 document.body.dataset.ready = "true";
-window.mirage = { sample, model }; // for the browser's console, and for tests
+window.mirage = { sample, decode, model }; // for the browser's console, and for tests

@@ -18,6 +18,8 @@ MANIFEST_FILE = "manifest.json"
 GENERATOR_FILE = "generator.onnx"
 SAMPLER_FILE = "sampler.onnx"
 INT8_FILE = "generator.int8.onnx"
+# Of generators with styles: the two parts that make up the generator.
+PART_FILES = MAPPING_FILE, SYNTHESIS_FILE = "mapping.onnx", "synthesis.onnx"
 GOLDEN_FILE = "golden.npz"
 FORMAT = "mirage-bundle"
 FORMAT_VERSION = 1
@@ -29,6 +31,8 @@ CHUNK_KEY = "mirage.chunk"
 NORMAL, UNIFORM = "standard_normal", "uniform"
 # What the colours of a network of four channels are: multiplied by its alpha, or not.
 PREMULTIPLIED, STRAIGHT = "premultiplied", "straight"
+# What truncation acts upon: the latent, or the style that is made of it.
+LATENT, STYLE = "latent", "style"
 # By what a latent is drawn from: how a seed makes it, see `serving.contract.latents`.
 SEED_LAWS = {NORMAL: "threefry2x32-20+box-muller", UNIFORM: "threefry2x32-20"}
 VALUE_RANGE = (-1.0, 1.0)
@@ -68,6 +72,9 @@ class ModelInfo:
       alpha: of 4 channels, what the network's colours are, "premultiplied" or "straight"; None of others. Pixels are
         straight in either case, see `serving.contract.pixels`.
       attributes: of a generator that takes several numbers for each picture in place of a label, these in order.
+      styles: of a generator that maps latents to styles and makes pictures of those, (layers, components): a picture
+        has a style for each layer. Truncation then is ψ of Karras et al. 2018 (arXiv 1812.04948, appendix B), which
+        draws styles w towards their mean: mean + ψ (w - mean). None of others, whose latents are multiplied by it.
     """
 
     latent_dim: int
@@ -77,6 +84,7 @@ class ModelInfo:
     latent_distribution: str = NORMAL
     alpha: str | None = None
     attributes: tuple[Attribute, ...] = ()
+    styles: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Refuses values that no generator has.
@@ -101,6 +109,12 @@ class ModelInfo:
             raise BundleError(
                 f"image_shape {shown(self.image_shape)} or latent_dim {shown(self.latent_dim)} is implausibly large."
             )
+        if self.styles is not None and (
+            len(self.styles) != 2
+            or any(type(size) is not int or size < 1 for size in self.styles)
+            or math.prod(self.styles) > _MAX_IMAGE_VALUES
+        ):
+            raise BundleError(f"styles is {shown(self.styles)}; expected two positive integers, layers and components.")
         _seed_law(self.latent_distribution)
         if type(self.conditional) is not bool or not all(type(name) is str for name in self.class_names):
             raise BundleError("conditional must be true or false, and class_names a list of strings.")
@@ -124,6 +138,7 @@ class ModelInfo:
             "class_names": list(self.class_names),
             **({} if self.alpha is None else {"alpha": self.alpha}),
             **({"attributes": [each.to_dict() for each in self.attributes]} if self.attributes else {}),
+            **({"styles": list(self.styles), "truncation": STYLE} if self.styles else {}),
         }
 
     @classmethod
@@ -160,7 +175,21 @@ class ModelInfo:
             latent_distribution=distribution,
             alpha=values.get("alpha"),
             attributes=attributes,
+            styles=_styles_of(values),
         )
+
+
+def _styles_of(values: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Layers and components of styles; raises BundleError if they and what truncation acts upon don't fit."""
+    styles, truncation = values.get("styles"), values.get("truncation", LATENT)
+    if truncation != (LATENT if styles is None else STYLE):
+        raise BundleError(
+            f"truncation is {shown(truncation)} and styles {shown(styles)}; expected {STYLE!r} with styles, and "
+            f"{LATENT!r} or nothing without."
+        )
+    if styles is not None and not (isinstance(styles, list) and len(styles) == 2):
+        raise BundleError(f"styles is {shown(styles)}; expected a list of layers and components.")
+    return None if styles is None else (styles[0], styles[1])
 
 
 def _seed_law(distribution: Any) -> str:

@@ -59,7 +59,7 @@ class Job:
       finish: makes the answer of the images, in an inference thread.
       z: float32 [n, latent_dim], or None: the latents of `seeds`.
       seeds: int64 [n], or None.
-      truncation: factor of the seeds' latents.
+      truncation: as for `Generator.sample`.
       pixels: whether `finish` takes uint8 pixels rather than float32 images.
     """
 
@@ -324,10 +324,14 @@ def _images(pieces: Sequence[_Piece]) -> NDArray[np.float32]:
         z = latents(np.concatenate(seeds), generator.latent_dim, generator.info.latent_distribution)
         drawn = np.split(z, np.cumsum([len(s) for s in seeds])[:-1])
         for piece, z in zip(seeded, drawn, strict=True):
-            parts[id(piece)] = z if piece.job.truncation == 1 else z * np.float32(piece.job.truncation)
+            parts[id(piece)] = z
     rows = [piece.job.z[piece.start : piece.stop] if piece.job.z is not None else parts[id(piece)] for piece in pieces]
     given = [piece.job.condition[piece.start : piece.stop] for piece in pieces if piece.job.condition is not None]
-    return generator.images(np.concatenate(rows), np.concatenate(given) if given else None)
+    z, condition = np.concatenate(rows), np.concatenate(given) if given else None
+    factors = [piece.job.truncation for piece in pieces]
+    if all(factor == 1 for factor in factors):
+        return generator.images(z, condition)
+    return generator.images(z, condition, np.repeat(np.array(factors, np.float32), [len(each) for each in rows]))
 
 
 def _deliver(answers: Sequence[_Answer]) -> None:

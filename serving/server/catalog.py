@@ -1,6 +1,6 @@
 """The models that are served: bundles, and from each of them two models of the protocol.
 
-    generator   z (and label or attributes) -> image, float32
+    generator   z (and label or attributes; where there are styles, truncation) -> image, float32
     sampler     seed (and label or attributes, truncation) -> pixels, uint8
 
 Both run the same session: the sampler's latents are computed here, by the law that `sampler.onnx` has inside. The
@@ -23,6 +23,7 @@ from serving.session import first_line
 MAX_TRUNCATION = 10
 _T = TypeVar("_T")
 _Place = tuple[str, str, Path]  # name, version, where it is
+_TRUNCATION = TensorSpec("truncation", "FP32", (), optional=True)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -235,7 +236,11 @@ def _condition(generator: Generator) -> tuple[TensorSpec, ...]:
 
 def _generator_model(bundle: Bundle) -> Model:
     generator = bundle.generator
-    inputs = (TensorSpec("z", "FP32", (-1, generator.latent_dim)), *_condition(generator))
+    inputs = (
+        TensorSpec("z", "FP32", (-1, generator.latent_dim)),
+        *_condition(generator),
+        *((_TRUNCATION,) if generator.info.styles else ()),
+    )
     return Model(bundle, inputs, (TensorSpec("image", "FP32", (-1, *generator.image_shape)),))
 
 
@@ -244,6 +249,6 @@ def _sampler_model(bundle: Bundle) -> Model:
     inputs = (
         TensorSpec("seed", "INT64", (-1,)),
         *_condition(generator),
-        TensorSpec("truncation", "FP32", (), optional=True),
+        _TRUNCATION,
     )
     return Model(bundle, inputs, (TensorSpec("pixels", "UINT8", (-1, *generator.image_shape)),))

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from serving.attributes import between_ends, parse
 from serving.contract import png
 from serving.contract.latents import latents
+from serving.contract.manifest import STYLE
 from serving.generator import Condition, between
 from serving.server.batching import Job
 from serving.server.catalog import MAX_TRUNCATION, Bundle
@@ -63,6 +64,7 @@ class ImageEndpoints:
                     **({} if info.alpha is None else {"alpha": info.alpha}),
                     "latent_dim": info.latent_dim,
                     "class_names": list(info.class_names),
+                    **({"truncation": STYLE} if info.styles else {}),
                     **({"attributes": [each.to_dict() for each in info.attributes]} if info.attributes else {}),
                 }
             )
@@ -102,8 +104,8 @@ class ImageEndpoints:
         ends = latents([first, last], bundle.generator.latent_dim, law)
         describe = _describe(bundle, condition, [{"t": float(each)} for each in t])
         facts = {"what": "interpolate", **query.values}
-        z = between(ends[0], ends[1], t, law) * np.float32(truncation)
-        job = Job(bundle.generator, condition, _finisher(form, columns or count, describe), z=z, pixels=True)
+        z, finish = between(ends[0], ends[1], t, law), _finisher(form, columns or count, describe)
+        job = Job(bundle.generator, condition, finish, z=z, truncation=truncation, pixels=True)
         return await self._answer(request, bundle, job, form, facts, None)
 
     async def _answer(

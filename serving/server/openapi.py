@@ -124,7 +124,8 @@ def _common(service: Service, *, walk: bool = False) -> list[dict[str, Any]]:
         *(_condition(bundle.generator, walk=walk) if bundle is not None else ()),
         _parameter(
             "truncation",
-            "Factor of the latents; less than 1 makes pictures more usual and more alike.",
+            "Factor of the latents or, where there are styles, of their distance from the mean style; less than 1 "
+            "makes pictures more usual and more alike.",
             _TRUNCATION | {"default": 1},
         ),
         _parameter(

@@ -137,13 +137,16 @@ def test_node_makes_the_same_pictures(runs, tmp_path, kind, node_modules):
     program = f"""
         import {{ load, sample }} from "{node_modules}/sample.mjs";
         const {{ model, session }} = await load("{bundle}");
-        const pixels = await sample(session, model, {seeds.tolist()}, {labels.tolist()});
-        console.log(JSON.stringify(Array.from(pixels)));
+        const seeds = {seeds.tolist()}, labels = {labels.tolist()};
+        const both = [await sample(session, model, seeds, labels), await sample(session, model, seeds, labels, 0.5)];
+        console.log(JSON.stringify(both.map((pixels) => Array.from(pixels))));
     """
     command = ["node", "--input-type=module", "--eval", program]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    expected = generator.sample(100, seed=-50, labels=labels if generator.info.conditional else None)
-    assert share_of_different_pixels(json.loads(printed), expected) <= 0.001
+    for pixels, truncation in zip(json.loads(printed), (1, 0.5), strict=True):
+        given = labels if generator.info.conditional else None
+        expected = generator.sample(100, seed=-50, labels=given, truncation=truncation)
+        assert share_of_different_pixels(pixels, expected) <= 0.001
 
     command = [*UNDER_THE_FILTER, "node", f"{node_modules}/sample.mjs", str(bundle), str(tmp_path / "sheet.png"), "3"]
     environment = {name: value for name, value in os.environ.items() if name not in SILENCING}
@@ -303,6 +306,16 @@ def test_the_page_in_a_browser(runs, tmp_path, kind, serve, browser):
     )
     expected = generator.sample(100, seed=-50, labels=labels if conditional else None)
     assert share_of_different_pixels(pixels, expected) <= 0.001
+    z = latents(seeds[:20], generator.latent_dim, generator.info.latent_distribution)
+    truncated = page.evaluate(
+        """async ([seeds, z, labels]) => {
+          const both = [await mirage.sample(seeds.map(BigInt), labels, 0.5), await mirage.decode(z, labels, 0.5)];
+          return both.map((pixels) => Array.from(pixels));
+        }""",
+        [seeds[:20].tolist(), z.tolist(), labels[:20].tolist()],
+    )
+    expected = generator.sample(20, seed=-50, labels=labels[:20] if conditional else None, truncation=0.5)
+    assert [share_of_different_pixels(each, expected) <= 0.001 for each in truncated] == [True, True]
 
     height, width, channels = generator.image_shape
     columns, rows = (2, 5) if conditional else (10, 4)

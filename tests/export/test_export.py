@@ -55,7 +55,10 @@ def test_a_bundle_holds_what_its_manifest_says(runs, kind):
     } <= present
     assert all(sha256(bundle / name) == digest for name, digest in manifest.files.items())
     config, data = SPECS[kind]
-    assert manifest.model == ModelInfo(config.latent_dim, data.image_shape, config.conditional, data.class_names)
+    styles = (6, 8) if kind == "stylegan2" else None
+    expected = ModelInfo(config.latent_dim, data.image_shape, config.conditional, data.class_names, styles=styles)
+    assert manifest.model == expected
+    assert {"mapping.onnx", "synthesis.onnx"} & present == ({"mapping.onnx", "synthesis.onnx"} if styles else set())
     assert manifest.document["provenance"]["step"] == 3
     assert set(manifest.document["parity"]) == {"saved_model", "onnx"}
     assert not [p for p in runs.iterdir() if p.name.startswith(".")]
@@ -78,6 +81,8 @@ def test_an_onnx_file_explains_itself(runs, kind, name):
     axes |= {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.output}
     config, data = SPECS[kind]
     expected = {"z": ["N", config.latent_dim], "image": ["N", *data.image_shape]}
+    if kind == "stylegan2":
+        expected["truncation"] = ["T"]
     if name == "sampler.onnx":
         expected = {"seed": ["N"], "truncation": [], "pixels": ["N", *data.image_shape]}
     assert axes == (expected | {"label": ["N"]} if config.conditional else expected)

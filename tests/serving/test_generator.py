@@ -222,7 +222,7 @@ def test_a_pickle_of_a_file_that_has_changed_or_gone(write_bundle, build_model, 
 
 def test_a_generator_of_a_session_says_that_it_can_not_be_pickled(generator):
     with pytest.raises(TypeError, match=r"Generator\.load"):
-        pickle.dumps(Generator(generator._session, generator.info))
+        pickle.dumps(Generator(generator._network.session, generator.info))
 
 
 _FORK = """

@@ -177,3 +177,12 @@ def test_mistakes_with_attributes_are_one_sentence(call, faces, tmp_path, argume
 def test_attributes_of_a_generator_without_are_refused(call, digits, tmp_path):
     status, _, error = call(f"--bundle={digits}", "--attributes=age=30", f"--out={tmp_path}/a.png")
     assert (status, error) == (1, "error: attributes were passed, but this generator takes labels; leave them out.\n")
+
+
+def test_truncation_draws_styles_towards_their_mean(call, styled, tmp_path):
+    out, generator = tmp_path / "grid.png", Generator.load(styled)
+    status, _, _ = call(f"--bundle={styled}", "--n=3", "--label=1", "--truncation=0.5", f"--out={out}")
+    assert status == 0
+    images = generator.synthesise(generator.map(seeds=range(3), labels=1, truncation=0.5))
+    with Image.open(out) as sheet:
+        np.testing.assert_array_equal(np.asarray(sheet), png.grid(images, 2)[..., 0])

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from export.rewrites.affine import fold_affine
-from export.rewrites.operators import batch_norms, gemm_as_matmul, tanh_for_sigmoid, without_idle
+from export.rewrites.layouts import session_of
+from export.rewrites.operators import (
+    batch_norms,
+    gemm_as_matmul,
+    means_as_products,
+    tanh_for_sigmoid,
+    without_idle,
+)
 from tests.export.rewrites.models import assert_same, model_of, operators, uniform
 
 NEAREST = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
@@ -38,6 +45,30 @@ def test_other_gemms_are_left_alone(bias, attributes):
     nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["y"], **attributes)]
     before = model_of(nodes, {"w": np.ones((4, 3), np.float32), "b": np.ones(bias, np.float32)}, [4])
     assert gemm_as_matmul(before).graph == before.graph
+
+
+@pytest.mark.parametrize(("size", "axis"), [(6, 1), (7, -1), (48, 1)])
+def test_means_do_not_depend_on_where_a_row_lies(size, axis):
+    rng = np.random.default_rng(0)
+    nodes = [helper.make_node("Abs", ["x"], ["a"]), helper.make_node("ReduceMean", ["a", "axes"], ["y"])]
+    before = model_of(nodes, {"axes": np.array([axis])}, [size])
+    after = means_as_products(before)
+    assert operators(after) == ["Abs", "MatMul"]
+    x = uniform(rng, 64, size)
+    assert_same(before, after, x)
+    run = session_of(after).run
+    for count in (1, 3, 16):
+        parts = [run(None, {"x": x[start : start + count].copy()})[0] for start in range(0, 64, count)]
+        np.testing.assert_array_equal(np.concatenate(parts), run(None, {"x": x})[0])
+
+
+@pytest.mark.parametrize(
+    ("axes", "attributes", "shape"), [([1], {"keepdims": 0}, [6]), ([0], {}, [6]), ([1], {}, [6, 2])]
+)
+def test_other_means_are_left_alone(axes, attributes, shape):
+    nodes = [helper.make_node("Abs", ["x"], ["a"]), helper.make_node("ReduceMean", ["a", "axes"], ["y"], **attributes)]
+    before = model_of(nodes, {"axes": np.array(axes)}, shape)
+    assert operators(means_as_products(before)) == ["Abs", "ReduceMean"]
 
 
 def norm_of(rng, channels, source="v", result="y"):

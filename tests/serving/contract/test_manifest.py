@@ -276,3 +276,27 @@ def test_a_manifest_that_is_a_pipe_or_huge(tmp_path):
 def test_folders_that_can_not_be(folder):
     with pytest.raises(BundleError, match=r"^[^\n]+\.$"):
         read_manifest(Path(folder))
+
+
+STYLED = ModelInfo(5, (8, 8, 3), False, (), styles=(6, 8))
+
+
+def test_styles_and_what_truncation_acts_upon():
+    document = STYLED.to_dict()
+    assert (document["styles"], document["truncation"]) == ([6, 8], "style")
+    assert ModelInfo.from_dict(json.loads(json.dumps(document))) == STYLED
+    plain = dataclasses.replace(STYLED, styles=None)
+    assert not {"styles", "truncation"} & {*plain.to_dict()}
+    assert ModelInfo.from_dict(plain.to_dict() | {"truncation": "latent"}) == plain
+
+
+@pytest.mark.parametrize("styles", [[6], [6, 8, 2], [0, 8], [6, -1], [6, 8.0], [True, 8], "68", {}, [2**20, 2**20], 6])
+def test_styles_that_can_not_be(styles):
+    with pytest.raises(BundleError, match=r"^styles is [^\n]+\.$"):
+        ModelInfo.from_dict(STYLED.to_dict() | {"styles": styles})
+
+
+@pytest.mark.parametrize("changes", [{"truncation": "latent"}, {"truncation": "noise"}, {"styles": None}])
+def test_truncation_that_does_not_go_with_styles(changes):
+    with pytest.raises(BundleError, match=r"^truncation is [^\n]+\.$"):
+        ModelInfo.from_dict(STYLED.to_dict() | changes)

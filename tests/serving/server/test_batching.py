@@ -27,11 +27,11 @@ class Gate:
         self.entered = threading.Event()
         self.batches = []
 
-    def images(self, z, labels):
+    def images(self, z, labels, *truncation):
         self.entered.set()
         assert self.open.wait(10)
         self.batches.append(len(z))
-        return self._generator.images(z, labels)
+        return self._generator.images(z, labels, *truncation)
 
 
 class Broken(Gate):
