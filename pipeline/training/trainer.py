@@ -213,8 +213,8 @@ def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], a
     updates, needs = _prepared(objective, dataset, config, strategy.num_replicas_in_sync)
     with worker.watchdog.waiting("the other workers to build their networks"), strategy.scope():
         say = print if worker.chief else lambda line: None
-        own = setting.objects.get("model")
-        trainee = trainee_of(config, dataset.spec, say, architecture=own, objective=objective, needs=needs)
+        given = dataset.spec, say
+        trainee = trainee_of(config, *given, objects=setting.objects, objective=objective, needs=needs)
     checkpoints, restored, init = _restored(setting, trainee, dataset.spec)
     start = int(trainee.step.numpy())
     with worker.watchdog.waiting("the chief to read its run directory"):
