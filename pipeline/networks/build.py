@@ -224,8 +224,8 @@ class _Plan:
         if name in self._needs.architectures:
             if self._paired and name == "discriminator":
                 raise MirageError(
-                    "--discriminator names networks without a build_discriminator of their own, and the objective's "
-                    f"is none like others; leave it out, which takes {self._needs.architectures[name]}."
+                    f"--discriminator={self._options.discriminator} has no build_discriminator of its own, whose heads "
+                    f"this objective needs; leave it out, to have that of {self._needs.architectures[name]}."
                 )
             return resolve("model", self._needs.architectures[name], ARCHITECTURES)
         # Of one that has neither it is said that it lacks the network itself.

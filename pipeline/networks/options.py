@@ -63,6 +63,11 @@ class NetworkOptions(Parameters):
         """Splits `conditioning`; raises MirageError if it names something unknown or nothing."""
         return split("conditioning", self.conditioning, CONDITIONINGS)
 
+    @property
+    def pair(self) -> str:
+        """What networks train against each other, such as `dcgan against projected`."""
+        return self.model if self.discriminator == SAME else f"{self.model} against {self.discriminator}"
+
     def architecture(self, objects: Mapping[str, Any] | None = None) -> Any:
         """Makes what `model`, `discriminator` and their arguments choose, see `pipeline.networks`.
 

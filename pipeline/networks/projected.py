@@ -41,7 +41,7 @@ class Projected:
     """
 
     width: int = 64
-    side: int = 128
+    side: int = 64
 
     def __post_init__(self) -> None:
         """Refuses what no layer can have; raises ValueError."""

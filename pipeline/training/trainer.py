@@ -389,7 +389,7 @@ def _opening(config: Config, dataset: Dataset, strategy: tf.distribute.Strategy,
     start = "from the start" if restored is None else f"from the checkpoint of step {restored:,}"
     accumulated = f" x {config.accumulate}" if config.accumulate > 1 else ""
     return (
-        f"Training {config.model} with {config.objective} on {dataset.spec.num_examples:,} images of {config.dataset} "
+        f"Training {config.pair} with {config.objective} on {dataset.spec.num_examples:,} images of {config.dataset} "
         f"({height}x{width}x{channels}{dataset.spec.told_labels or ', 0 classes'}), "
         f"{replicas} replica{'s' if replicas > 1 else ''}, global batch {config.batch_size}{accumulated}, "
         f"{start} to step {config.steps:,}, in {config.run_dir}"

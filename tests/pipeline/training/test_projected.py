@@ -130,5 +130,7 @@ def test_what_is_no_discriminator_is_refused(flags, sentence):
 
 def test_semi_supervised_training_takes_no_discriminator_without_its_heads():
     config = Config(model="mlp", discriminator="dcgan", objective="sgan", labelled=6)
-    with pytest.raises(MirageError, match="--discriminator names networks without a build_discriminator"):
+    with pytest.raises(
+        MirageError, match=r"--discriminator=dcgan has no build_discriminator of its own, .* that of noisy_mlp"
+    ):
         trainee_of(config, DATA)
