@@ -40,13 +40,13 @@ class PretrainedMaps(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="mirage")
 class MapProjection(layers.Layer):
-    """A label's share of each place's logit, [N, H, W]: its planes' product with what the label is mapped to."""
+    """A label's share of each place's logit, [N, H, W, 1]: its planes' product with what the label is mapped to."""
 
     def call(self, x: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
         """Takes planes, [N, H, W, C], and [N, C]."""
-        return tf.reduce_sum(x * label[:, None, None, :], axis=3) / math.sqrt(x.shape[-1])
+        return tf.reduce_sum(x * label[:, None, None, :], axis=3, keepdims=True) / math.sqrt(x.shape[-1])
 
     def compute_output_shape(self, x_shape: tuple[Any, ...], label_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         """See Keras."""
         del label_shape
-        return x_shape[:3]
+        return *x_shape[:3], 1

@@ -6,8 +6,9 @@ known is in all of them, and no scale can be ignored. Four small discriminators 
 these are trained: the network is frozen, and so are the mixes, which the run's seed draws.
 
 Different from the paper: normalised are groups of planes of each picture rather than planes over the batch, so that a
-logit is one picture's, whatever stands beside it; and maps of a few pixels, of small pictures, pass one layer without
-being halved. Labels are used by projection (Miyato and Koyama 2018, arXiv 1802.05637).
+logit is one picture's, whatever stands beside it. Of small pictures, maps of a few pixels pass one layer without being
+halved, and where they have fewer places than the first, their logits are repeated, so that all scales count the same.
+Labels are used by projection (Miyato and Koyama 2018, arXiv 1802.05637).
 """
 
 from __future__ import annotations
@@ -84,10 +85,12 @@ class Projected:
         x, factor = inputs[0], math.ceil(self.side / min(image_shape[:2]))
         if factor > 1:
             x = keras.layers.UpSampling2D(factor, interpolation="bilinear", name="enlarged")(x)
-        logits = []
+        logits: list[keras.KerasTensor] = []
         for scale, mix in enumerate(self._mixed(PretrainedMaps(name="pretrained")(x))):
             features = self._features(mix, scale)
-            logits.append(_judged(features, code, scale))
+            logits.append(_judged(features, code, scale, like=logits[0] if logits else None))
+        places = [math.prod(logits[0].shape[1:])]
+        logits = [keras.layers.Reshape(places, name=f"places_{i}", dtype="float32")(x) for i, x in enumerate(logits)]
         outputs = {"logits": keras.layers.Concatenate(dtype="float32", name="logits")(logits)}
         x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="features")(features) if heads else None
         # In an order that does not depend on what has asked for them: weights are known by their place.
@@ -128,8 +131,10 @@ class Projected:
         return self.width * min(2**level, _WIDEST)
 
 
-def _judged(x: keras.KerasTensor, code: keras.KerasTensor | None, scale: int) -> keras.KerasTensor:
-    """A logit for each place, [N, H * W]."""
+def _judged(
+    x: keras.KerasTensor, code: keras.KerasTensor | None, scale: int, like: keras.KerasTensor | None
+) -> keras.KerasTensor:
+    """A logit for each place, [N, H, W, 1], of as many places as another map has."""
     from pipeline.networks.pretrained_maps import MapProjection
     from pipeline.networks.spectral_norm import SpectralNormalization
 
@@ -137,15 +142,17 @@ def _judged(x: keras.KerasTensor, code: keras.KerasTensor | None, scale: int) ->
         convolution = keras.layers.Conv2D(planes, 3, padding="same", use_bias=False)
         return SpectralNormalization(convolution, name=f"{name}_{scale}")(x)
 
-    places = x.shape[1] * x.shape[2]
-    logits = keras.layers.Reshape([places], dtype="float32", name=f"places_{scale}")(convolved(1, "logit"))
-    if code is None:
+    logits = convolved(1, "logit")
+    if code is not None:
+        # Zero at first: to begin with, it judges without regard to the label.
+        label = keras.layers.Dense(_EMBEDDING, kernel_initializer="zeros", name=f"label_{scale}")(code)
+        of_label = MapProjection(name=f"product_{scale}")(convolved(_EMBEDDING, "of_label"), label)
+        logits = keras.layers.Add(name=f"sum_of_logits_{scale}")([logits, of_label])
+    if like is None or logits.shape == like.shape:
         return logits
-    # Zero at first: to begin with, it judges without regard to the label.
-    label = keras.layers.Dense(_EMBEDDING, kernel_initializer="zeros", name=f"label_{scale}")(code)
-    more = MapProjection(name=f"product_{scale}")(convolved(_EMBEDDING, "of_label"), label)
-    more = keras.layers.Reshape([places], dtype="float32", name=f"places_of_label_{scale}")(more)
-    return keras.layers.Add(dtype="float32", name=f"logits_{scale}")([logits, more])
+    factors = [math.ceil(more / side) for more, side in zip(like.shape[1:3], logits.shape[1:3], strict=True)]
+    repeated = keras.layers.UpSampling2D(factors, name=f"repeated_{scale}")(logits)
+    return crop(repeated, like.shape[1:3])
 
 
 def _fixed(planes: int, size: int, name: str) -> keras.layers.Layer:
