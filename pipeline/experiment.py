@@ -26,7 +26,11 @@ _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 _FLAGS = {"data": "dataset", "networks": "model"}
 # What has a name among the objects that a flag may be passed: import paths of the registries. Where a flag can be
 # written with arguments, as --model_args, an object may be passed for it.
-_REGISTRIES = {"model": "pipeline.networks:ARCHITECTURES", "objective": "pipeline.objectives:OBJECTIVES"}
+_REGISTRIES = {
+    "model": "pipeline.networks:ARCHITECTURES",
+    "discriminator": "pipeline.networks:ARCHITECTURES",
+    "objective": "pipeline.objectives:OBJECTIVES",
+}
 _ARGUMENTS = "_args"
 
 # What TensorFlow, Keras and Python keep for a process, seeds above all, can't be had twice.

@@ -68,7 +68,7 @@ def test_the_files_are_found():
 # sum of all rooms' parameters, is on no floor: it takes the light `options.py` of each, and few may take it, see below.
 FLOORS = (
     {"base"},
-    {"devices", "pages"},
+    {"devices", "pages", "pretrained"},
     {"data", "foreign", "networks", "objectives", "metrics"},
     {"cluster", "runs"},
     {"training"},
@@ -97,6 +97,7 @@ LIGHT = (
     "pipeline.launch",
     "pipeline.metrics.names",
     "pipeline.prepare",
+    "pipeline.pretrained.lite0_file",
     "pipeline.runs.run_file",
 )
 

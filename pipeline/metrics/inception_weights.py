@@ -23,7 +23,7 @@ from pipeline.base.errors import MirageError
 from pipeline.base.files import write_file
 from pipeline.base.folders import cache_folder
 from pipeline.metrics.inception_network import Weights, layers
-from pipeline.metrics.torch_file import read_tensors
+from pipeline.pretrained.torch_file import read_tensors
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 HASH = "6726825d"  # the first digits of its SHA-256, which its name ends with

@@ -49,11 +49,12 @@ ARCHITECTURES: dict[str, Any] = {
     "dcgan": "pipeline.networks.dcgan:DCGAN",
     "mlp": "pipeline.networks.mlp:MLP",
     "noisy_mlp": "pipeline.networks.noisy_mlp:NoisyMLP",
+    "projected": "pipeline.networks.projected:Projected",
     "r3gan": "pipeline.networks.r3gan:R3GAN",
     "resnet": "pipeline.networks.resnet:ResNet",
     "stylegan2": "pipeline.networks.stylegan2.architecture:StyleGAN2",
 }
-"""By their name for `--model`: import paths, or classes, objects and modules themselves."""
+"""By their name for `--model` and `--discriminator`: import paths, or classes, objects and modules themselves."""
 
 _ELSEWHERE = {"BatchNormalization": "batch_norm", "SpectralNormalization": "spectral_norm"}
 

@@ -58,7 +58,8 @@ def discriminator(model: Any, needs: Needs, image_shape: Shape, label: Given | N
       say: told what was changed, a line each.
 
     Returns:
-      A model of `image`, `[image, label]` or `[image, noise]`, of logits [N] or a dictionary of the needed heads.
+      A model of `image`, `[image, label]` or `[image, noise]`, of logits [N], or [N, J] if it judges each image J
+      times, or a dictionary of the needed heads.
 
     Raises:
       MirageError: if it is no such discriminator.
@@ -81,7 +82,7 @@ def discriminator(model: Any, needs: Needs, image_shape: Shape, label: Given | N
             f"return a dictionary of logits [N]{', ' if wanted else ''}{wanted}, or write build_features instead, "
             "whose heads are Mirage's."
         )
-    found = {"logits": endings.logits(model, inputs, _one_number(outputs["logits"]), say)}
+    found = {"logits": endings.logits(model, inputs, _one_or_more(outputs["logits"], say), say)}
     for name, number in needs.heads.items():
         _check_tensor(outputs[name], "discriminator", name, (number or None,))
         found[name] = outputs[name]
@@ -199,9 +200,14 @@ def _check_tensor(tensor: Any, name: str, what: str, shape: tuple[int | None, ..
         raise MirageError(f"the {name} returns {tensor.dtype}; expected {expected}.")
 
 
-def _one_number(tensor: Any) -> Any:
-    """Makes logits [N] of [N] or [N, 1]."""
-    if len(getattr(tensor, "shape", ())) == 1:
+def _one_or_more(tensor: Any, say: Any) -> Any:
+    """Makes logits [N] of [N] or [N, 1]; several of each image, [N, J], stay as they are."""
+    shape: Any = getattr(tensor, "shape", ())
+    if len(shape) == 1:
+        return tensor
+    if len(shape) == 2 and shape[1] != 1:
+        _check_tensor(tensor, "discriminator", "logits of each image,", (shape[1],))
+        say(f"note: the discriminator judges each image {shape[1]} times; losses and figures are means over these.")
         return tensor
     _check_tensor(tensor, "discriminator", "one logit for each image,", (1,))
     return layers.Reshape([], dtype="float32")(tensor)

@@ -43,14 +43,14 @@ def logits(model: keras.Model, inputs: Sequence[Any], output: Any, say: Any) -> 
     Args:
       model: the discriminator.
       inputs: its inputs.
-      output: what it says of each image, [N].
+      output: what it says of each image, [N] or [N, J].
       say: told what was changed.
 
     Returns:
-      Logits, [N].
+      Logits of the same shape.
 
     Raises:
-      MirageError: if there is one that can't be taken off.
+      MirageError: if there is one that can't be taken off, or a softmax.
     """
     last = _last(model, output)
     if last is None:
@@ -60,6 +60,11 @@ def logits(model: keras.Model, inputs: Sequence[Any], output: Any, say: Any) -> 
                 'activation="sigmoid".'
             )
         return output
+    if _activation(last) == "softmax":
+        raise MirageError(
+            "the discriminator ends in a softmax, which shares one between classes, and objectives take logits of "
+            "images being real; end it in Dense(1)."
+        )
     if _activation(last) != "sigmoid":
         return output
     if not hasattr(last, "activation"):

@@ -17,7 +17,15 @@ from pipeline.base.failures import reason
 from pipeline.base.objects import load_object
 
 # Registers Mirage's layers by their names.
-from pipeline.networks import batch_norm, grouped, learned_basis, projection, resampling, spectral_norm  # noqa: F401
+from pipeline.networks import (  # noqa: F401
+    batch_norm,
+    grouped,
+    learned_basis,
+    pretrained_maps,
+    projection,
+    resampling,
+    spectral_norm,
+)
 from pipeline.networks.stylegan2 import equalised, modulated, statistics  # noqa: F401
 from pipeline.networks.stylegan2 import resampling as filters  # noqa: F401
 

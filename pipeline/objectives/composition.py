@@ -13,6 +13,7 @@ from pipeline.base.objects import offered, resolve
 from pipeline.base.parameters import Parameters
 from pipeline.objectives import OBJECTIVES, TERMS
 from pipeline.objectives.objective import Objective
+from pipeline.objectives.update import judged
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,6 +115,7 @@ class Composition:
             raise MirageError(f"{given} returned {made!r:.100}; expected a tuple of pipeline.objectives.Update.")
         for each in updates:
             _check_metrics(given, each)
+        updates = tuple(dataclasses.replace(each, loss=judged(each.loss)) for each in updates)
         for term in self._told(attributes):
             updates = term.add_to(updates)
         return updates

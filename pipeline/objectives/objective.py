@@ -92,4 +92,4 @@ def refuse(values: Mapping[str, Any], names: tuple[str, ...], objective: str, wh
 
 
 # What asks for nothing, where it is not 0.
-_DEFAULTS = {"d_steps": 1, "conditioning": "concat"}
+_DEFAULTS = {"d_steps": 1, "conditioning": "concat", "discriminator": "auto"}

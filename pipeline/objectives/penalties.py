@@ -17,11 +17,11 @@ from typing import Any, Self
 from pipeline.base.libraries import tf
 from pipeline.base.parameters import Parameters, parameter
 from pipeline.objectives.objective import Objective, refuse
-from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update
+from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update, per_image
 
 
 def logits_and_penalty(networks: Networks, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Judges images and computes the squared norm of the gradient of each logit.
+    """Judges images and computes the squared norm of the gradient of each one's logit, or of the mean of its logits.
 
     Args:
       networks: with a "discriminator" that treats samples independently.
@@ -29,12 +29,12 @@ def logits_and_penalty(networks: Networks, images: tf.Tensor, labels: tf.Tensor)
       labels: int32 [n].
 
     Returns:
-      (logits [n], |grad_x D(x)|^2 [n], summed over pixels and channels).
+      (logits [n] or [n, J], |grad_x D(x)|^2 [n], summed over pixels and channels).
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         logits = networks["discriminator"](images, labels)
-        total = tf.reduce_sum(logits)
+        total = tf.reduce_sum(per_image(logits))
     gradient = tape.gradient(total, images)
     return logits, tf.reduce_sum(tf.square(gradient), axis=[1, 2, 3])
 

@@ -24,7 +24,7 @@ from pipeline.base.parameters import parameter
 from pipeline.base.schedules import SCHEDULE_IMAGES, half_cosine
 from pipeline.objectives.objective import Game
 from pipeline.objectives.penalties import logits_and_penalty
-from pipeline.objectives.update import Batch, Losses, Networks, Update, is_positive, real_and_generated
+from pipeline.objectives.update import Batch, Losses, Networks, Update, is_positive, per_image, real_and_generated
 
 
 def pairing_loss(winner: tf.Tensor, loser: tf.Tensor) -> tf.Tensor:
@@ -62,7 +62,7 @@ class R3GAN(Game):
         generated = networks["generator"](batch.z, batch.labels)
         logits, penalties = logits_and_penalty(networks, *real_and_generated(batch, generated))
         (real, fake), (r1, r2) = tf.split(logits, 2), tf.split(penalties, 2)
-        adversarial = pairing_loss(real, fake)
+        adversarial = per_image(pairing_loss(real, fake))
         pairs_right = is_positive(real - fake)
         metrics = {"d_loss": adversarial, "d_acc_real": pairs_right, "d_acc_fake": pairs_right, "r1": r1, "r2": r2}
         return adversarial + self._gamma(batch) / 2 * (r1 + r2), metrics

@@ -22,7 +22,7 @@ from pipeline.base.parameters import parameter
 from pipeline.base.values import values_of
 from pipeline.objectives.nsgan import d_loss_fake, d_loss_real
 from pipeline.objectives.objective import Objective, refuse
-from pipeline.objectives.update import Batch, Losses, Networks, Update, global_mean, is_positive
+from pipeline.objectives.update import Batch, Losses, Networks, Update, global_mean, is_positive, per_image
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,7 +115,7 @@ def _d(networks: Networks, batch: Batch, labelled: tuple[np.ndarray, np.ndarray]
     wrong = 1 - tf.cast(tf.equal(tf.argmax(classes, 1, tf.int32), marks), tf.float32)
     generated = networks["generator"](batch.z, batch.labels)
     real, fake = _real_and_generated(networks, batch.images, generated, for_others, "logits")
-    unsupervised = 0.5 * (d_loss_real(real) + d_loss_fake(fake))
+    unsupervised = per_image(0.5 * (d_loss_real(real) + d_loss_fake(fake)))
     loss = supervised + weight * unsupervised
     accuracies = {"d_acc_real": is_positive(real), "d_acc_fake": is_positive(-fake)}
     return loss, {"d_loss": loss, **accuracies, "class_loss": supervised, "class_error": wrong}

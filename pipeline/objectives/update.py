@@ -12,7 +12,8 @@ Networks: TypeAlias = "Mapping[str, Callable[[tf.Tensor, tf.Tensor], Any]]"
 """A network by name, as a function of its input and the labels, in training mode.
 
     generator:      z [n, latent_dim], labels [n], or [n, A] of attributes -> images [n, H, W, C]
-    discriminator:  images [n, H, W, C], labels [n] -> logits [n]; or a dictionary, see `with_head`;
+    discriminator:  images [n, H, W, C], labels [n] -> logits [n], or [n, J] if it judges each image J times, see
+                    `judged`; or a dictionary, see `with_head`;
                     in the place of labels it takes noise [n, M] if it is a noisy network
     encoder:        images [n, H, W, C], labels [n] -> codes
 
@@ -114,6 +115,45 @@ def global_mean(values: tf.Tensor) -> tf.Tensor:
     if context is None or context.num_replicas_in_sync == 1:
         return mean
     return context.all_reduce(tf.distribute.ReduceOp.SUM, mean) / context.num_replicas_in_sync
+
+
+def per_image(values: tf.Tensor) -> tf.Tensor:
+    """Means over the judgements of each image, [n, J] to [n]; what is [n] stays as it is."""
+    return tf.reduce_mean(values, axis=1) if values.shape.rank == 2 else values
+
+
+def judged(loss: Loss) -> Loss:
+    """Lets a loss of one logit for each image train a discriminator that judges each several times.
+
+    Args:
+      loss: computes with logits by themselves, or with others in the same place.
+
+    Returns:
+      A loss that takes the means over an image's judgements of what that one returns for each.
+    """
+
+    def averaged(networks: Networks, batch: Batch) -> Losses:
+        counts: set[int] = set()
+
+        def discriminator(images: tf.Tensor, labels: tf.Tensor) -> Any:
+            returned = networks["discriminator"](images, labels)
+            logits = returned["logits"] if isinstance(returned, Mapping) else returned
+            counts.update(logits.shape[1:])
+            return returned
+
+        if "discriminator" not in networks:
+            return loss(networks, batch)
+        made = loss({**networks, "discriminator": discriminator}, batch)
+        if not counts:
+            return made
+
+        def mean(values: Any) -> Any:
+            several = tf.is_tensor(values) and values.shape.rank == 2 and values.shape[1] in counts
+            return per_image(values) if several else values
+
+        return mean(made[0]), {name: mean(values) for name, values in made[1].items()}
+
+    return averaged
 
 
 def is_positive(x: tf.Tensor) -> tf.Tensor:

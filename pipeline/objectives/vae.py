@@ -64,7 +64,8 @@ class Autoencoder(Objective):
 
     def check(self, values: Mapping[str, Any]) -> None:
         """See `Parameters`."""
-        names = ("r1", "r2", "gp", "d_steps", "conditioning", "augment", "spectral_norm", "categories", "codes")
+        heads = ("conditioning", "categories", "codes")
+        names = ("r1", "r2", "gp", "d_steps", "augment", "discriminator", "spectral_norm", *heads)
         refuse(values, names, f"objective={self._name}", "which has no discriminator", "leave it out")
 
     def _loss(self, networks: Networks, batch: Batch) -> Losses:

@@ -14,7 +14,7 @@ import dataclasses
 from pipeline.base.libraries import tf
 from pipeline.objectives.objective import Game
 from pipeline.objectives.penalties import GP, gradient_norm_penalty
-from pipeline.objectives.update import Batch, Losses, Networks, Update, real_and_generated
+from pipeline.objectives.update import Batch, Losses, Networks, Update, per_image, real_and_generated
 
 # Of the penalty, where none is given: the paper's.
 WEIGHT = 10.0
@@ -35,7 +35,7 @@ class WGANGP(Game):
         generated = networks["generator"](batch.z, batch.labels)
         real, fake = tf.split(networks["discriminator"](*real_and_generated(batch, generated)), 2)
         penalty = gradient_norm_penalty(networks, batch, generated)
-        loss = fake - real + (self.gp or WEIGHT) * penalty
+        loss = per_image(fake - real) + (self.gp or WEIGHT) * penalty
         return loss, {"d_loss": loss, "wasserstein": real - fake, "gp": penalty}
 
     def _g(self, networks: Networks, batch: Batch) -> Losses:

@@ -1,8 +1,8 @@
 """The rules by which parameters that are `auto` are chosen. Needs only the standard library.
 
-They know Mirage's convolutional networks trained with r3gan, and stylegan2 with nsgan; any other objective or network
-gets the defaults of its flags. What a rule looks at was given, or has been chosen before it: a rate follows a batch
-size, whoever chose that.
+They know Mirage's convolutional networks trained with r3gan, and stylegan2 with nsgan, each with its own discriminator;
+any other objective or network gets the defaults of its flags. What a rule looks at was given, or has been chosen before
+it: a rate follows a batch size, whoever chose that.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ class Case:
     def rules(self) -> Mapping[str, Callable[[Case], Any]]:
         """The rules that know the objective and the networks; what is in none has the default of its flag."""
         objective, model = self.flags["objective"], self.flags["model"]
+        if self.flags["discriminator"] != "auto":
+            return OTHER_RULES
         if objective == "r3gan" and model in ("dcgan", "r3gan", "resnet"):
             return RULES
         return STYLE_RULES if objective == "nsgan" and model == "stylegan2" else {}
@@ -175,6 +177,7 @@ RULES: dict[str, Callable[[Case], Any]] = {
     "ema_images": ema_images,
     "augment": augment,
 }
+OTHER_RULES: dict[str, Callable[[Case], Any]] = {"augment": augment}
 STYLE_RULES: dict[str, Callable[[Case], Any]] = {
     "batch_size": style_batch_size,
     "latent_dim": style_latent_dim,

@@ -1,6 +1,6 @@
 """The networks, and all that is trained with them, that a configuration asks for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def trainee_of(
     data: DataSpec,
     say: Callable[[str], None] = lambda line: None,
     *,
-    architecture: Any = None,
+    objects: Mapping[str, Any] | None = None,
     objective: Composition | None = None,
     needs: Needs | None = None,
 ) -> Trainee:
@@ -32,7 +32,7 @@ def trainee_of(
       config: the run's configuration.
       data: what the networks are built for.
       say: told what was changed in somebody's models, a line each.
-      architecture: what builds the networks; by default what the configuration names.
+      objects: what was passed in place of a name, by flag; the others' names say what builds the networks.
       objective: what is optimised; by default what the configuration names.
       needs: the networks that it needs; by default those that it says without data.
 
@@ -45,7 +45,7 @@ def trainee_of(
     num_labels = data.num_labels
     objective = objective or compose(config.to_dict())
     return build_trainee(
-        _architecture(config, say) if architecture is None else architecture,
+        _architecture(config, objects, say),
         needs or objective.needs((), num_labels, config.latent_dim, data.attributes),
         config,
         config,
@@ -57,9 +57,9 @@ def trainee_of(
     )
 
 
-def _architecture(config: Config, say: Callable[[str], None]) -> Any:
+def _architecture(config: Config, objects: Mapping[str, Any] | None, say: Callable[[str], None]) -> Any:
     try:
-        return config.architecture()
+        return config.architecture(objects)
     except MirageError as error:
         if not config.lost(config.run_dir):
             raise

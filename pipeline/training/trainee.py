@@ -10,7 +10,7 @@ from pipeline.base.errors import MirageError
 from pipeline.base.needs import Needs
 from pipeline.networks.build import build_average, build_networks
 from pipeline.networks.models import freeze, has_convolutions, named_weights, noise_size, parts_of
-from pipeline.networks.options import NetworkOptions
+from pipeline.networks.options import SAME, NetworkOptions
 from pipeline.objectives.composition import Composition
 from pipeline.training.optimizer import Adam
 from pipeline.training.options import TrainingOptions
@@ -147,6 +147,10 @@ def build_trainee(
         trained = build_networks(*given, say, attributes=attributes)
     finally:
         keras.config.set_dtype_policy("float32")
+    if networks.discriminator != SAME and "discriminator" not in trained:
+        raise MirageError(
+            f"--discriminator={networks.discriminator} does not go with an objective that trains none; leave it out."
+        )
     if training.freeze_d:
         if "discriminator" not in trained:
             raise MirageError(f"--freeze_d={training.freeze_d} needs a discriminator, and there is none; leave it out.")

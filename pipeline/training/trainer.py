@@ -217,8 +217,8 @@ def _train(setting: _Setting, dataset: Dataset, callbacks: Sequence[Callback], a
     updates, needs = _prepared(objective, dataset, config, strategy.num_replicas_in_sync)
     with worker.watchdog.waiting("the other workers to build their networks"), strategy.scope():
         say = print if worker.chief else lambda line: None
-        own = setting.objects.get("model")
-        trainee = trainee_of(config, dataset.spec, say, architecture=own, objective=objective, needs=needs)
+        given = dataset.spec, say
+        trainee = trainee_of(config, *given, objects=setting.objects, objective=objective, needs=needs)
     checkpoints, restored, init = _restored(setting, trainee, dataset.spec)
     start = int(trainee.step.numpy())
     with worker.watchdog.waiting("the chief to read its run directory"):
@@ -392,7 +392,7 @@ def _opening(config: Config, dataset: Dataset, strategy: tf.distribute.Strategy,
     start = "from the start" if restored is None else f"from the checkpoint of step {restored:,}"
     accumulated = f" x {config.accumulate}" if config.accumulate > 1 else ""
     return (
-        f"Training {config.model} with {config.objective} on {dataset.spec.num_examples:,} images of {config.dataset} "
+        f"Training {config.pair} with {config.objective} on {dataset.spec.num_examples:,} images of {config.dataset} "
         f"({height}x{width}x{channels}{dataset.spec.told_labels or ', 0 classes'}), "
         f"{replicas} replica{'s' if replicas > 1 else ''}, global batch {config.batch_size}{accumulated}, "
         f"{start} to step {config.steps:,}, in {config.run_dir}"

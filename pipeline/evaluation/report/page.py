@@ -60,7 +60,7 @@ def trained_on(record: Record) -> str:
     kind = {1: "grey", 3: "colour", 4: "transparent"}.get(channels, f"{channels}-channel")
     conditional = ", conditional" if config.conditional else ""
     return (
-        f"{config.model} with {config.objective}{conditional}, on {data.name}: {data.num_examples:,} {kind} images of "
+        f"{config.pair} with {config.objective}{conditional}, on {data.name}: {data.num_examples:,} {kind} images of "
         f"{width}x{height} pixels{data.told_labels}"
     )
 

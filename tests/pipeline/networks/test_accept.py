@@ -307,6 +307,15 @@ def test_the_average_generator_has_weights_of_its_own():
         build_average(wider, *given, of=once)
 
 
+def test_several_judgements_of_an_image_are_taken_and_told():
+    said = []
+    made = build(make_discriminator=lambda: keras.Sequential([layers.Flatten(), layers.Dense(3)]), said=said)
+    assert made[1](np.zeros((2, *SHAPE))).shape == (2, 3)
+    assert said == ["note: the discriminator judges each image 3 times; losses and figures are means over these."]
+    with pytest.raises(MirageError, match=r"ends in a softmax, .*end it in Dense\(1\)"):
+        build(make_discriminator=lambda: keras.Sequential([layers.Flatten(), layers.Dense(2, activation="softmax")]))
+
+
 def test_builders_may_ask_for_more_by_name():
     asked = {}
 

@@ -28,10 +28,11 @@ PLAIN = """
     ConcatOffset ConcatV2 Const Cos DestroyResourceOp EnsureShape Equal Erf Exp ExpandDims Fill Floor FloorDiv FloorMod
     GatherV2 Greater GreaterEqual Identity IdentityN If InvertPermutation IsFinite LeakyRelu LeakyReluGrad Less
     LessEqual Log LogicalAnd LogicalOr Maximum Minimum MirrorPad Mul Ndtri Neg NoOp NotEqual OneHot OptionalFromValue
-    OptionalGetValue OptionalNone Pack Pad PadV2 PartitionedCall Placeholder Pow Range ReadVariableOp RealDiv
-    Reciprocal Relu ReluGrad Reshape ResourceApplyAdam ReverseV2 Roll Round Rsqrt RsqrtGrad Select SelectV2 Shape ShapeN
-    Sigmoid Sign Sin Slice Softplus Split SplitV Sqrt SqrtGrad Square Squeeze StatefulPartitionedCall StatelessIf
-    StopGradient StridedSlice StridedSliceGrad Sub Tanh TanhGrad Tile Transpose Unpack VarHandleOp While ZerosLike
+    OptionalGetValue OptionalNone Pack Pad PadV2 PartitionedCall Placeholder Pow Range ReadVariableOp RealDiv Reciprocal
+    Relu Relu6 Relu6Grad ReluGrad Reshape ResourceApplyAdam ReverseV2 Roll Round Rsqrt RsqrtGrad Select SelectV2 Shape
+    ShapeN Sigmoid Sign Sin Slice Softplus Split SplitV Sqrt SqrtGrad Square SquaredDifference Squeeze
+    StatefulPartitionedCall StatelessIf StopGradient StridedSlice StridedSliceGrad Sub Tanh TanhGrad Tile Transpose
+    Unpack VarHandleOp While ZerosLike
 """
 
 # Why each of the others is the same each time on GPUs, if determinism is enabled.
@@ -46,6 +47,9 @@ REVIEWED = {
     "Conv2D": "cuDNN, of whose plans the first deterministic one is taken, without timing them",
     "Conv2DBackpropFilter": "likewise",
     "Conv2DBackpropInput": "likewise",
+    "DepthwiseConv2dNative": "one value for each place",
+    "DepthwiseConv2dNativeBackpropFilter": "raises an error; here of constants alone, and so pruned before it runs",
+    "DepthwiseConv2dNativeBackpropInput": "a kernel that collects",
     "FusedBatchNormGradV3": "raises an error unless training, which it is here",
     "FusedBatchNormV3": "cuDNN",
     "LogSoftmax": "reduces rows in a fixed order",
@@ -86,6 +90,10 @@ def unknown(kinds: set[str]) -> set[str]:
 DATA = DataSpec("shapes", "", (18, 18, 3), ("a", "b", "c"), 21)
 IMAGES, LABELS = np.zeros((21, 18, 18, 3), np.uint8), np.arange(21, dtype=np.int32) % 3
 STYLES = "channel_base=64,channel_max=4,w_dim=3,mapping_layers=1"
+PROJECTED = Config(
+    model="mlp", discriminator="projected", discriminator_args="width=2,side=16", objective="hinge", r1=1.0,
+    conditional=True, batch_size=8, latent_dim=6,
+)  # fmt: skip
 OBJECTIVES = ("autoencoder", "hinge", "lsgan", "minimax", "nsgan", "r3gan", "sgan", "vae", "wgan_gp")
 
 
@@ -124,9 +132,10 @@ def operations_of_a_step(config: Config, replicas: int = 1) -> set[str]:
         (everything("resnet", "r3gan", precision="mixed_bfloat16"), 1),
         (everything("r3gan", "r3gan", precision="mixed_bfloat16"), 1),
         (everything("mlp", "vae", accumulate=2), 2),
+        (PROJECTED, 1),
         (everything("stylegan2", "nsgan", model_args=STYLES, style_mixing=0.9, path_length=2.0, penalty_every=4), 1),
     ],
-    ids=["dcgan-hinge", "mlp-sgan", "mlp-nsgan", "resnet-r3gan", "r3gan-r3gan", "mlp-vae", "stylegan2-nsgan"],
+    ids=["dcgan-hinge", "mlp-sgan", "mlp-nsgan", "resnet-r3gan", "r3gan-r3gan", "mlp-vae", "projected", "stylegan2"],
 )
 def test_every_operation_of_a_step_has_been_reviewed(config, replicas):
     assert unknown(operations_of_a_step(config, replicas)) == set()

@@ -46,7 +46,7 @@ def last_p(objective, pictures, steps):
     images, labels = np.round((values + 1) * 127.5).astype(np.uint8), np.zeros(pictures, np.int32)
     data, strategy = DataSpec("noise", "", (SIDE, SIDE, 1), (), pictures), make_strategy("one_device")
     with strategy.scope():
-        trainee = trainee_of(config, data, architecture=Noise())
+        trainee = trainee_of(config, data, objects={"model": Noise()})
     trainee.scalars["augment_p"].assign(FIRST)
     updates = compose(config.to_dict()).updates()
     feed = ResidentFeed(strategy, Layout(updates, 16, 1, 1), images, labels, 0)

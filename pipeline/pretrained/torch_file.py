@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.base.errors import MirageError
-from pipeline.metrics.torch_pickle import Global, Module, Reader, UnreadableError
+from pipeline.pretrained.torch_pickle import Global, Module, Reader, UnreadableError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001

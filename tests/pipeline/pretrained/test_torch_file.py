@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.base.errors import MirageError
-from pipeline.metrics.torch_file import read_tensors
-from tests.pipeline.metrics.torch_files import Called, Module, legacy, pickled, tensor, zipped
+from pipeline.pretrained.torch_file import read_tensors
+from tests.pipeline.pretrained.torch_files import Called, Module, legacy, pickled, tensor, zipped
 
 A = np.arange(12, dtype=np.float32).reshape(3, 4)
 B = np.arange(5, dtype=np.int64)
@@ -82,7 +82,7 @@ def test_parts_transposed_and_empty_tensors_of_any_type_are_read(file, form):
 
 
 def test_files_that_pytorch_wrote_are_read():
-    folder = Path(__file__).parent / "golden"  # by benchmarks/metric_peers.py
+    folder = Path(__file__).parent.parent / "metrics" / "golden"  # by benchmarks/metric_peers.py
     for name in ("zipped.pth", "legacy.pth"):
         found = read_tensors(folder / name)
         assert [*found] == ["a.weight", "b", "turned"]
