@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pipeline.data.attributes import Labels, as_numbers, attributes_from, is_one
 from pipeline.data.collection import Collection
 from pipeline.data.elements import class_order, classes_of
 from pipeline.data.image_file import BadImageError
-from pipeline.data.label_tables import Table, read_table, values_of
+from pipeline.data.label_tables import read_table, values_of
 from pipeline.data.notices import say_once
 from pipeline.data.options import DataOptions
 
@@ -63,64 +63,94 @@ class Labelling:
             number = {name: label for label, name in enumerate(ordered)}
             return Labels(np.array([number.get(folder, 0) for folder in folders], np.int32), ordered)
         table = read_table(self.content, self.place, self.given)
-        kinds = self._columns(table)
+        only = "label" if "label" in table.columns else ""
+        kinds = columns_asked(self.column, table.columns, self.given) if self.column else {only: ""}
         rows = values_of(table, [*kinds], names, self.given)
         columns: dict[str, Sequence[Any]] = dict(zip(kinds, zip(*rows, strict=True), strict=True))
-        if len(columns) == 1:
-            column, values = next(iter(columns.items()))
-            vectors = _vectors(values, self.given)
-            if vectors and is_one_hot(np.array([*vectors.values()], object).T):
-                codes = np.array([*vectors.values()]).argmax(axis=0).astype(np.int32)
-                return Labels(codes, tuple(map(str, range(len(vectors)))))
-            if vectors:
-                columns = vectors
-            elif not self._is_number(column, values, kinds[column]):
-                return Labels(*classes_of(np.array([_named(value) for value in values], str), self.given))
-        found = attributes_from(columns, self.given, kinds, names)
-        if len(columns) > 1:
-            say_once(f"{self.given}: attributes are {', '.join(map(told, found.attributes))}.")
-        return found
+        return labels_of(columns, kinds, self.given, names)
 
-    def _columns(self, table: Table) -> dict[str, str]:
-        """The columns that are asked for, with the kind of each where that is said."""
-        if not self.column:
-            return {"label" if "label" in table.columns else "": ""}
-        if self.column in table.columns:
-            return {self.column: ""}
-        kinds: dict[str, str] = {}
-        for entry in self.column.split(","):
-            name, equals, kind = entry.rpartition("=")
-            column, kind = (entry, "") if entry in table.columns or not equals else (name, kind)
-            if kind and kind not in _KINDS:
-                raise MirageError(
-                    f"{self.given} asks for {printable(entry)}; expected the name of a column, and behind it nothing, "
-                    "=number or =class."
-                )
-            if column in kinds:
-                raise MirageError(f"{self.given} names {printable(column)} twice; leave one out.")
-            kinds[column] = kind
-        return kinds
 
-    def _is_number(self, column: str, values: Sequence[Any], kind: str) -> bool:
-        """Whether the values of an only column are numbers rather than names of classes, and says so."""
-        if kind:
-            return kind == "number"
-        numbers = as_numbers(values)
-        if numbers is None:
-            return False
-        finite = numbers[np.isfinite(numbers)]
-        if (finite != np.rint(finite)).any():
-            say_once(
-                f"{self.given}: {printable(column)} is taken as a number from {finite.min():g} to {finite.max():g}; "
-                f"{printable(column)}=class takes its values as classes."
+def columns_asked(asked: str, known: Container[str], given: str) -> dict[str, str]:
+    """Takes apart what `--labels` asks for.
+
+    Args:
+      asked: a column, or several joined by commas, each maybe with `=number` or `=class` behind it.
+      known: the columns that there are; others may be asked for as well.
+      given: the flag, as errors name it.
+
+    Returns:
+      The columns, with the kind of each where that is said.
+
+    Raises:
+      MirageError: for another kind, or a column that is named twice.
+    """
+    if asked in known:
+        return {asked: ""}
+    kinds: dict[str, str] = {}
+    for entry in asked.split(","):
+        name, equals, kind = entry.rpartition("=")
+        column, kind = (entry, "") if entry in known or not equals else (name, kind)
+        if kind and kind not in _KINDS:
+            raise MirageError(
+                f"{given} asks for {printable(entry)}; expected the name of a column, and behind it nothing, "
+                "=number or =class."
             )
-            return True
-        if len(different := np.unique(finite)) > _MANY_CLASSES:
-            say_once(
-                f"{self.given}: {len(different):,} whole numbers from {different[0]:g} to {different[-1]:g} are taken "
-                f"as classes; {printable(column)}=number takes them as a number."
-            )
+        if column in kinds:
+            raise MirageError(f"{given} names {printable(column)} twice; leave one out.")
+        kinds[column] = kind
+    return kinds
+
+
+def labels_of(
+    columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, str], given: str, pictures: Sequence[str] = ()
+) -> Labels:
+    """Makes classes of an only column, unless it holds numbers that are no whole ones or vectors; else attributes.
+
+    Args:
+      columns: a value for each picture.
+      kinds: see `columns_asked`.
+      given: the flag, as errors name it.
+      pictures: their names, for errors.
+
+    Raises:
+      MirageError: for values that can be neither.
+    """
+    if len(columns) == 1:
+        column, values = next(iter(columns.items()))
+        vectors = _vectors(values, given)
+        if vectors and is_one_hot(np.array([*vectors.values()], object).T):
+            codes = np.array([*vectors.values()]).argmax(axis=0).astype(np.int32)
+            return Labels(codes, tuple(map(str, range(len(vectors)))))
+        if vectors:
+            columns = vectors
+        elif not _is_number(given, column, values, kinds[column]):
+            return Labels(*classes_of(np.array([_named(value) for value in values], str), given))
+    found = attributes_from(columns, given, kinds, pictures)
+    if len(columns) > 1:
+        say_once(f"{given}: attributes are {', '.join(map(told, found.attributes))}.")
+    return found
+
+
+def _is_number(given: str, column: str, values: Sequence[Any], kind: str) -> bool:
+    """Whether the values of an only column are numbers rather than names of classes, and says so."""
+    if kind:
+        return kind == "number"
+    numbers = as_numbers(values)
+    if numbers is None:
         return False
+    finite = numbers[np.isfinite(numbers)]
+    if (finite != np.rint(finite)).any():
+        say_once(
+            f"{given}: {printable(column)} is taken as a number from {finite.min():g} to {finite.max():g}; "
+            f"{printable(column)}=class takes its values as classes."
+        )
+        return True
+    if len(different := np.unique(finite)) > _MANY_CLASSES:
+        say_once(
+            f"{given}: {len(different):,} whole numbers from {different[0]:g} to {different[-1]:g} are taken "
+            f"as classes; {printable(column)}=number takes them as a number."
+        )
+    return False
 
 
 def _vectors(values: Sequence[Any], given: str) -> dict[str, Sequence[Any]]:

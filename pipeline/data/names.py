@@ -29,6 +29,11 @@ def is_ours(dataset: str) -> bool:
     return isinstance(found, str) and found.startswith("pipeline.data.")
 
 
+def is_tfds(dataset: str) -> bool:
+    """Whether the source is tensorflow-datasets."""
+    return source_of(dataset) == OTHERS
+
+
 def is_import_path(dataset: str) -> bool:
     """Whether a value of `--dataset` is package.module:name, rather than `mnist:3.0.1` or `folder:pictures`."""
     module, colon, name = dataset.partition(":")

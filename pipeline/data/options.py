@@ -9,7 +9,7 @@ from pipeline.base.errors import MirageError
 from pipeline.base.objects import parsed_arguments
 from pipeline.base.parameters import Parameters, parameter
 from pipeline.base.sizes import Size, read_size, size_of
-from pipeline.data.names import is_ours
+from pipeline.data.names import is_ours, is_tfds
 
 FITS = ("crop", "pad", "stretch", "none")
 
@@ -87,7 +87,7 @@ class DataOptions(Parameters):
         "FILE:COLUMN, where the class of each image of a folder stands: a table (.csv, .tsv, .json, .jsonl, .parquet) "
         "with a column of paths, in the folder or elsewhere; dataset.json, as StyleGAN's tools write it, is found by "
         "itself. FILE:COLUMN,COLUMN, or a column of numbers that are no whole ones, gives attributes; COLUMN=number "
-        "and COLUMN=class say which.",
+        "and COLUMN=class say which. Of a data set of tensorflow-datasets FEATURE, or FEATURE,FEATURE.",
         may_change=True,
         may_differ=True,
     )
@@ -150,11 +150,12 @@ class DataOptions(Parameters):
             given = {
                 "skip_bad_images": self.skip_bad_images,
                 f"class_depth={self.class_depth}": self.class_depth != -1,
-                f"labels={self.labels}": bool(self.labels),
+                f"labels={self.labels}": bool(self.labels) and not is_tfds(self.dataset),
             }
             for flag in (name for name, is_set in given.items() if is_set):
+                takers = "folders and tensorflow-datasets" if flag.startswith("labels") else "folders"
                 raise MirageError(
-                    f"--{flag} does not go with --dataset={self.dataset}, only with folders; leave it out."
+                    f"--{flag} does not go with --dataset={self.dataset}, only with {takers}; leave it out."
                 )
 
     def _check_fit(self) -> None:

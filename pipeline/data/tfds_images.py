@@ -19,12 +19,14 @@ import tensorflow_datasets as tfds
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import local_folder
 from pipeline.base.names import printable
+from pipeline.data.attributes import Labels
 from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.mnist5k import Mnist5k, table_path
 from pipeline.data.options import DataOptions
 from pipeline.data.pixels import fit_array, wrong_size
 from pipeline.data.source import Origin, Source, skipping
 from pipeline.data.spec import DataSpec
+from pipeline.data.tfds_labels import labels_of_features
 from serving.contract.pixels import over_white
 
 _Make = Callable[[], tfds.core.DatasetBuilder]
@@ -39,8 +41,8 @@ def builder_origin(options: DataOptions, make: Callable[[], tfds.core.DatasetBui
     """Where a builder's data come from.
 
     Args:
-      options: `dataset`, which is its name in errors, `manual_dir`, `split`, `image_size`, `fit`, `random_crop`
-        and `transparency` count.
+      options: `dataset`, which is its name in errors, `manual_dir`, `split`, `image_size`, `fit`, `random_crop`,
+        `transparency` and `labels` count.
       make: returns the builder, as it is now.
     """
 
@@ -49,7 +51,8 @@ def builder_origin(options: DataOptions, make: Callable[[], tfds.core.DatasetBui
             return None
         return builder_origin(dataclasses.replace(options, split="test"), make)
 
-    return Origin(lambda: _open(options, make), lambda: _describe_only(options, make), test)
+    describe = None if options.labels else lambda: _describe_only(options, make)
+    return Origin(lambda: _open(options, make), describe, test)
 
 
 def _describe_only(options: DataOptions, make: _Make) -> DataSpec:
@@ -73,7 +76,7 @@ def _open(options: DataOptions, make: _Make) -> Source:
     """Prepares a data set if necessary, and opens it.
 
     Args:
-      options: `manual_dir`, `split`, `image_size`, `fit`, `random_crop` and `transparency` count.
+      options: `manual_dir`, `split`, `image_size`, `fit`, `random_crop`, `transparency` and `labels` count.
       make: returns the builder.
 
     Returns:
@@ -94,7 +97,24 @@ def _open(options: DataOptions, make: _Make) -> Source:
                 image = over_white(image)
             yield fit_array(image, options, f"--dataset={options.dataset}"), label
 
-    return Source(spec, skipping(examples), lambda: _fingerprint(options, builder))
+    source = Source(spec, skipping(examples), lambda: _fingerprint(options, builder))
+    if not options.labels:
+        return source
+    stored = {image_key: tfds.decode.SkipDecoding()}
+    return _labelled(source, labels_of_features(options, builder, lambda: _read(options, builder, stored)))
+
+
+def _labelled(source: Source, found: Labels) -> Source:
+    """The same images with other labels."""
+
+    def examples() -> Iterator[tuple[np.ndarray, Any]]:
+        return ((image, label) for (image, _), label in zip(source.examples(0), found.values, strict=True))
+
+    def identify() -> str:
+        return fingerprint_of(["labels", source.identify(), *found.identity(found.values), *found.class_names])
+
+    spec = dataclasses.replace(source.spec, class_names=found.class_names, attributes=found.attributes)
+    return Source(spec, skipping(examples), identify)
 
 
 def _read(options: DataOptions, builder: tfds.core.DatasetBuilder, decoders: Any = None) -> Iterator[dict[str, Any]]:

@@ -159,5 +159,5 @@ def test_tables_that_cannot_be_used_are_refused_in_one_sentence(root, content, l
 def test_two_ways_to_name_classes_are_refused():
     with pytest.raises(MirageError, match="both name the classes"):
         Config(dataset="folder:x", labels="t.csv:a", class_depth=1).validate()
-    with pytest.raises(MirageError, match=r"--labels=t\.csv:a does not go with --dataset=mnist"):
-        Config(dataset="mnist", labels="t.csv:a").validate()
+    with pytest.raises(MirageError, match=r"--labels=t\.csv:a does not go with --dataset=array:x\.npz"):
+        Config(dataset="array:x.npz", labels="t.csv:a").validate()

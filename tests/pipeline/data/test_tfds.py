@@ -66,6 +66,28 @@ builder(
     {"train": [{"image": noise(20, 20, 1), "label": 0}]},
 )
 builder("Textset", {"text": tfds.features.Text()}, {"train": [{"text": "x"}]})
+FACES = [
+    {
+        "image": noise(10, 10, 3) + np.uint8(i),
+        "attributes": {"Male": i % 2 == 0, "Smiling": i % 3 == 0},
+        "age": np.float32(20 + i / 2),
+        "id": f"face {i}",
+        "kind": i % 2,
+    }
+    for i in range(12)
+]
+builder(
+    "Faceset",
+    {
+        "image": tfds.features.Image(shape=(10, 10, 3)),
+        "attributes": {"Male": np.bool_, "Smiling": np.bool_},
+        "age": np.float32,
+        "id": tfds.features.Text(),
+        "kind": tfds.features.ClassLabel(names=["b", "a"]),
+        "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+    },
+    {"train": [{**face, "box": np.zeros(4, np.float32)} for face in FACES]},
+)
 DEEP = np.zeros((20, 20, 1), np.uint16)
 builder("Deepset", {"image": tfds.features.Image(shape=(20, 20, 1), dtype=np.uint16)}, {"train": [{"image": DEEP}]})
 
@@ -286,3 +308,41 @@ def test_original_mnist_files_from_a_folder(config, no_network):
     # Published per-class counts of the training set.
     expected = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert np.bincount(dataset.labels).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "columns"),
+    [
+        ("Male,Smiling,age", ["Male", "Smiling", "age"], lambda i: (i % 2 == 0, i % 3 == 0, 20 + i / 2)),
+        ("attributes", ["Male", "Smiling"], lambda i: (i % 2 == 0, i % 3 == 0)),
+        ("attributes/Smiling,kind", ["attributes/Smiling", "kind=b"], lambda i: (i % 3 == 0, i % 2 == 0)),
+        ("age", ["age"], lambda i: (20 + i / 2,)),
+    ],
+)
+def test_labels_are_features_by_name(config, labels, names, columns):
+    found = load(config("faceset", labels=labels))
+    assert [each.name for each in found.spec.attributes] == names
+    by_image = {image.tobytes(): label for image, label in zip(found.images, found.labels, strict=True)}
+    for i, face in enumerate(FACES):
+        np.testing.assert_array_equal(by_image[face["image"].tobytes()], np.array(columns(i), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"), [("kind", ("b", "a")), ("Male=class", ("False", "True")), ("attributes/Male", ("False", "True"))]
+)
+def test_an_only_feature_is_classes_unless_it_is_a_number(config, labels, names):
+    found = load(config("faceset", labels=labels))
+    assert found.spec.class_names == names
+    assert not found.spec.attributes
+
+
+def test_other_labels_are_other_data(config):
+    prints = [load(config("faceset", labels=labels)).fingerprint for labels in ("", "kind", "Male,Smiling", "age")]
+    assert len({*prints}) == 4
+
+
+@pytest.mark.parametrize("labels", ["smile", "box", "image", "attributes=number", "Male,Male"])
+def test_features_that_are_no_labels_are_refused_by_name(config, labels):
+    name = labels.partition(",")[0].partition("=")[0]
+    with pytest.raises(MirageError, match=f"--labels={labels}.*{name}"):
+        load(config("faceset", labels=labels))
