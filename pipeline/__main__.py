@@ -88,6 +88,7 @@ def _plan(config: Config, data_dir: str) -> tuple[Config, DataSpec, int]:
     from pipeline.runs.checkpoint import newest_step
     from pipeline.runs.same_run import check_same_flags
     from pipeline.training import chosen, memory
+    from pipeline.training.transfer import take_over
 
     cluster = find_cluster(os.environ) if config.strategy in ("auto", "multi_worker") else None
     devices = memory.Devices.find(config, cluster)
@@ -111,6 +112,9 @@ def _plan(config: Config, data_dir: str) -> tuple[Config, DataSpec, int]:
         total = model.count_params()
         print(f"{name}: {total:,} parameters: {trainable:,} trainable, {total - trainable:,} not\n")
     print(memory.table(rows, config, devices))
+    if config.init_from and not done:
+        lines, _ = take_over(trainee, config, config, data)
+        print("\n".join(lines))
     return config, data, done
 
 

@@ -85,6 +85,15 @@ def define_flags(values: flags.FlagValues) -> None:
     text("license", "under which the generator may be used, for its card, such as CC-BY-4.0.")
 
 
+def _ours(generator: str) -> dict[str, Any]:
+    """Mirage's layers, which a file of Keras 3 may hold."""
+    if not generator.endswith(".keras"):
+        return {}
+    from pipeline.networks.stored import own_layers
+
+    return dict(own_layers())
+
+
 def given(values: flags.FlagValues) -> tuple[Opening, Asked]:
     """Reads the flags.
 
@@ -100,7 +109,7 @@ def given(values: flags.FlagValues) -> tuple[Opening, Asked]:
         raise MirageError("--run_dir and --generator are two things to export; pass one of them.")
     opening = Opening(
         trust=values.trust,
-        custom_objects=_custom_objects(values.custom_objects),
+        custom_objects=_ours(values.generator) | _custom_objects(values.custom_objects),
         build=load_object(values.model, "model") if values.model else None,
         signature=values.signature,
     )

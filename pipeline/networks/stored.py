@@ -37,6 +37,12 @@ class NeedsCodeError(Exception):
     """A network can't be built from its configuration alone; the message says why."""
 
 
+def own_layers() -> dict[str, type]:
+    """Mirage's layers by the names under which Keras's files know them."""
+    found = keras.saving.get_custom_objects().items()
+    return {name.removeprefix(_OURS): kind for name, kind in found if name.startswith(_OURS)}
+
+
 def configuration(model: keras.Model) -> dict[str, Any]:
     """Returns what a model is built from, as JSON types; it computes in float32 then.
 

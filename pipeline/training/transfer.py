@@ -14,6 +14,7 @@ from pipeline.data.spec import DataSpec
 from pipeline.foreign.files import open_network
 from pipeline.foreign.network import Opening
 from pipeline.networks.options import NetworkOptions
+from pipeline.networks.stored import own_layers
 from pipeline.runs.checkpoint import CHECKPOINT_DIR, read_newest
 from pipeline.runs.checkpoint_files import STATE_FILE, step_of
 from pipeline.runs.run_file import CONFIG_FILE, read_run
@@ -144,7 +145,8 @@ def _labels(of: DataSpec | ModelInfo) -> tuple[str, ...]:
 
 def _opened(path: Path) -> tuple[list[Weight], int, int]:
     """Opens a generator; returns (weights, channels of its images, components of its latent)."""
-    network = open_network(path, Opening())
+    # A file of Keras 2 holds none of ours.
+    network = open_network(path, Opening(custom_objects=own_layers() if path.suffix == ".keras" else {}))
     if not network.variables:
         raise MirageError(
             f"--init_from={path} is {network.kind}, which holds no weights to train on; pass the .keras, .h5 or "

@@ -15,9 +15,11 @@ import pipeline.__main__
 from pipeline.base.errors import INTERRUPTED, MISTAKE, TERMINATED, MirageError
 from pipeline.config import Config
 from pipeline.data.dataset import load
+from pipeline.data.spec import DataSpec
 from pipeline.data.trial import read_trial, write_trial
 from pipeline.diagnosis import rehearsal
 from pipeline.diagnosis.child import Outcome
+from pipeline.training.configured import trainee_of
 from tests.processes import ENVIRONMENT, ROOT
 
 
@@ -289,3 +291,15 @@ def test_what_cannot_be_looked_at_is_a_mistake(tmp_path, capsys):
     assert said.err.startswith("error: --dataset=folder:")
     with pytest.raises(MirageError):
         write_trial(Config(dataset=f"folder:{tmp_path / 'none'}"), 1, tmp_path, "")
+
+
+def test_a_dry_run_says_what_becomes_of_weights_to_begin_with(image_folder, tmp_path, capsys):
+    root, data = image_folder(), DataSpec("x", "", (16, 16, 1), (), 12)
+    theirs = tmp_path / "theirs.keras"
+    trainee_of(Config(model="mlp", latent_dim=4, batch_size=4), data).networks["generator"].save(theirs)
+    status, said = call(capsys, "--dry_run", *flags_of(root, tmp_path), f"--init_from={theirs}")
+    assert (status, said.err) == (0, "")
+    assert "Weights from theirs.keras:" in said.out
+    status, said = call(capsys, "--dry_run", *flags_of(root, tmp_path), f"--init_from={tmp_path / 'nowhere'}")
+    assert status == MISTAKE
+    assert "nowhere is not there" in said.err

@@ -328,7 +328,8 @@ def test_labels_are_features_by_name(config, labels, names, columns):
 
 
 @pytest.mark.parametrize(
-    ("labels", "names"), [("kind", ("b", "a")), ("Male=class", ("False", "True")), ("attributes/Male", ("False", "True"))]
+    ("labels", "names"),
+    [("kind", ("b", "a")), ("Male=class", ("False", "True")), ("attributes/Male", ("False", "True"))],
 )
 def test_an_only_feature_is_classes_unless_it_is_a_number(config, labels, names):
     found = load(config("faceset", labels=labels))
