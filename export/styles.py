@@ -1,7 +1,7 @@
 """Generators of a mapping and a synthesis: what lies between, styles, and their truncation."""
 
 import dataclasses
-from typing import Self
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -76,8 +76,10 @@ def _mean_of(mapping: keras.Model, info: ModelInfo) -> NDArray[np.float32]:
     return np.asarray(np.mean(w, axis=0, dtype=np.float64), np.float32)
 
 
-def style_shape(model: keras.Model) -> tuple[int, int] | None:
+def style_shape(model: Any) -> tuple[int, int] | None:
     """Layers and components of a generator's styles, if it is `synthesis(mapping(z))` of two models so called."""
+    if not isinstance(model, keras.Model):
+        return None
     parts = parts_of(model)
     own = [layer for layer in getattr(model, "layers", ()) if not isinstance(layer, keras.layers.InputLayer)]
     if [id(parts.get(name)) for name in ("mapping", "synthesis")] != [id(layer) for layer in own]:

@@ -59,7 +59,7 @@ class Generator(Styled):
     copied; its file is then loaded again, and must still be there.
 
     Attributes:
-      info: latent size, image shape, classes and attributes.
+      info: latent size, image shape, classes, attributes and styles.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Generator(Styled):
         self.info = info
         has_threads = source is not None and source.threads != 1
         self._network = Network(session, functools.partial(_session_again, type(self), source) if has_threads else None)
+        self._parts = {}
         self._chunk = chunk
         self._source = source
         self._classes, self._attributes = Classes(info.class_names), Attributes(info.attributes)

@@ -58,6 +58,7 @@ class Styled(abc.ABC):
     info: ModelInfo
     _chunk: int
     _source: Origin | None
+    _parts: dict[str, Network]
 
     @abc.abstractmethod
     def condition(self, labels: Labels, attributes: AttributeValues, n: int) -> Condition:
@@ -175,16 +176,15 @@ class Styled(abc.ABC):
     def _part(self, what: str, file: str) -> Network:
         """A part, which is opened when it is first asked for: who only draws needs none."""
         self._styles(what)
-        held = self.__dict__.setdefault("_parts", {})
-        if file not in held:
+        if file not in self._parts:
             if self._source is None or not self._source.parts:
                 raise ValueError(
                     f"{what} was called, but the generator was loaded from a single file; load the bundle's folder, "
                     f"which holds {MAPPING_FILE} and {SYNTHESIS_FILE}."
                 )
             opened = functools.partial(_opened, self._source, file, self.info)
-            held[file] = Network(opened(), opened if self._source.threads != 1 else None)
-        return held[file]
+            self._parts[file] = Network(opened(), opened if self._source.threads != 1 else None)
+        return self._parts[file]
 
 
 def _opened(source: Origin, file: str, info: ModelInfo) -> ort.InferenceSession:
