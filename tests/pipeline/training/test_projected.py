@@ -151,6 +151,11 @@ def test_what_is_no_discriminator_is_refused(flags, sentence):
         Config(**{"model": "mlp", **flags}).validate()
 
 
+def test_who_names_classes_needs_an_objective_that_does():
+    with pytest.raises(MirageError, match="^--discriminator=noisy_mlp names classes, which this objective does not"):
+        trainee_of(Config(model="mlp", discriminator="noisy_mlp", objective="hinge"), DATA)
+
+
 def test_semi_supervised_training_takes_no_discriminator_without_its_heads():
     config = Config(model="mlp", discriminator="dcgan", objective="sgan", labelled=6)
     with pytest.raises(
