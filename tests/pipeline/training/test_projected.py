@@ -152,7 +152,7 @@ def test_what_is_no_discriminator_is_refused(flags, sentence):
 
 
 def test_who_names_classes_needs_an_objective_that_does():
-    with pytest.raises(MirageError, match="^--discriminator=noisy_mlp names classes, which this objective does not"):
+    with pytest.raises(MirageError, match=r"^--discriminator=noisy_mlp names classes, which this objective does not"):
         trainee_of(Config(model="mlp", discriminator="noisy_mlp", objective="hinge"), DATA)
 
 
