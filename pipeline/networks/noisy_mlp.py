@@ -11,6 +11,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
+from pipeline.base.errors import MirageError
 from pipeline.base.libraries import keras
 from pipeline.networks.conditioning import model_of
 
@@ -43,8 +44,15 @@ class NoisyMLP:
           A model of `[image, noise]`, where `noise` is standard normal, float32 [N, pixels + units of all layers]. An
           input, so that a run stays a pure function of its seed; zeros take the noise away. Its outputs are `logits`
           [N], `classes` [N, K] and `features` [N, widths[-1]].
+
+        Raises:
+          MirageError: if the objective has no classes to name.
         """
         del num_classes
+        if "classes" not in heads:
+            raise MirageError(
+                "--model=noisy_mlp names classes, which this objective does not train; use it with --objective=sgan."
+            )
         image = keras.Input(image_shape, name="image")
         noise = keras.Input([math.prod(image_shape) + sum(self.widths)], name="noise")
         x = keras.layers.Flatten()(image)
