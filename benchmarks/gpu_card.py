@@ -63,6 +63,12 @@ def driver() -> str:
     return lines[0] if lines else "unknown"
 
 
+def card() -> str:
+    """The first GPU's name, or "unknown" where nvidia-smi doesn't say."""
+    lines = _ask("--query-gpu=name")
+    return lines[0].strip() if lines else "unknown"
+
+
 def process_mib(pid: int) -> float | None:
     """Memory of all GPUs that a process holds, its context and libraries included; None where it isn't told."""
     found = [line.split(",") for line in _ask("--query-compute-apps=pid,used_memory")]

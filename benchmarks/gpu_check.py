@@ -11,6 +11,8 @@ Parts (--parts), each a command of its own:
   first_step  python -m benchmarks.first_step: time to the first step, with and without what XLA kept before
   speed       python -m benchmarks.gpu --quick: images/s beside PyTorch
   kills       pytest -m gpu_slow: twenty kills of a training that XLA compiles (only where --parts names it)
+  networks    python -m benchmarks.gpu_networks: images/s, memory and share of peak of r3gan and stylegan2 (--quality)
+  quality     python -m benchmarks.ladder: CIFAR-10 and cats at 128 pixels after twelve minutes each (--quality)
 
 A part that fails or takes too long is told, and the next one begins. It may take what is left of --minutes but for the
 shares of those behind it; then it is ended, with all processes that it has started. Nothing needs a network.
@@ -40,6 +42,7 @@ _ROOT = Path(__file__).parent.parent
 _PLAIN_PYTHON = "env -u PYTHONPATH -u LD_LIBRARY_PATH python3"
 # From the start of the process to the end of the first step, with nothing compiled yet, and with all.
 _FIRST_STEP_S = {"cold": 45, "warm": 15}
+_RUNGS, _LONG_MINUTES = ("cifar10-32:12", "cats-128:12"), 37
 _GRACE_S = 3  # between the request to end and the end
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -51,10 +54,12 @@ class Options:
     Attributes:
       without_gpu: whether they run on the CPU.
       peers_python: what starts the interpreter that has PyTorch.
+      data: `--dataset` by the ladder's names of its data; empty takes those of its presets.
     """
 
     without_gpu: bool
     peers_python: str
+    data: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,14 +113,29 @@ def _speed(folder: Path, options: Options) -> Sequence[str]:
     return ["--quick", f"--device={device}", f"--peers_python={options.peers_python}", f"--json={folder}/speed.json"]
 
 
+def _networks(folder: Path, options: Options) -> Sequence[str]:
+    seconds = ["--device=cpu", "--seconds=0"] if options.without_gpu else ["--device=gpu", "--seconds=20"]
+    return [*seconds, f"--json={folder}/networks.json"]
+
+
+def _quality(folder: Path, options: Options) -> Sequence[str]:
+    # What it would do, where it can't be done.
+    how = ["--dry_run"] if options.without_gpu else []
+    given = [f"--{name}={dataset}" for name, dataset in options.data.items() if dataset]
+    return ["--device=gpu", f"--only={','.join(_RUNGS)}", f"--out={folder}/ladder", *given, *how]
+
+
 PARTS: Mapping[str, Part] = {
     "doctor": Part("pipeline.doctor", _doctor, 58, "doctor.json"),
     "tests": Part("pytest", _pytest("gpu"), 175),
     "first_step": Part("benchmarks.first_step", _first_step, 72, "first_step.json", _waits),
     "speed": Part("benchmarks.gpu", _speed, 165, "speed.json"),
     "kills": Part("pytest", _pytest("gpu_slow"), 540),
+    "networks": Part("benchmarks.gpu_networks", _networks, 420, "networks.json"),
+    "quality": Part("benchmarks.ladder", _quality, 1800),
 }
 DEFAULT_PARTS = ("doctor", "tests", "first_step", "speed")
+_LONG_PARTS = ("networks", "quality")
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -123,7 +143,13 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list("parts", list(DEFAULT_PARTS), f"what to check: {', '.join(PARTS)}.", flag_values=values)
     help_text = "folder for report, figures and logs; empty takes a new one, runs/gpu-check-TIME."
     flags.DEFINE_string("out", "", help_text, flag_values=values)
-    flags.DEFINE_float("minutes", 8, "time that all parts may take.", lower_bound=0, flag_values=values)
+    help_text = f"{' and '.join(_LONG_PARTS)} besides, which take {_LONG_MINUTES} minutes more."
+    flags.DEFINE_bool("quality", False, help_text, flag_values=values)
+    for name in ("cifar10", "cats"):
+        help_text = f"--dataset of {name} for --quality, such as folder:/data/{name}; empty takes the preset's."
+        flags.DEFINE_string(name, "", help_text, flag_values=values)
+    help_text = f"time that all parts may take; {_LONG_MINUTES} are added for --quality."
+    flags.DEFINE_float("minutes", 8, help_text, lower_bound=0, flag_values=values)
     flags.DEFINE_bool("without_gpu", False, "the same on the CPU, tiny, to try the check itself.", flag_values=values)
     help_text = "what starts an interpreter that has PyTorch; empty leaves PyTorch out."
     flags.DEFINE_string("peers_python", _PLAIN_PYTHON, help_text, flag_values=values)
@@ -278,8 +304,11 @@ def main(argv: Sequence[str]) -> int:
         for number in _STOPPING:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
                 signal.signal(number, _on_signal)
-        options = Options(values.without_gpu, values.peers_python)
-        results, status = check(values.parts, out, 60 * values.minutes, options)
+        data = {"cifar10": values.cifar10, "cats": values.cats}
+        options = Options(values.without_gpu, values.peers_python, data)
+        parts = [*values.parts, *(name for name in _LONG_PARTS if values.quality and name not in values.parts)]
+        minutes = values.minutes + (_LONG_MINUTES if values.quality else 0)
+        results, status = check(parts, out, 60 * minutes, options)
     except OSError as error:
         return _mistake(f"--out={values.out} can't be written ({error.strerror}); choose another folder.")
     print(f"\n{report(results)}\nThe report and all figures are in {out}.", flush=True)

@@ -1,6 +1,7 @@
 """Counts the operations of one of Mirage's training steps, on the CPU, without running it."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,14 @@ from benchmarks.worker import Rounds, Work
 _NOT_COUNTED = ("BatchMatMulV2", "BatchMatMulV3", "Conv3D", "DepthwiseConv2dNative", "Einsum")
 
 
-def operations(networks: str, batch_size: int, image_shape: tuple[int, int, int]) -> int:
-    """Counts the multiplications and additions of convolutions and matrix products in one step of `r3gan`.
+def operations(values: Mapping[str, Any], image_shape: tuple[int, int, int]) -> int:
+    """Counts the multiplications and additions of convolutions and matrix products in one step.
 
     Forward, backward and second order, as TensorFlow's graph has them; what nothing needs is left out, as TensorFlow
     leaves it out. A multiply-add counts as two. A compiler may compute fewer or more.
 
     Args:
-      networks: "dcgan" or "resnet".
-      batch_size: images per update.
+      values: of `Config`, by name.
       image_shape: (height, width, channels).
 
     Returns:
@@ -38,13 +38,14 @@ def operations(networks: str, batch_size: int, image_shape: tuple[int, int, int]
     from pipeline.training.feed import Layout, ResidentFeed
     from pipeline.training.step import TrainStep
 
-    config = Config(model=networks, objective="r3gan", batch_size=batch_size)
-    updates = compose(config.to_dict()).updates()
+    config = Config(**values)
+    names = tuple(map(str, range(10))) if config.conditional else ()
+    updates = compose(config.to_dict()).updates(num_labels=len(names))
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     images = np.zeros((1, *image_shape), np.uint8)
-    feed = ResidentFeed(strategy, Layout(updates, batch_size, 1, 1), images, np.zeros(1, np.int32), 0)
+    feed = ResidentFeed(strategy, Layout(updates, config.batch_size, 1, 1), images, np.zeros(1, np.int32), 0)
     with strategy.scope():
-        trainee = trainee_of(config, DataSpec("none", "", image_shape, (), 1))
+        trainee = trainee_of(config, DataSpec("none", "", image_shape, names, 1))
     step = TrainStep(config, strategy, trainee, updates, feed)
     counted = needed(step.graph_of_one())
     for operation in counted:
@@ -60,6 +61,8 @@ def _check(operation: Any) -> None:
 def run(work: Work, rounds: Rounds) -> None:
     """See `benchmarks.contestants`; it has nothing to train."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    rounds.ready(operations=operations(work.networks, work.batch_size, tuple(work.options["image_shape"])))
+    usual = {"model": work.networks, "objective": "r3gan", "batch_size": work.batch_size}
+    values = work.options.get("config", usual)
+    rounds.ready(operations=operations(values, tuple(work.options["image_shape"])))
     for _ in rounds:
         raise ValueError("this only counts.")

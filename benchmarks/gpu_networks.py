@@ -1,0 +1,199 @@
+"""Times the presets of R3GAN's and StyleGAN2's networks on a GPU: images/s, memory, share of the card's peak.
+
+  python -m benchmarks.gpu_networks
+  python -m benchmarks.gpu_networks --seconds=20 --json=results.json
+  python -m benchmarks.gpu_networks --device=cpu
+
+Each is `python -m pipeline --flagfile=configs/PRESET.flags` on random pictures, as a user would start it, watched from
+its third line of figures on for --seconds. The share counts the multiplications and additions of convolutions and
+matrix products in TensorFlow's graph of a step, without the terms that are not in every step.
+"""
+
+import dataclasses
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks.gpu_card import card, peak, process_mib, visible_gpus
+from benchmarks.ladder_run import Child, ChildFailedError, read_lines
+from benchmarks.worker import Work, Worker, WorkerError
+from pipeline.base.errors import MISTAKE
+
+_EXAMPLES, _LOG_EVERY, _LINES = 4096, 20, 3
+_COUNTED_BATCH = 4
+_TABLE = "| preset | pixels | batch | images/s | MiB held | operations per image, 10^9 | share of peak |"
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """What is timed.
+
+    Attributes:
+      file: its name in configs/.
+      size: side of the pictures in pixels.
+      precision: as `gpu_card.peak` knows it, of the same speed as the preset's.
+      more: flags besides, so that it fits one GPU.
+    """
+
+    file: str
+    size: int
+    precision: str
+    more: tuple[str, ...] = ()
+
+
+PRESETS = (
+    Preset("r3gan_cifar10", 32, "mixed_bfloat16"),
+    Preset("r3gan_256", 256, "mixed_bfloat16", ("--batch_size=32",)),
+    Preset("stylegan2_auto", 128, "mixed_bfloat16"),
+    Preset("stylegan2_ffhq256", 256, "mixed_bfloat16", ("--batch_size=32", "--strategy=auto")),
+)
+# So small that all can be tried on a CPU.
+_TINY = {
+    "r3gan": ("--model_args=width=16,group=8,blocks=1",),
+    "stylegan2": ("--model_args=channel_base=128,channel_max=8,w_dim=8,mapping_layers=1", "--r1=0.1"),
+}
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Adds the benchmark's flags to `values`."""
+    known = ", ".join(each.file for each in PRESETS)
+    flags.DEFINE_list("presets", [each.file for each in PRESETS], f"which: {known}.", flag_values=values)
+    flags.DEFINE_float("seconds", 15, "how long each is watched.", lower_bound=0, flag_values=values)
+    flags.DEFINE_float("timeout_s", 240, "how long each may take until then.", lower_bound=1, flag_values=values)
+    help_text = "where; cpu tries all with tiny networks."
+    flags.DEFINE_enum("device", "gpu", ["gpu", "cpu"], help_text, flag_values=values)
+    flags.DEFINE_string("json", "", "also write all figures into this file.", flag_values=values)
+
+
+def command(preset: Preset, folder: Path, *, tiny: bool) -> list[str]:
+    """What `python -m` is called with to train.
+
+    Args:
+      preset: what.
+      folder: where pictures and run directory lie.
+      tiny: whether for a CPU.
+    """
+    size = 32 if tiny else preset.size
+    data = (f"--dataset=array:{folder}/{size}.npz", f"--image_size={size}", "--split=train")
+    often = (f"--log_every={2 if tiny else _LOG_EVERY}", "--preview_every=1000000", "--checkpoint_every=1000000")
+    small = (*_TINY[preset.file.partition("_")[0]], "--batch_size=4", "--precision=float32") if tiny else preset.more
+    flagfile = f"--flagfile=configs/{preset.file}.flags"
+    return ["pipeline", flagfile, *data, "--steps=1000000", *often, *small, f"--run_dir={folder}/{preset.file}"]
+
+
+def watch(child: Child, run_dir: Path, seconds: float, timeout_s: float) -> dict[str, Any]:
+    """Trains until enough has been seen.
+
+    Returns:
+      `images_per_s`, `batch_size`, `start_s`, `mib` (None where nvidia-smi doesn't tell).
+
+    Raises:
+      ChildFailedError: if it ends before, or takes too long.
+    """
+    begun, most = time.monotonic(), None
+    with child as process:
+        while process.poll() is None and time.monotonic() - begun < timeout_s + seconds:
+            lines = read_lines(run_dir / "metrics.jsonl")
+            held = process_mib(process.pid)
+            most = held if most is None else max(most, held or 0)
+            if len(lines) > _LINES and lines[-1]["seconds"] - lines[_LINES - 1]["seconds"] >= seconds:
+                break
+            time.sleep(0.5)
+        else:
+            raise ChildFailedError(child.said() if process.poll() is not None else f"it took over {timeout_s:g} s")
+    first, last = lines[_LINES - 1], lines[-1]
+    config = json.loads((run_dir / "config.json").read_text())["config"]
+    return {
+        "images_per_s": (last["images"] - first["images"]) / (last["seconds"] - first["seconds"]),
+        "batch_size": config["batch_size"],
+        "start_s": first["seconds"],
+        "mib": most,
+        "config": config,
+    }
+
+
+def operations(config: Mapping[str, Any], size: int, timeout_s: float) -> int | None:
+    """Multiplications and additions for each picture of a step; None, and a line, where they can't be counted."""
+    kept = ("model", "model_args", "objective", "gamma", "conditional", "conditioning", "latent_dim")
+    values = {**{name: config[name] for name in kept}, "batch_size": _COUNTED_BATCH}
+    options = {"image_shape": (size, size, 3), "config": values}
+    try:
+        with Worker("gpu_operations", Work(config["model"], _COUNTED_BATCH, "", 0, options), timeout_s=timeout_s) as it:
+            return it.parameters()["operations"] // _COUNTED_BATCH
+    except WorkerError as error:
+        print(f"the operations of {config['model']} can't be counted: {error.reason}", file=sys.stderr)
+        return None
+
+
+def measure(presets: Sequence[Preset], values: Any) -> dict[str, Any]:
+    """Times presets in turn; returns all figures, `error` where one failed."""
+    tiny, rows = values.device == "cpu", []
+    name = "" if tiny else card()
+    with tempfile.TemporaryDirectory(prefix="mirage-networks-") as place, tempfile.TemporaryFile() as lock:
+        folder = Path(place)
+        for size in {32} if tiny else {each.size for each in presets}:
+            images = np.random.default_rng(0).integers(0, 256, (64 if tiny else _EXAMPLES, size, size, 3), np.uint8)
+            np.savez(folder / f"{size}.npz", images=images, labels=np.arange(len(images)) % 10)
+        for each in presets:
+            row: dict[str, Any] = {"preset": each.file, "pixels": 32 if tiny else each.size}
+            try:
+                # Else TensorFlow takes all memory from the start.
+                hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if tiny else {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+                log = folder / f"{each.file}.log"
+                child = Child(command(each, folder, tiny=tiny), log, lock.fileno(), hidden)
+                row |= watch(child, folder / each.file, values.seconds, values.timeout_s)
+                row["operations"] = operations(row.pop("config"), row["pixels"], values.timeout_s)
+                best = peak(name, each.precision)
+                if best and row["operations"]:
+                    row["share"] = row["operations"] * row["images_per_s"] / best
+            except ChildFailedError as error:
+                row["error"] = str(error)
+            rows.append(row)
+            print(_line(row), flush=True)
+    return {"card": name, "rows": rows}
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    if "error" in row:
+        return f"| {row['preset']} | {row['pixels']} | | {row['error']} | | | |"
+    mib = "" if row["mib"] is None else f"{row['mib']:,.0f}"
+    work = "" if row["operations"] is None else f"{row['operations'] / 1e9:.2f}"
+    share = f"{row['share']:.1%}" if "share" in row else ""
+    figures = f"{row['batch_size']} | {row['images_per_s']:,.1f} | {mib} | {work} | {share}"
+    return f"| {row['preset']} | {row['pixels']} | {figures} |"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the benchmark; returns the exit status."""
+    values = flags.FLAGS
+    unknown = [name for name in values.presets if name not in [each.file for each in PRESETS]]
+    problem = ""
+    if len(argv) > 1:
+        problem = f"{argv[1]!r} is not a flag; expected only --name=value, see --help."
+    elif unknown or not values.presets:
+        problem = f"--presets={','.join(values.presets)} is not known; choose from those in --help."
+    elif values.device == "gpu" and not visible_gpus():
+        problem = "--device=gpu finds no GPU; python -m pipeline.doctor says why, and --device=cpu tries all without."
+    if problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return MISTAKE
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    print(f"{_TABLE}\n{'| --- ' * _TABLE.count(' | ')}| --- |", flush=True)
+    results = measure([each for each in PRESETS if each.file in values.presets], values)
+    if values.json:
+        Path(values.json).write_text(json.dumps(results, indent=1) + "\n")
+    return int(any("error" in row for row in results["rows"]))
+
+
+if __name__ == "__main__":
+    define_flags(flags.FLAGS)
+    sys.modules["__main__"].__doc__ = __doc__
+    app.run(main)
