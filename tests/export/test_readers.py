@@ -39,14 +39,14 @@ def golden(bundle):
 
 
 def readers_of(bundle):
-    """All readers, by name."""
+    """All readers, by name; that of a generator's parts by its whole name."""
     info = read_manifest(bundle).model
     readers = [
         *saved_model_readers(bundle / "saved_model", info),
         *onnx_readers(bundle, info),
         litert_reader(bundle / "generator.tflite", info),
     ]
-    return {each.name.split()[0]: each for each in readers}
+    return {each.name if "(" in each.name else each.name.split()[0]: each for each in readers}
 
 
 ALL = {
