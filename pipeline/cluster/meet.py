@@ -253,8 +253,7 @@ class Peers:
             task.add_done_callback(self._ended)
         started.set()
         await self._end.wait()
-        self._server.close()
-        self._met = True
+        await self._stop_listening()
         for writer in self._writers:
             writer.close()
         for task in tasks:
@@ -262,8 +261,12 @@ class Peers:
         await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=1)
 
     async def _stop_listening(self) -> None:
-        self._server.close()
         self._met = True
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening)
+        # Until who was accepted in this moment has a transport: a server that is closed would leave it open.
+        await asyncio.sleep(0)
+        self._server.close()
 
     def _ended(self, task: asyncio.Task) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -1,5 +1,7 @@
+import asyncio
 import concurrent.futures
 import contextlib
+import gc
 import json
 import re
 import socket
@@ -233,6 +235,24 @@ def test_who_has_agreed_has_told_the_others():
         first._loop.call_soon_threadsafe(time.sleep, 2)
         first.agree({})
         told.result(timeout=1)
+
+
+@pytest.mark.parametrize("met", [False, True])
+def test_who_dials_in_the_last_moment_is_hung_up_on(met):
+    workers = addresses(2)
+    peers = Peers(Cluster(workers, 0), socket.create_server(("127.0.0.1", port_of(workers[0]))))
+    held = threading.Event()
+    peers._loop.call_soon_threadsafe(held.wait)  # so that all that follows is noticed at once
+    with dialled(workers[0]) as connection:
+        if met:
+            asyncio.run_coroutine_threadsafe(peers._stop_listening(), peers._loop)
+        else:
+            peers._loop.call_soon_threadsafe(peers._end.set)
+        held.set()
+        peers.close()
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+    gc.collect()  # which tells of what was left open
 
 
 def test_who_gives_up_later_says_why_and_the_others_repeat_it_once():

@@ -15,6 +15,7 @@ from pipeline.networks.grouped import GroupedConv2D
 from pipeline.networks.learned_basis import WeightedSum
 from pipeline.training.configured import networks_of
 from tests.pipeline.networks.r3gan_in_numpy import generate, judge
+from tests.pipeline.networks.shapes import shapes_alone
 
 # Published in millions, generator and discriminator.
 PUBLISHED = {
@@ -37,7 +38,7 @@ def built(model_args="", size=32, classes=0, **flags):
 
 @pytest.mark.parametrize(("args", "size", "classes", "counts", "millions"), PUBLISHED.values(), ids=PUBLISHED.keys())
 def test_parameter_counts_are_the_papers(args, size, classes, counts, millions):
-    with keras.StatelessScope(initialize_variables=False):  # shapes alone, without memory for them
+    with shapes_alone():
         networks = built(args, size, classes)
     for name, count, published in zip(("generator", "discriminator"), counts, millions, strict=True):
         model = networks[name]
@@ -58,7 +59,7 @@ def test_parameter_counts_are_the_papers(args, size, classes, counts, millions):
     ],
 )
 def test_widths_and_groups_of_stages(args, size, planes, groups):
-    with keras.StatelessScope(initialize_variables=False):
+    with shapes_alone():
         networks = built(args, size)
     for name, order in (("generator", 1), ("discriminator", -1)):
         found = [layer for layer in networks[name].layers if isinstance(layer, GroupedConv2D)][::2][::order]
@@ -186,7 +187,8 @@ def r1_by_differences(weights, images, labels, h=1e-6):
     return total
 
 
-def test_r1_and_its_gradients_against_finite_differences_of_finite_differences(tiny):
+@pytest.mark.parametrize("parts", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_r1_and_its_gradients_against_finite_differences_of_finite_differences(tiny, parts):
     networks, weights, _, images, labels = tiny
     model = networks["discriminator"]
     images, labels = images[:1], labels[:1]
@@ -201,7 +203,7 @@ def test_r1_and_its_gradients_against_finite_differences_of_finite_differences(t
     )
     own = weights["discriminator"]
     assert float(penalty) == pytest.approx(r1_by_differences(own, images, labels), rel=1e-3)
-    for direction in directions(own, parts=4):
+    for direction in directions(own, parts):
         expected = along(lambda w: r1_by_differences(w, images, labels), own, direction, 1e-6)
         actual = sum(float(np.sum(np.asarray(g) * d)) for g, d in zip(gradients, direction, strict=True))
         assert actual == pytest.approx(expected, rel=5e-3, abs=5e-3 * float(penalty))
@@ -271,7 +273,7 @@ def test_the_scale_of_activations_from_layer_to_layer():
 def test_only_the_largest_pictures_are_computed_in_low_precision(args, size, low, policy):
     keras.config.set_dtype_policy(policy)
     try:
-        with keras.StatelessScope(initialize_variables=False):
+        with shapes_alone():
             networks = built(f"width=64{args}", size, 3)
     finally:
         keras.config.set_dtype_policy("float32")

@@ -20,6 +20,7 @@ from pipeline.networks.stylegan2.resampling import double, halve
 from pipeline.networks.stylegan2.statistics import MinibatchDeviation, Styles
 from pipeline.training.configured import networks_of
 from tests.pipeline.networks import stylegan2_in_numpy as slow
+from tests.pipeline.networks.shapes import shapes_alone
 
 TINY = StyleGAN2(channel_base=48, channel_max=6, w_dim=5, mapping_layers=2, group=2)
 SIZE = WHOLE = (8, 10)  # stages of 4x5 and 8x10
@@ -55,7 +56,7 @@ PUBLISHED = {  # millions of G and D, by base and side
 @pytest.mark.parametrize(("base", "side"), PUBLISHED, ids=lambda value: str(value))
 def test_published_numbers_of_parameters(base, side):
     deep = StyleGAN2(channel_base=base)
-    with keras.StatelessScope(initialize_variables=False):  # shapes alone, without memory for them
+    with shapes_alone():
         generator = deep.build_generator(512, (side, side, 3), 0)
         other = deep.build_discriminator((side, side, 3), 0, heads={})
         shallow = StyleGAN2(channel_base=base, mapping_layers=2)._mapping(512, 0, (), 1)
