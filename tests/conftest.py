@@ -16,6 +16,10 @@ from PIL import Image
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
+# What two processes share, file by file, begins with these: at the end neither shall wait long for the other.
+_LONGEST = ("tests/test_own_examples.py", "tests/test_end_to_end.py", "tests/pipeline/training/")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds options, which pytest finds early enough only in this file; test_conformance.py takes the first two."""
     parser.addoption("--base_url", help="server that test_conformance.py tests, instead of starting one")
@@ -32,7 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out most cases of slow tests that have many, if that is wanted."""
+    """Puts what takes longest first, and leaves out most cases of slow tests that have many, if that is wanted."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
     if not config.getoption("--brief"):
         return
     cases: dict[str, list[pytest.Item]] = {}
@@ -42,6 +47,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = {item for each in cases.values() if len(each) > 5 for place, item in enumerate(each) if place % 5}
     config.hook.pytest_deselected(items=list(left_out))
     items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_finish() -> None:
+    """Spares the garbage collector what stays until the end, such as TensorFlow's modules: most of its work."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -76,7 +87,7 @@ def _release_models() -> Iterator[None]:
 
 
 def _release() -> None:
-    sys.modules["keras"].backend.clear_session()
+    sys.modules["keras"].backend.clear_session(free_memory=False)  # which would collect as well
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # glibc keeps what was freed
         ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -73,9 +73,9 @@ def records(config):
     return [{name: value for name, value in line.items() if name in ("gap", "heat", "r1")} for line in lines]
 
 
-def test_an_objective_by_its_import_path_trains_and_resumes_to_the_same_bits(config, tmp_path):
+def test_an_objective_by_its_import_path_trains_and_resumes_to_the_same_bits(on_two, tmp_path):
     own = dataclasses.replace(
-        config, objective="my_objectives:Paired", objective_args="margin=2.0", r1=0.5, log_every=1
+        on_two, objective="my_objectives:Paired", objective_args="margin=2.0", r1=0.5, log_every=1
     )
     train(own)
     assert [record["heat"] for record in records(own)] == [0.5**step for step in range(6)]

@@ -147,18 +147,19 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize(("name", "several"), [("joint", (2, 4)), ("split", (2,)), ("lazy", (2,))])
-def test_any_number_of_replicas_follows_the_trajectory_of_one(name, several):
+@pytest.mark.parametrize(
+    ("name", "replicas"), [("joint", 4), ("split", 2), ("lazy", 2), pytest.param("joint", 2, marks=pytest.mark.slow)]
+)
+def test_any_number_of_replicas_follows_the_trajectory_of_one(name, replicas):
     config, batch_norm = CONFIGS[name], name != "lazy"
     expected, start, _ = run(config, batch_norm=batch_norm)
-    for replicas in several:
-        actual, _, trainee = run(config, batch_norm=batch_norm, replicas=replicas)
-        assert_same_trajectory(actual, expected, start)
-        for model in trainee.networks.values():
-            for variable in model.variables:
-                first, *others = (np.asarray(copy) for copy in variable.value.values)
-                for other in others:
-                    np.testing.assert_array_equal(other, first, err_msg=variable.path)
+    actual, _, trainee = run(config, batch_norm=batch_norm, replicas=replicas)
+    assert_same_trajectory(actual, expected, start)
+    for model in trainee.networks.values():
+        for variable in model.variables:
+            first, *others = (np.asarray(copy) for copy in variable.value.values)
+            for other in others:
+                np.testing.assert_array_equal(other, first, err_msg=variable.path)
 
 
 def test_xla_computes_the_same_steps():

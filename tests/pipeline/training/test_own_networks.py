@@ -52,8 +52,8 @@ def own(tmp_path, monkeypatch):
     sys.modules.pop(MODULE, None)
 
 
-def test_they_train_resume_to_the_same_bits_and_are_loaded_without_their_code(config, own, capsys, monkeypatch):
-    config = dataclasses.replace(config, model=own, model_args="width=6")
+def test_they_train_resume_to_the_same_bits_and_are_loaded_without_their_code(on_two, own, capsys, monkeypatch):
+    config = dataclasses.replace(on_two, model=own, model_args="width=6")
     whole = dataclasses.replace(config, run_dir=config.run_dir + "-whole")
     assert train(whole).step == 6
     said = capsys.readouterr().out

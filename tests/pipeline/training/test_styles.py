@@ -25,10 +25,24 @@ DATA = DataSpec("tall", "", (12, 8, 3), ("a", "b", "c"), 21)  # two stages, of 6
 IMAGES = np.random.default_rng(0).integers(0, 256, (21, 12, 8, 3), dtype=np.uint8)
 
 
+def softened(patch):
+    """Builds networks without kinks: rounding that moves a unit across one changes its gradient for good."""
+    patch.setattr(tf.nn, "leaky_relu", lambda x, alpha: tf.nn.softplus(x))
+
+
 @pytest.fixture
 def smooth(monkeypatch):
-    """Builds networks without kinks: rounding that moves a unit across one changes its gradient for good."""
-    monkeypatch.setattr(tf.nn, "leaky_relu", lambda x, alpha: tf.nn.softplus(x))
+    """Networks of this test have no kinks."""
+    softened(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What one replica does without kinks: (weights at first, (figures, weights), scalars of the state)."""
+    with pytest.MonkeyPatch.context() as patch:
+        softened(patch)
+        start, trajectory, trainee = run(EVERYTHING)
+    return start, trajectory, {name: float(scalar.numpy()) for name, scalar in trainee.scalars.items()}
 
 
 def run(config, replicas=1, calls=(4, 5), **how):
@@ -40,28 +54,29 @@ def run(config, replicas=1, calls=(4, 5), **how):
 
 
 @pytest.mark.usefixtures("smooth")
-def test_any_number_of_replicas_follows_the_trajectory_of_one():
-    start, one, trainee = run(EVERYTHING)
-    assert float(trainee.scalars["path_length_mean"].numpy()) > 0
+@pytest.mark.parametrize("replicas", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_any_number_of_replicas_follows_the_trajectory_of_one(alone, replicas):
+    start, one, scalars = alone
+    assert scalars["path_length_mean"] > 0
     means = [name for name in start if name.endswith("/mean")]
     assert len(means) == 2  # of the generator and of its average
     for name in means:
         assert np.abs(one[1][name]).max() > 0
-    for replicas in (2, 4):
-        _, several, other = run(EVERYTHING, replicas)
-        assert_same_trajectory(several, one, start)
-        for name, scalar in trainee.scalars.items():
-            values = [float(each.numpy()) for each in other.scalars[name].values]
-            np.testing.assert_allclose(values, scalar.numpy(), rtol=1e-5, err_msg=name)
-        for variable in [v for model in other.networks.values() for v in model.variables]:
-            for copy in variable.value.values[1:]:
-                np.testing.assert_array_equal(copy, variable.value.values[0], err_msg=variable.path)
+    _, several, other = run(EVERYTHING, replicas)
+    assert_same_trajectory(several, one, start)
+    for name, expected in scalars.items():
+        values = [float(each.numpy()) for each in other.scalars[name].values]
+        np.testing.assert_allclose(values, expected, rtol=1e-5, err_msg=name)
+    for variable in [v for model in other.networks.values() for v in model.variables]:
+        for copy in variable.value.values[1:]:
+            np.testing.assert_array_equal(copy, variable.value.values[0], err_msg=variable.path)
 
 
 @pytest.mark.usefixtures("smooth")
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_accumulated_batches_are_one_larger_batch(replicas):
-    start, whole, _ = run(EVERYTHING)
+@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_accumulated_batches_are_one_larger_batch(alone, replicas):
+    start, (figures, weights_of_whole), _ = alone
+    whole = figures, {**weights_of_whole}
     _, parts, _ = run(dataclasses.replace(EVERYTHING, batch_size=8, accumulate=2), replicas)
     for trajectory in (whole, parts):  # of which the running mean sees one batch at a time, as batch norm does
         for name in [name for name in start if name.endswith("/mean")]:
@@ -70,18 +85,34 @@ def test_accumulated_batches_are_one_larger_batch(replicas):
 
 
 @pytest.mark.usefixtures("smooth")
-def test_xla_computes_the_same_step():
-    config = dataclasses.replace(EVERYTHING, augment="", augment_adaptive=False)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"path_length": 0.0, "style_mixing": 0.0, "conditional": False},
+        pytest.param({}, marks=pytest.mark.slow),  # which takes half a minute to compile
+    ],
+    ids=["networks", "everything"],
+)
+def test_xla_computes_the_same_step(changes):
+    config = dataclasses.replace(EVERYTHING, augment="", augment_adaptive=False, **changes)
     start, plain, _ = run(config, calls=(3,))
     _, compiled, _ = run(config, calls=(3,), jit=True)
     assert_same_trajectory(compiled, plain, start)
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_stays_near_float32(precision):
-    _, (exact, _), _ = run(EVERYTHING, calls=(4,))
-    config = dataclasses.replace(EVERYTHING, precision=precision)
-    _, (found, _), trainee = run(config, 2, calls=(4,))
+@pytest.fixture(scope="module")
+def in_float32():
+    """What four steps tell."""
+    return run(EVERYTHING, calls=(4,))[1][0]
+
+
+@pytest.mark.parametrize(
+    ("precision", "replicas"),
+    [("mixed_bfloat16", 1), ("mixed_float16", 1), pytest.param("mixed_float16", 2, marks=pytest.mark.slow)],
+)
+def test_mixed_precision_stays_near_float32(in_float32, precision, replicas):
+    exact, config = in_float32, dataclasses.replace(EVERYTHING, precision=precision)
+    _, (found, _), trainee = run(config, replicas, calls=(4,))
     generator = trainee.networks["generator"]
     dtypes = {layer.name: layer.compute_dtype for layer in generator.get_layer("synthesis").layers}
     assert dtypes["up_8"] == dtypes["conv_8"] == dtypes["image_8"] == precision.removeprefix("mixed_")
@@ -91,12 +122,14 @@ def test_mixed_precision_stays_near_float32(precision):
     assert not np.array_equal(found, exact)
 
 
-def test_a_continued_run_is_the_uninterrupted_one_to_the_last_bit(config, tmp_path):
+@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_continued_run_is_the_uninterrupted_one_to_the_last_bit(config, tmp_path, replicas):
     values = {name: getattr(EVERYTHING, name) for name in ("model", "model_args", "objective", "r1", "penalty_every")}
     values |= {
         name: getattr(EVERYTHING, name) for name in ("style_mixing", "path_length", "augment", "augment_adaptive")
     }
     config = dataclasses.replace(config, **values, path_length_every=2, batch_size=8)
+    config = dataclasses.replace(config, virtual_devices=replicas)
     whole = dataclasses.replace(config, run_dir=str(tmp_path / "whole"))
     train(whole)
     train(dataclasses.replace(config, steps=3))

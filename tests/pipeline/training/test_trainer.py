@@ -40,10 +40,10 @@ def records(config):
     return [json.loads(line) for line in (_folder(config).parent / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_run_writes_what_it_promises(config):
-    outcome = train(config)
+def test_a_run_writes_what_it_promises(on_two):
+    outcome = train(on_two)
     assert (outcome.step, outcome.stopped_by) == (6, None)
-    run_dir = _folder(config).parent
+    run_dir = _folder(on_two).parent
     assert sorted(path.name for path in run_dir.iterdir()) == [
         ".lock",
         "checkpoints",
@@ -63,8 +63,8 @@ def test_a_run_writes_what_it_promises(config):
     ]
     with Image.open(run_dir / "samples" / "step_0000006.png") as picture:
         assert picture.size == (8 * 18 + 2, 2 * 18 + 2)  # a row for each of two classes
-    assert [record["step"] for record in records(config)] == [2, 4, 6]
-    assert set(records(config)[0]) >= {
+    assert [record["step"] for record in records(on_two)] == [2, 4, 6]
+    assert set(records(on_two)[0]) >= {
         "images",
         "epoch",
         "d_loss",
@@ -73,13 +73,14 @@ def test_a_run_writes_what_it_promises(config):
         "d_acc_fake",
         "images_per_s",
     }
-    assert checkpoints(config) == ["step_0000004", "step_0000006"]
+    assert checkpoints(on_two) == ["step_0000004", "step_0000006"]
 
 
 @pytest.mark.parametrize("channels", ["L", "RGB"])
 def test_dcgan_trains_on_two_replicas(image_folder, tmp_path, channels):
     config = Config(
         dataset=f"folder:{image_folder(mode=channels)}",
+        model_args="width=8",
         batch_size=4,
         steps=2,
         virtual_devices=2,
@@ -93,10 +94,10 @@ def final_weights(config):
     return [np.asarray(v) for v in load_sampler(_folder(config).parent)[2].variables]
 
 
-def test_a_continued_run_is_the_uninterrupted_one_to_the_last_bit(config, tmp_path):
-    straight = dataclasses.replace(config, steps=9)
+def test_a_continued_run_is_the_uninterrupted_one_to_the_last_bit(on_two, tmp_path):
+    straight = dataclasses.replace(on_two, steps=9)
     train(straight)
-    broken = dataclasses.replace(config, run_dir=str(tmp_path / "broken"))
+    broken = dataclasses.replace(on_two, run_dir=str(tmp_path / "broken"))
     train(dataclasses.replace(broken, steps=5))
     train(dataclasses.replace(broken, steps=9, steps_per_call=3))
     for a, b in zip(final_weights(straight), final_weights(broken), strict=True):
@@ -228,11 +229,11 @@ def test_a_learning_rate_that_explodes_is_reported_not_saved(config):
             assert np.isfinite(value).all()
 
 
-def test_a_batch_that_replicas_cannot_share_is_refused(config):
+def test_a_batch_that_replicas_cannot_share_is_refused(on_two):
     with pytest.raises(MirageError, match="--batch_size=5 can't be shared by 2 replicas"):
-        train(dataclasses.replace(config, batch_size=5))
+        train(dataclasses.replace(on_two, batch_size=5))
     with pytest.raises(MirageError, match="multiple of 4"):
-        train(dataclasses.replace(config, batch_size=6, objective="nsgan", d_batches="split"))
+        train(dataclasses.replace(on_two, batch_size=6, objective="nsgan", d_batches="split"))
 
 
 def test_a_run_dir_that_cannot_be_written_is_refused(config, tmp_path):
@@ -270,8 +271,8 @@ def test_a_run_directory_belongs_to_one_process_at_a_time(config):
     assert train(config).step == 6
 
 
-def test_streamed_and_resident_data_train_alike_to_the_last_bit(config, tmp_path):
-    resident = dataclasses.replace(config, steps=7, flip=True, objective="nsgan", d_batches="split")
+def test_streamed_and_resident_data_train_alike_to_the_last_bit(on_two, tmp_path):
+    resident = dataclasses.replace(on_two, steps=7, flip=True, objective="nsgan", d_batches="split")
     train(resident)
     streamed = dataclasses.replace(
         resident, device_data_mb=0, data_dir=str(tmp_path / "data"), run_dir=str(tmp_path / "streamed")
@@ -282,8 +283,8 @@ def test_streamed_and_resident_data_train_alike_to_the_last_bit(config, tmp_path
         np.testing.assert_array_equal(a, b)
 
 
-def test_another_number_of_devices_continues_the_trajectory(config, tmp_path):
-    straight = dataclasses.replace(config, batch_size=8, steps=6)
+def test_another_number_of_devices_continues_the_trajectory(on_two, tmp_path):
+    straight = dataclasses.replace(on_two, batch_size=8, steps=6)
     train(straight)
     moved = dataclasses.replace(straight, run_dir=str(tmp_path / "moved"))
     train(dataclasses.replace(moved, steps=3))
@@ -310,9 +311,9 @@ def test_the_choice_of_xla_is_measured_recorded_and_kept(config, monkeypatch, ca
         np.testing.assert_array_equal(a, b)  # so the measurement left no trace
 
 
-def test_xla_across_cpu_devices_is_refused(config):
+def test_xla_across_cpu_devices_is_refused(on_two):
     with pytest.raises(MirageError, match="--jit=on can't compile across 2 devices that are CPUs"):
-        train(dataclasses.replace(config, jit="on"))
+        train(dataclasses.replace(on_two, jit="on"))
 
 
 def test_a_profile_is_recorded(config):

@@ -37,12 +37,32 @@ def moved(before, after) -> set[str]:
     return {name for name, value in before.items() if not np.array_equal(value, after[name])}
 
 
-@pytest.fixture
-def source(config, tmp_path):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
     """A run of six steps, on two replicas."""
-    own = dataclasses.replace(config, run_dir=str(tmp_path / "source"), seed=3)
-    assert train(own).step == 6
-    return own
+    folder = tmp_path_factory.mktemp("trained")
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 1), dtype=np.uint8)
+    np.savez(folder / "pictures.npz", images=pictures, labels=np.arange(12) % 2)
+    config = Config(
+        dataset=f"array:{folder / 'pictures.npz'}",
+        model="mlp",
+        latent_dim=4,
+        conditional=True,
+        batch_size=4,
+        steps=6,
+        virtual_devices=2,
+        seed=3,
+        run_dir=str(folder / "run"),
+    )
+    assert train(config).step == 6
+    return config
+
+
+@pytest.fixture
+def source(trained, tmp_path):
+    """A copy of that run, which a test may change."""
+    shutil.copytree(trained.run_dir, tmp_path / "source")
+    return dataclasses.replace(trained, run_dir=str(tmp_path / "source"))
 
 
 def test_a_run_gives_all_networks_their_weights(source, config, capsys):
