@@ -20,10 +20,7 @@ from pipeline.training.configured import networks_of, trainee_of
 from tests.pipeline.training.test_step import assert_same_trajectory, make, weights
 
 PROJECTED = {"discriminator": "projected", "discriminator_args": "width=2,side=16"}
-CONFIG = Config(
-    **PROJECTED, model="mlp", latent_dim=4, objective="nsgan", conditional=True, augment="translation,color",
-    batch_size=8,
-)  # fmt: skip
+CONFIG = Config(**PROJECTED, model="mlp", latent_dim=4, objective="nsgan", conditional=True, batch_size=8)
 DATA = DataSpec("shapes", "", (16, 16, 3), ("a", "b", "c"), 21)
 IMAGES = np.random.default_rng(0).integers(0, 256, (21, 16, 16, 3), dtype=np.uint8)
 
