@@ -107,7 +107,7 @@ def test_a_run_is_evaluated(config, image_folder, tmp_path):
         run.evaluate(num_sample=20)
     with pytest.raises(MirageError, match="--checkpoint=better is not known; choose from newest, best"):
         run.load("better")
-    with pytest.raises(MirageError, match=r"form=1: export knows checkpoint, .*dataset, and no form\."):
+    with pytest.raises(MirageError, match=r"form=1: export knows checkpoint, .*dataset, noise, and no form\."):
         run.export(tmp_path / "bundle", form=1)
     assert not (tmp_path / "bundle").exists()
 

@@ -41,10 +41,10 @@ LOSS = "loss of the discriminator "
     ("objective", "sentence"),
     [
         (Mine(lambda x: (tf.reduce_mean(x), {"d_loss": x})), LOSS + r"returned float32 \[\]; expected a loss for each"),
-        (Mine(lambda x: (x[:, None], {"d_loss": x})), LOSS + r"returned float32 \[2, 1\]; .*float32 \[n\], here \[2\]"),
-        (Mine(lambda x: (tf.cast(x, tf.float64), {"d_loss": x})), LOSS + r"returned float64 \[2\]"),
+        (Mine(lambda x: (x[:, None], {"d_loss": x})), LOSS + r"returned float32 \[4, 1\]; .*float32 \[n\], here \[4\]"),
+        (Mine(lambda x: (tf.cast(x, tf.float64), {"d_loss": x})), LOSS + r"returned float64 \[4\]"),
         (Mine(lambda x: (0.5, {"d_loss": x})), LOSS + "returned 0.5 of type float"),
-        (Mine(lambda x: x), LOSS + r"returned float32 \[2\]; expected \(losses, .* dictionary of figures"),
+        (Mine(lambda x: x), LOSS + r"returned float32 \[4\]; expected \(losses, .* dictionary of figures"),
         (Mine(lambda x: (x, {"dloss": x})), LOSS + "reports dloss, and its Update says d_loss"),
         (
             Mine(lambda x: (x, {"d_loss": tf.reduce_mean(x)})),

@@ -295,7 +295,7 @@ def test_another_number_of_devices_continues_the_trajectory(on_two, tmp_path):
 
 @pytest.mark.parametrize("device_data_mb", [2048, 0])
 def test_the_choice_of_xla_is_measured_recorded_and_kept(config, monkeypatch, capsys, tmp_path, device_data_mb):
-    for name, value in (("_on_gpus", lambda strategy: True), ("JIT_WORTHWHILE_STEPS", 1), ("_GAIN", math.inf)):
+    for name, value in (("on_gpus", lambda strategy: True), ("JIT_WORTHWHILE_STEPS", 1), ("_GAIN", math.inf)):
         monkeypatch.setattr(jit, name, value)
     alone = dataclasses.replace(
         config, strategy="one_device", virtual_devices=0, device_data_mb=device_data_mb, data_dir=str(tmp_path / "data")
