@@ -245,6 +245,7 @@ def count_operations(cases: Iterable[Case], timeout_s: float) -> dict[tuple[str,
         workers = {}
         for networks, shape in {(case.networks, case.image_shape): None for case in cases}:
             # As all arithmetic is proportional to the batch, a small one will do.
-            work = Work(networks, 2, "", 0, {"image_shape": shape})
+            config = {"model": networks, "objective": "r3gan", "batch_size": 2}
+            work = Work(networks, 2, "", 0, {"image_shape": shape, "config": config})
             workers[networks, shape] = stack.enter_context(Worker("gpu_operations", work, timeout_s=timeout_s))
         return {pair: worker.parameters()["operations"] // 2 for pair, worker in workers.items()}

@@ -188,8 +188,8 @@ def sampler_function(model: keras.Model, info: ModelInfo) -> tuple[Callable, lis
       (function of seed int64 [N], perhaps label or attributes, and truncation float32, that returns {"pixels": uint8
       [N, H, W, C]}; its input signature).
     """
-    _, (_, *condition_spec) = generator_function(model, info)
-    generate, _ = (truncated_function if info.styles else generator_function)(model, info)
+    generate, (_, *others) = (truncated_function if info.styles else generator_function)(model, info)
+    condition_spec = [spec for spec in others if spec.name != "truncation"]
 
     def pixels_of(seed: tf.Tensor, truncation: tf.Tensor, *condition: tf.Tensor) -> dict[str, tf.Tensor]:
         z = tensorflow_latents(seed, info.latent_dim, info.latent_distribution)

@@ -85,15 +85,6 @@ def define_flags(values: flags.FlagValues) -> None:
     text("license", "under which the generator may be used, for its card, such as CC-BY-4.0.")
 
 
-def _ours(generator: str) -> dict[str, Any]:
-    """Mirage's layers, which a file of Keras 3 may hold."""
-    if not generator.endswith(".keras"):
-        return {}
-    from pipeline.networks.stored import own_layers
-
-    return dict(own_layers())
-
-
 def given(values: flags.FlagValues) -> tuple[Opening, Asked]:
     """Reads the flags.
 
@@ -107,9 +98,11 @@ def given(values: flags.FlagValues) -> tuple[Opening, Asked]:
         return Opening(), Asked()
     if values["run_dir"].present:
         raise MirageError("--run_dir and --generator are two things to export; pass one of them.")
+    from pipeline.networks.stored import own_layers
+
     opening = Opening(
         trust=values.trust,
-        custom_objects=_ours(values.generator) | _custom_objects(values.custom_objects),
+        custom_objects=own_layers(values.generator) | _custom_objects(values.custom_objects),
         build=load_object(values.model, "model") if values.model else None,
         signature=values.signature,
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
 from pipeline.data.elements import class_order, classes_of, plain_labels
+from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.notices import say_once
 from serving.contract.attributes import BINARY, MOST, NUMBER, Attribute
 
@@ -38,6 +39,15 @@ class Labels:
         if not self.attributes:
             return [part.astype("<i4").tobytes()]
         return [part.astype("<f4").tobytes(), json.dumps([[each.name, each.kind] for each in self.attributes]).encode()]
+
+    def fingerprint(self, pictures: str, part: NDArray[Any]) -> str:
+        """Identifies pictures with these labels.
+
+        Args:
+          pictures: the fingerprint of the pictures alone.
+          part: their labels.
+        """
+        return fingerprint_of(["labels", pictures, *self.identity(part), *self.class_names])
 
 
 def as_numbers(values: Sequence[Any]) -> NDArray[np.float64] | None:

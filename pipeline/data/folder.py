@@ -14,7 +14,6 @@ from pipeline.base.folders import local_folder
 from pipeline.base.names import printable
 from pipeline.data.archives import open_archive
 from pipeline.data.collection import Collection, FolderCollection
-from pipeline.data.fingerprint import fingerprint_of
 from pipeline.data.image_file import ENDINGS
 from pipeline.data.labelling import Labelling, labelling
 from pipeline.data.notices import say_once
@@ -55,7 +54,7 @@ def open_folder(options: DataOptions) -> Source:
 
     def identify() -> str:
         alone = pictures.identify()  # which says what folders the files are in
-        return fingerprint_of(["labels", alone, *found.identity(labels), *class_names]) if by.given else alone
+        return found.fingerprint(alone, labels) if by.given else alone
 
     def examples(start: int) -> Iterator[tuple[np.ndarray, Any]]:
         return zip(pictures.examples(start), labels[start:], strict=True)

@@ -110,11 +110,8 @@ def _labelled(source: Source, found: Labels) -> Source:
     def examples() -> Iterator[tuple[np.ndarray, Any]]:
         return ((image, label) for (image, _), label in zip(source.examples(0), found.values, strict=True))
 
-    def identify() -> str:
-        return fingerprint_of(["labels", source.identify(), *found.identity(found.values), *found.class_names])
-
     spec = dataclasses.replace(source.spec, class_names=found.class_names, attributes=found.attributes)
-    return Source(spec, skipping(examples), identify)
+    return Source(spec, skipping(examples), lambda: found.fingerprint(source.identify(), found.values))
 
 
 def _read(options: DataOptions, builder: tfds.core.DatasetBuilder, decoders: Any = None) -> Iterator[dict[str, Any]]:

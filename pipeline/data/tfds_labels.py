@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,15 @@ def labels_of_features(
     given = f"--labels={printable(options.labels)}"
     leaves = _leaves(builder.info.features)
     names = _names(leaves)
-    asked = columns_asked(options.labels, {*names, *_groups(leaves)}, given)
-    kinds = {column: kind for entry, kind in asked.items() for column in _meant(entry, names, leaves, given, kind)}
+    groups = _groups(leaves, names)
+    kinds: dict[str, str] = {}
+    for entry, kind in columns_asked(options.labels, {*names, *groups}, given).items():
+        if entry in names:
+            kinds[entry] = kind
+        elif entry in groups and not kind:
+            kinds |= dict.fromkeys(groups[entry], kind)
+        else:
+            raise _unknown(entry, [*names, *groups], given)
     columns: dict[str, list[Any]] = {column: [] for column in kinds}
     told = {"unit": "image", "file": sys.stderr, "delay": _PROGRESS_S, "disable": None}
     for example in tqdm.tqdm(read(), "reading labels", builder.info.splits[options.split].num_examples, **told):
@@ -61,7 +68,7 @@ def _leaves(features: Any, above: str = "") -> dict[str, Any]:
     for name, feature in features.items():
         if isinstance(feature, tfds.features.FeaturesDict):
             found |= _leaves(feature, f"{above}{name}{_PATH}")
-        elif feature.shape == () and (np.dtype(feature.np_dtype).kind in "biufOSU"):
+        elif feature.shape == () and np.dtype(feature.np_dtype).kind in "biufOSU":
             found[f"{above}{name}"] = feature
     return found
 
@@ -73,20 +80,20 @@ def _names(leaves: Mapping[str, Any]) -> dict[str, str]:
     return {**clear, **{path: path for path in leaves}}
 
 
-def _groups(leaves: Mapping[str, Any]) -> set[str]:
-    return {path[:place] for path in leaves for place, letter in enumerate(path) if letter == _PATH}
+def _groups(leaves: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, list[str]]:
+    """What the features of each group are called, as short as may be, by the group's path."""
+    called = {path: name for name, path in reversed([*names.items()])}
+    found: dict[str, list[str]] = {}
+    for path in leaves:
+        for place in (place for place, letter in enumerate(path) if letter == _PATH):
+            found.setdefault(path[:place], []).append(called[path])
+    return found
 
 
-def _meant(entry: str, names: Mapping[str, str], leaves: Mapping[str, Any], given: str, kind: str) -> list[str]:
-    """The features that are called so, or all of a group."""
-    if entry in names:
-        return [entry]
-    if entry in _groups(leaves) and not kind:
-        called = {path: name for name, path in reversed([*names.items()])}
-        return [called[path] for path in leaves if path.startswith(f"{entry}{_PATH}")]
-    close = difflib.get_close_matches(entry, [*names, *_groups(leaves)], n=3, cutoff=0.4) or [*names][:10]
+def _unknown(entry: str, known: Sequence[str], given: str) -> MirageError:
+    close = difflib.get_close_matches(entry, known, n=3, cutoff=0.4) or known[:10]
     hint = f"such as {', '.join(map(printable, close))}" if close else "and there is none"
-    raise MirageError(
+    return MirageError(
         f"{given}: the data set has no feature {printable(entry)} that is a number, a class or a text; choose from its "
         f"own, {hint}."
     )

@@ -24,7 +24,7 @@ from pipeline.networks import ARCHITECTURES, accept
 from pipeline.networks.adopt import adopt
 from pipeline.networks.batch_norm import BatchNormalization
 from pipeline.networks.called import called
-from pipeline.networks.conditioning import code_of, label_input, model_of
+from pipeline.networks.conditioning import code_of, heads_on, label_input, model_of
 from pipeline.networks.inputs import label_given
 from pipeline.networks.options import NetworkOptions, of_discriminator
 from pipeline.networks.paired import Paired
@@ -193,9 +193,7 @@ class _Plan:
             label = code_of(inputs[1], self._num_classes, self._attributes) if self._attributes else inputs[1]
             logits = logits + keras.ops.expand_dims(Projection(self._num_classes)(x, label), -1)
         outputs = {"logits": layers.Reshape([])(logits)}
-        # In an order that does not depend on what has asked for them: weights are known by their place.
-        for name, number in sorted(self._needs.heads.items()):
-            outputs[name] = layers.Dense(number)(x)
+        outputs |= heads_on(x, self._needs.heads, lambda name, number: layers.Dense(number))
         return model_of(inputs, outputs if len(outputs) > 1 else outputs["logits"], "discriminator")
 
     def _encoder(self) -> keras.Model:

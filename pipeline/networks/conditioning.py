@@ -12,7 +12,7 @@ networks take attributes in the unit in which data give them, and scale them ins
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline.base.affine import affine
@@ -71,6 +71,22 @@ def latent_inputs(
 def model_of(inputs: list[keras.KerasTensor], outputs: Any, name: str) -> keras.Model:
     """Makes a model; a single input stands by itself, since Keras wants a model called as it was built."""
     return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=name)
+
+
+def heads_on(
+    x: keras.KerasTensor, heads: Mapping[str, int], layer: Callable[[str, int], keras.layers.Layer]
+) -> dict[str, keras.KerasTensor]:
+    """What a discriminator says besides its logits.
+
+    Args:
+      x: its last features.
+      heads: how many numbers each has, by name; of 0 it is the features themselves.
+      layer: makes a head of its name and number.
+
+    Returns:
+      Outputs by name, in an order that does not depend on what has asked for them: weights are known by their place.
+    """
+    return {name: layer(name, number)(x) if number else x for name, number in sorted(heads.items())}
 
 
 def image_inputs(

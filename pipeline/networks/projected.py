@@ -20,7 +20,7 @@ from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.libraries import keras
-from pipeline.networks.conditioning import image_inputs, model_of
+from pipeline.networks.conditioning import heads_on, image_inputs, model_of
 from pipeline.networks.pyramid import check_positive, crop, halved
 from pipeline.pretrained import lite0_file
 from serving.contract.attributes import Attribute
@@ -93,9 +93,9 @@ class Projected:
         logits = [keras.layers.Reshape(places, name=f"places_{i}", dtype="float32")(x) for i, x in enumerate(logits)]
         outputs = {"logits": keras.layers.Concatenate(dtype="float32", name="logits")(logits)}
         x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="features")(features) if heads else None
-        # In an order that does not depend on what has asked for them: weights are known by their place.
-        for name, number in sorted(heads.items()):
-            outputs[name] = keras.layers.Dense(number, dtype="float32", name=f"head_{name}")(x) if number else x
+        outputs |= heads_on(
+            x, heads, lambda name, number: keras.layers.Dense(number, dtype="float32", name=f"head_{name}")
+        )
         return model_of(inputs, outputs if heads else outputs["logits"], "discriminator")
 
     def _mixed(self, maps: Sequence[keras.KerasTensor]) -> list[keras.KerasTensor]:

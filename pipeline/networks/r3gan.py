@@ -22,7 +22,7 @@ from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.libraries import keras
-from pipeline.networks.conditioning import code_of, image_planes, label_input, model_of
+from pipeline.networks.conditioning import code_of, heads_on, image_planes, label_input, model_of
 from pipeline.networks.pyramid import base, check_positive, check_size, crop, doublings, size_of_images
 from serving.contract.attributes import Attribute
 
@@ -183,9 +183,7 @@ class R3GAN:
             outputs = {"logits": keras.ops.sum(_linear(width)(x) * embedded, axis=-1)}
         else:
             outputs = {"logits": keras.layers.Reshape([], dtype="float32")(_linear(1)(x))}
-        # In an order that does not depend on what has asked for them: weights are known by their place.
-        for name, number in sorted(heads.items()):
-            outputs[name] = keras.layers.Dense(number, dtype="float32")(x) if number else x
+        outputs |= heads_on(x, heads, lambda name, number: keras.layers.Dense(number, dtype="float32"))
         if "features" in heads and "classes" in heads:  # of a discriminator that names classes, of which "real" follows
             outputs["logits"] = keras.ops.logsumexp(outputs["classes"], axis=-1)
         return model_of(inputs, outputs if len(outputs) > 1 else outputs["logits"], "discriminator")

@@ -37,8 +37,10 @@ class NeedsCodeError(Exception):
     """A network can't be built from its configuration alone; the message says why."""
 
 
-def own_layers() -> dict[str, type]:
-    """Mirage's layers by the names under which Keras's files know them."""
+def own_layers(path: str) -> dict[str, type]:
+    """Mirage's layers that a file may hold, by the names under which it knows them: none in one of Keras 2."""
+    if not path.endswith(".keras"):
+        return {}
     found = keras.saving.get_custom_objects().items()
     return {name.removeprefix(_OURS): kind for name, kind in found if name.startswith(_OURS)}
 

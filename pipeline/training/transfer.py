@@ -145,8 +145,7 @@ def _labels(of: DataSpec | ModelInfo) -> tuple[str, ...]:
 
 def _opened(path: Path) -> tuple[list[Weight], int, int]:
     """Opens a generator; returns (weights, channels of its images, components of its latent)."""
-    # A file of Keras 2 holds none of ours.
-    network = open_network(path, Opening(custom_objects=own_layers() if path.suffix == ".keras" else {}))
+    network = open_network(path, Opening(custom_objects=own_layers(str(path))))
     if not network.variables:
         raise MirageError(
             f"--init_from={path} is {network.kind}, which holds no weights to train on; pass the .keras, .h5 or "

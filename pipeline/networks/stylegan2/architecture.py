@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.base.errors import MirageError
 from pipeline.base.libraries import keras
-from pipeline.networks.conditioning import image_inputs, label_input, model_of
+from pipeline.networks.conditioning import heads_on, image_inputs, label_input, model_of
 from pipeline.networks.pyramid import base, check_positive, check_size, doublings, excess, size_of_images
 from serving.contract.attributes import Attribute
 
@@ -130,9 +130,7 @@ class StyleGAN2:
             EqualisedDense(1, **_layer("logits"))(x) if code is None else self._by_label(x, code, unit=not attributes)
         )
         outputs = {"logits": keras.layers.Reshape([], dtype="float32")(logits)}
-        # In an order that does not depend on what has asked for them: weights are known by their place.
-        for name, number in sorted(heads.items()):
-            outputs[name] = EqualisedDense(number, **_layer(f"head_{name}"))(x) if number else x
+        outputs |= heads_on(x, heads, lambda name, number: EqualisedDense(number, **_layer(f"head_{name}")))
         return model_of(inputs, outputs if len(outputs) > 1 else outputs["logits"], "discriminator")
 
     def _mapping(self, latent_dim: int, num_classes: int, attributes: Sequence[Attribute], count: int) -> keras.Model:

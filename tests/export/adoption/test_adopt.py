@@ -63,7 +63,7 @@ def test_one_command_makes_a_bundle_with_the_pictures_of_the_source(tmp_path, ca
     assert out.index("latent  ") < out.index("ONNX file: ")
     assert "this bundle" in out
     generator = Generator.load(tmp_path / "out")
-    network = open_network(path, Opening(custom_objects=own_layers() if kind == "ours" else {}))
+    network = open_network(path, Opening(custom_objects=own_layers(str(path))))
     source = AdoptedSource(network, "theirs", "", Asked())
     z = latents(np.arange(9), source.info.latent_dim)
     label = np.arange(9) % 3
