@@ -19,6 +19,7 @@ from pipeline.base.errors import INTERRUPTED, TERMINATED
 _ONE_REQUEST_S = 1.0
 # TensorFlow may compute or compile for a minute before the main thread hears of a signal.
 _GRACE_S = 5.0
+_AGAIN_S = 0.05  # until what raised has been swallowed, and the code around it goes on
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 _Result = TypeVar("_Result")
@@ -99,6 +100,7 @@ class Interrupt:
         if threading.current_thread() is not threading.main_thread():
             return self
         self._previous = {number: signal.signal(number, self._hear) for number in stop_signals()}
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._swallowed
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._previous)  # see `delayed_signals`
         return self
@@ -107,6 +109,8 @@ class Interrupt:
         """Gives the signals back."""
         for number, handler in self._previous.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: it wasn't Python's
+        if self._previous:
+            sys.unraisablehook = self._hook
 
     @property
     def asked(self) -> bool:
@@ -157,6 +161,16 @@ class Interrupt:
         elif now - self._since > _ONE_REQUEST_S:
             self.__exit__()
             signal.raise_signal(number)
+
+    def _swallowed(self, unraisable: Any) -> None:
+        """Python tells, and drops, what is raised amid a destructor or a weak reference's callback: raise it again."""
+        if not isinstance(unraisable.exc_value, Stopped):
+            self._hook(unraisable)
+            return
+        number, self.signal = unraisable.exc_value.signal, None
+        again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
 
 
 class Watch:

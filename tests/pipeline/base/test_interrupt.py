@@ -48,8 +48,10 @@ def start(body, *prefix, **more):
         "time.sleep(60)",
         # As libraries do amid their import.
         "exec('try: spin(60)\\nexcept BaseException: raise ImportError')",
+        # As Python does amid destructors and the callbacks of weak references, of which imports are full.
+        "exec('class Late:\\n def __del__(self): spin(3)\\nlate = Late(); del late; time.sleep(60)', globals())",
     ],
-    ids=["computing", "waiting", "converted"],
+    ids=["computing", "waiting", "converted", "swallowed"],
 )
 def test_a_request_ends_a_command_with_one_line(number, status, body):
     process = start(body)
