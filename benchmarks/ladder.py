@@ -5,7 +5,10 @@
   python -m benchmarks.ladder --device=gpu
   python -m benchmarks.ladder --calibrate --write --only=cats-64
 
-Each rung is a preset, configs/ladder/DATA-SIZE-MINUTES.flags, or with -gpu behind it. It is trained by
+  python -m benchmarks.ladder --presets=configs/networks
+
+Each rung is a preset, configs/ladder/DATA-SIZE-MINUTES.flags, or with -gpu behind it; in configs/networks the last
+word of its name says which networks, to set them beside one another. It is trained by
 `python -m pipeline`, alone on two CPU cores or with a GPU, and judged as `python -m pipeline.evaluate` does. Presets
 fix steps, not minutes, so that a result can be had again; --calibrate says how many steps fit on this machine, start
 and compilation included, and with --write changes the presets so.
@@ -38,7 +41,7 @@ from benchmarks.train import machine as software
 from pipeline.base.errors import MISTAKE, MirageError
 from pipeline.base.files import append_line, write_file
 
-RESULTS, DOCUMENT, PICTURE = "ladder.jsonl", ROOT / "benchmarks" / "RESULTS.md", ROOT / "docs" / "ladder.png"
+RESULTS, DOCUMENT = "ladder.jsonl", ROOT / "benchmarks" / "RESULTS.md"
 _CORES = 2
 _WATCHED_S = 3.0
 _LOG_EVERY = {False: 5, True: 100}  # steps between two readings of the pace, by whether it is a GPU's
@@ -46,7 +49,9 @@ _LOG_EVERY = {False: 5, True: 100}  # steps between two readings of the pace, by
 
 def define_flags(values: flags.FlagValues) -> None:
     """Adds the benchmark's flags to `values`."""
-    help_text = "which rungs: DATA-SIZE or DATA-SIZE:MINUTES, as in cifar10-32:5; empty takes all of --device."
+    help_text = (
+        "which rungs: DATA-SIZE, DATA-SIZE:MINUTES (cifar10-32:5), or a preset's name; empty takes all of --device."
+    )
     flags.DEFINE_list("only", [], help_text, flag_values=values)
     help_text = "where: cpu, on two cores, or gpu."
     flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], help_text, flag_values=values)
@@ -67,7 +72,9 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("write", False, "with --calibrate: write the steps into the presets.", flag_values=values)
     help_text = "go on although others compute on this machine; the table marks what they disturbed."
     flags.DEFINE_bool("busy", False, help_text, flag_values=values)
-    help_text = "write the table into benchmarks/RESULTS.md and the picture to docs/ladder.png too."
+    help_text = (
+        "write the table into benchmarks/RESULTS.md and the picture to docs/ too, as the presets' folder is named."
+    )
     flags.DEFINE_bool("publish", False, help_text, flag_values=values)
 
 
@@ -137,6 +144,7 @@ class Ladder:
         rung_facts = {"rung": rung.name, "data": rung.data, "size": rung.size, "minutes": rung.minutes, "seed": seed}
         record = {
             **rung_facts,
+            "networks": rung.networks,
             "version": rung.version(self._dataset(rung)),
             "flags": rung.flags(),
             "dataset": self._shown_dataset(rung),
@@ -189,8 +197,9 @@ class Ladder:
         if records:
             draw(records, self.out, self.out / "ladder.png")
         if self._values.publish and records:
-            publish(f"![samples of each rung, and distance over time](../docs/{PICTURE.name})\n\n{text}", DOCUMENT)
-            write_file(PICTURE, (self.out / "ladder.png").read_bytes())
+            name = Path(self._values.presets).name
+            publish(f"![samples of each rung, and distance over time](../docs/{name}.png)\n\n{text}", DOCUMENT, name)
+            write_file(ROOT / "docs" / f"{name}.png", (self.out / "ladder.png").read_bytes())
 
 
 def _absolute(dataset: str) -> str:
@@ -241,7 +250,8 @@ def _run(values: flags.FlagValues) -> None:
         for rung, seed in work:
             command = shlex.join(["python", "-m", *ladder.training(rung, seed, ladder.run_dir(rung, seed))])
             done = "done" if ladder.is_done(rung, seed) else "to do"
-            print(command if values.dry_run else f"{rung.place}:{rung.minutes}, seed {seed}: {done}")
+            named = f"{rung.place}:{rung.minutes}{rung.networks and f', {rung.networks}'}"
+            print(command if values.dry_run else f"{named}, seed {seed}: {done}")
         return
     _settle(values.device)
     with _locked(Path(values.out).resolve()) as lock:

@@ -9,7 +9,6 @@ from benchmarks.results import place
 from pipeline.metrics import distance_title
 
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cats": "cats", "flowers": "flowers"}
-BEGIN, END = "<!-- ladder: written by benchmarks/ladder.py -->", "<!-- end of ladder -->"
 # The share of the cores that others may take; with more of it, a time means little.
 DISTURBED = 0.05
 _DISTANCE = "frechet_distance"
@@ -47,7 +46,8 @@ def _order(record: Mapping[str, Any]) -> tuple[Any, ...]:
     known = list(TITLES)
     data = record["data"]
     place = known.index(data) if data in known else len(known)
-    return place, data, record["size"], bool(record["machine"]["gpu"]), record["minutes"], record["seed"]
+    gpu, networks = bool(record["machine"]["gpu"]), record.get("networks", "")
+    return place, data, record["size"], gpu, record["minutes"], networks, record["seed"]
 
 
 def groups(records: Records, *names: str) -> list[list[Mapping[str, Any]]]:
@@ -87,8 +87,9 @@ def table(records: Records) -> str:
         return "Not measured yet.\n"
     lines = [*_machines(records), ""]
     names = [name for name in _FIGURES if any(name in record["scores"] for record in records)]
-    head = ["pictures", "minutes", "on", "distance", *(name.removeprefix("frechet_") for name in names)]
-    head += ["seeds", "steps", "images/s", "seconds"]
+    compared = any(record.get("networks") for record in records)
+    head = ["pictures", *(["networks"] if compared else []), "minutes", "on", "distance"]
+    head += [name.removeprefix("frechet_") for name in names] + ["seeds", "steps", "images/s", "seconds"]
     lines += [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for rows in groups(records, "rung"):
         first = rows[0]
@@ -97,6 +98,7 @@ def table(records: Records) -> str:
         device = first["machine"]["gpu"] or f"{first['machine']['cores']} cores"
         cells = [
             what,
+            *([first.get("networks", "")] if compared else []),
             str(first["minutes"]),
             device,
             f"{distance_title(first['scores']['extractor'])} {_cell(rows, _DISTANCE)}",
@@ -147,7 +149,7 @@ def best(rows: Records) -> Mapping[str, Any]:
 
 
 def draw(records: Records, folder: Path, path: Path) -> None:
-    """Draws the sheet of each rung's best seed, what is trained in rows, and distance over time beside them.
+    """Draws the sheet of each rung's best seed, a row for each data set, and distance over time where that varies.
 
     Args:
       records: of `current`, at least one.
@@ -160,15 +162,17 @@ def draw(records: Records, folder: Path, path: Path) -> None:
     from matplotlib import pyplot
 
     rows = [groups(place, "rung") for place in _places(records)]
-    columns = max(map(len, rows)) + 1
+    curves = len({record["minutes"] for record in records}) > 1
+    columns = max(map(len, rows)) + curves
     figure, panels = pyplot.subplots(len(rows), columns, figsize=(2.6 * columns, 2.75 * len(rows)), squeeze=False)
     for line, rungs in zip(panels, rows, strict=True):
         for panel in line:
             panel.axis("off")
         for panel, seeds in zip(line, rungs, strict=False):
             _draw_sheet(panel, best(seeds), folder)
-        line[-1].axis("on")
-        _draw_curve(line[-1], [record for seeds in rungs for record in seeds])
+        if curves:
+            line[-1].axis("on")
+            _draw_curve(line[-1], [record for seeds in rungs for record in seeds])
     figure.tight_layout(pad=0.6)
     partial = path.with_name(f"{path.name}.partial.png")
     figure.savefig(partial, dpi=110)
@@ -193,7 +197,8 @@ def _draw_sheet(panel: Any, record: Mapping[str, Any], folder: Path) -> None:
     distance = record["scores"].get(_DISTANCE)
     told = "" if distance is None else f": {_number(distance)}"
     what = f"{TITLES.get(record['data'], record['data'])} {record['size']} px"
-    panel.set_title(f"{what}, {record['minutes']} min, {on}{told}", fontsize=8)
+    networks = f", {record['networks']}" if record.get("networks") else ""
+    panel.set_title(f"{what}{networks}, {record['minutes']} min, {on}{told}", fontsize=8)
 
 
 def _draw_curve(panel: Any, records: Records) -> None:
@@ -225,14 +230,20 @@ def _draw_curve(panel: Any, records: Records) -> None:
         panel.legend(fontsize=6)
 
 
-def publish(text: str, document: Path) -> None:
+def marks(name: str) -> tuple[str, str]:
+    """Returns what stands before and behind the place of a ladder in a document."""
+    return f"<!-- {name}: written by benchmarks/ladder.py -->", f"<!-- end of {name} -->"
+
+
+def publish(text: str, document: Path, name: str) -> None:
     """Writes the table into its place in a document.
 
     Args:
       text: the table.
       document: a Markdown file with the two marks around that place.
+      name: what its marks call it.
 
     Raises:
       MirageError: if it has no such place.
     """
-    place(text, document, BEGIN, END)
+    place(text, document, *marks(name))

@@ -12,7 +12,7 @@ from pipeline.base.files import write_file
 
 ROOT = Path(__file__).parent.parent
 PRESETS = ROOT / "configs" / "ladder"
-_NAME = re.compile(r"(?P<data>[a-z0-9]+)-(?P<size>\d+)-(?P<minutes>\d+)(?P<gpu>-gpu)?")
+_NAME = re.compile(r"(?P<data>[a-z0-9]+)-(?P<size>\d+)-(?P<minutes>\d+)(?P<gpu>-gpu)?(?:-(?P<networks>[a-z0-9]+))?")
 # After a cosine of this many times the training, the rate is a tenth of what it began with: with less of it, pictures
 # come closer to the training images, but no closer to others.
 _DECAY = 1.25
@@ -27,6 +27,7 @@ class Rung:
       size: side of the pictures in pixels.
       gpu: whether it is for one GPU; otherwise for two CPU cores.
       minutes: the budget.
+      networks: what its name says of them where several kinds stand beside one another, else empty.
       preset: the file with its flags.
     """
 
@@ -34,6 +35,7 @@ class Rung:
     size: int
     gpu: bool
     minutes: int
+    networks: str
     preset: Path
 
     @property
@@ -78,7 +80,8 @@ def read_rungs(presets: Path = PRESETS) -> list[Rung]:
     """Finds all rungs.
 
     Args:
-      presets: folder of the presets, DATA-SIZE-MINUTES.flags, or DATA-SIZE-MINUTES-gpu.flags.
+      presets: folder of the presets, DATA-SIZE-MINUTES.flags, or DATA-SIZE-MINUTES-gpu.flags, or with -NETWORKS
+        behind that.
 
     Raises:
       MirageError: for a preset with another name.
@@ -88,7 +91,8 @@ def read_rungs(presets: Path = PRESETS) -> list[Rung]:
         match = _NAME.fullmatch(path.stem)
         if match is None:
             raise MirageError(f"{path} is no rung; expected a name like cifar10-32-15.flags or cifar10-32-5-gpu.flags.")
-        found.append(Rung(match["data"], int(match["size"]), bool(match["gpu"]), int(match["minutes"]), path))
+        data, size, gpu, minutes, networks = match.group("data", "size", "gpu", "minutes", "networks")
+        found.append(Rung(data, int(size), bool(gpu), int(minutes), networks or "", path))
     return sorted(found)
 
 
@@ -97,15 +101,14 @@ def choose(rungs: Sequence[Rung], only: Sequence[str]) -> list[Rung]:
 
     Args:
       rungs: those that there are.
-      only: DATA-SIZE or DATA-SIZE:MINUTES; none chooses all.
+      only: DATA-SIZE, DATA-SIZE:MINUTES, or a preset's name; none chooses all.
 
     Raises:
       MirageError: if one of them chooses nothing.
     """
     chosen: set[Rung] = set()
     for each in only:
-        place, _, minutes = each.partition(":")
-        matching = {rung for rung in rungs if rung.place == place and minutes in ("", str(rung.minutes))}
+        matching = {rung for rung in rungs if each in (rung.place, f"{rung.place}:{rung.minutes}", rung.name)}
         if not matching:
             known = ", ".join(f"{rung.place}:{rung.minutes}" for rung in rungs)
             raise MirageError(f"--only={each} is no rung of this device; choose from {known}.")

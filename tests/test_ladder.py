@@ -175,8 +175,8 @@ def test_a_machine_without_counts_is_judged_by_its_load(monkeypatch):
 
 
 def record(rung="cifar10-32-5", seed=0, distance=200.0, **more):
-    data, size, minutes, *gpu = rung.split("-")
-    card = "NVIDIA H200" if gpu else ""
+    data, size, minutes, *more_of_it = rung.split("-")
+    card = "NVIDIA H200" if more_of_it == ["gpu"] else ""
     facts = {"date": "2026-11-26", "commit": "abc", "gpu": card, "cores": 2, "cpu": "Xeon", "versions": {"Python": "3"}}
     scores = {"extractor": "small", "frechet_distance": distance, "frechet_floor": 1.5, "reference": "train"}
     scores |= {"precision": 0.5, "recall": 0.25, "frechet_distance_interval": [distance - 1, distance + 1]}
@@ -228,6 +228,22 @@ def test_the_table_says_what_was_measured():
     assert data == f"Data: MNIST from mnist, {judged}; CIFAR-10 from cifar10, {judged}."
 
 
+def test_networks_stand_beside_one_another(tmp_path):
+    for networks in ("resnet", "dcgan"):
+        (tmp_path / f"cats-64-30-{networks}.flags").write_text(TINY)
+    rungs = read_rungs(tmp_path)
+    assert [(rung.name, rung.place, rung.networks, rung.gpu) for rung in rungs] == [
+        ("cats-64-30-dcgan", "cats-64", "dcgan", False),
+        ("cats-64-30-resnet", "cats-64", "resnet", False),
+    ]
+    assert choose(rungs, ["cats-64-30-resnet"]) == rungs[1:]
+    assert choose(rungs, ["cats-64:30"]) == rungs
+    records = [record("cats-64-30-resnet", networks="resnet"), record("cats-64-30-dcgan", networks="dcgan")]
+    lines = ladder_report.table(ladder_report.current(records)).splitlines()
+    assert lines[2].startswith("| pictures | networks | minutes |")
+    assert [line.split(" | ")[1] for line in lines[4:6]] == ["dcgan", "resnet"]
+
+
 def test_results_of_a_preset_that_has_changed_are_left_out():
     old = [record(seed=seed) for seed in range(2)]
     new = record(seed=0, distance=100.0, version="2")
@@ -239,16 +255,18 @@ def test_results_of_a_preset_that_has_changed_are_left_out():
 
 def test_the_table_takes_its_place_in_a_document(tmp_path):
     document = tmp_path / "RESULTS.md"
-    document.write_text(f"# Before\n{ladder_report.BEGIN}\nold\n{ladder_report.END}\n## After\n")
+    begin, end = ladder_report.marks("ladder")
+    document.write_text(f"# Before\n{begin}\nold\n{end}\n## After\n")
     for _ in range(2):
-        ladder_report.publish("| new |\n", document)
-    expected = f"# Before\n{ladder_report.BEGIN}\n\n| new |\n\n{ladder_report.END}\n## After\n"
+        ladder_report.publish("| new |\n", document, "ladder")
+    expected = f"# Before\n{begin}\n\n| new |\n\n{end}\n## After\n"
     assert document.read_text() == expected
     document.write_text("nothing")
     with pytest.raises(MirageError, match="has no place for this"):
-        ladder_report.publish("", document)
+        ladder_report.publish("", document, "ladder")
     assert document.read_text() == "nothing"
-    assert ladder.DOCUMENT.read_text().count(ladder_report.BEGIN) == 1
+    for folder in ("ladder", "networks"):
+        assert ladder.DOCUMENT.read_text().count(ladder_report.marks(folder)[0]) == 1
 
 
 def test_lines_that_mean_nothing_are_named(tmp_path):
