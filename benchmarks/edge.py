@@ -5,6 +5,8 @@
 
 Parts (--parts):
 
+  sizes  one picture of 64 to 1024 pixels by R3GAN's and StyleGAN2's untrained generators: milliseconds and peak memory
+         of Mirage's file and of the converted graph
   speed  Mirage's float32 and int8 files through its Generator, tf2onnx's plain output and Keras's own ONNX export in
          onnxruntime, the SavedModel in TensorFlow, and PyTorch eager, at batches of 1, 4, 16 and 64; of untrained
          networks
@@ -29,6 +31,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
+from benchmarks import edge_sizes
 from benchmarks.results import publish
 from benchmarks.train import machine
 from benchmarks.worker import Work, Worker, WorkerError
@@ -39,8 +42,10 @@ from pipeline.base.quiet_tensorflow import quiet_tensorflow
 from serving.contract.manifest import SAMPLER_FILE, BundleError
 from serving.generator import Generator, open_session
 
-PARTS = ("speed", "start", "call")
+PARTS = ("speed", "sizes", "start", "call")
 _NETWORKS = ("mlp", "dcgan", "dcgan64", "resnet")
+_SIDES = {"stylegan2": (64, 128, 256, 512, 1024), "r3gan": (64, 128, 256, 512)}
+_SIZES = tuple(f"{kind}-{side}" for kind, sides in _SIDES.items() for side in sides)
 _BATCH_SIZES = (1, 4, 16, 64)
 
 _FIRST_PICTURE = {
@@ -60,7 +65,8 @@ def define_flags(values: flags.FlagValues) -> None:
     """Adds the benchmark's flags to `values`."""
     flags.DEFINE_list("parts", list(PARTS), f"what to measure: {', '.join(PARTS)}.", flag_values=values)
     flags.DEFINE_list("networks", list(_NETWORKS), f"of speed: {', '.join(_NETWORKS)}.", flag_values=values)
-    flags.DEFINE_list("threads", ["1", "2"], "numbers of threads to measure speed with.", flag_values=values)
+    flags.DEFINE_list("sizes", list(_SIZES), "generators of sizes, as NETWORKS-PIXELS.", flag_values=values)
+    flags.DEFINE_list("threads", ["1", "2"], "numbers of threads for speed; for sizes its last.", flag_values=values)
     flags.DEFINE_string("bundle", "bundles/demo", "bundle of start and call, with both formats.", flag_values=values)
     flags.DEFINE_integer("rounds", 15, "measurements of each side.", lower_bound=3, flag_values=values)
     flags.DEFINE_string(
@@ -104,16 +110,13 @@ def speed(network: str, threads: int, rounds: int, peers_python: str) -> list[di
     return rows
 
 
-def _speed_in_a_process(network: str, threads: int, rounds: int, peers_python: str) -> list[dict[str, Any]]:
-    # TensorFlow's number of threads can be set only once.
-    code = (
-        "import json, sys; from benchmarks.edge import speed; "
-        "print(json.dumps(speed(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])))"
-    )
-    command = [sys.executable, "-c", code, network, str(threads), str(rounds), peers_python]
+def _in_a_process(what: str, *arguments: str | int) -> Any:
+    # TensorFlow's number of threads can be set only once, and its memory is never given back.
+    code = f"import json, sys; from {what} as measure; print(json.dumps(measure(*json.loads(sys.argv[1]))))"
+    command = [sys.executable, "-c", code, json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise WorkerError(f"{network} failed:\n{done.stderr[-2000:]}")
+        raise WorkerError(f"{arguments[0]} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -170,6 +173,8 @@ def report(results: Mapping[str, Any]) -> str:
         sizes = {row["network"]: row["bytes"] for row in rows}
         lines += ["", "| network | float32, bytes | int8 | tf2onnx | Keras export |", "| --- | --- | --- | --- | --- |"]
         lines += [f"| {name} | {' | '.join(f'{each:,}' for each in size.values())} |" for name, size in sizes.items()]
+    if results.get("sizes"):
+        lines += ["", *edge_sizes.table(results["sizes"])]
     if results.get("start"):
         lines += ["", "| first picture | seconds | MiB |", "| --- | --- | --- |"]
         lines += [f"| {name} | {row['seconds']:.3f} | {row['MiB']:.1f} |" for name, row in results["start"].items()]
@@ -187,6 +192,8 @@ def main(argv: Sequence[str]) -> int:
         mistake = f"--parts={','.join(values.parts)} is not known; choose from {', '.join(PARTS)}."
     elif not set(values.networks) <= set(_NETWORKS):
         mistake = f"--networks={','.join(values.networks)} is not known; choose from {', '.join(_NETWORKS)}."
+    elif not set(values.sizes) <= set(_SIZES):
+        mistake = f"--sizes={','.join(values.sizes)} is not known; choose from {', '.join(_SIZES)}."
     elif "speed" in values.parts and values.peers_python and not Path(values.peers_python).exists():
         mistake = f"--peers_python={values.peers_python} is missing; make peers installs PyTorch there."
     if mistake:
@@ -203,7 +210,16 @@ def main(argv: Sequence[str]) -> int:
             for network in values.networks:
                 for threads in map(int, values.threads):
                     print(f"{network}, threads: {threads} ...", file=sys.stderr, flush=True)
-                    results["speed"] += _speed_in_a_process(network, threads, values.rounds, values.peers_python)
+                    results["speed"] += _in_a_process(
+                        "benchmarks.edge import speed", network, threads, values.rounds, values.peers_python
+                    )
+        if "sizes" in values.parts:
+            results["sizes"] = []
+            for size in values.sizes:
+                print(f"{size} ...", file=sys.stderr, flush=True)
+                kind, side = size.split("-")
+                given = kind, int(side), int(values.threads[-1]), values.rounds
+                results["sizes"].append(_in_a_process("benchmarks.edge_sizes import measure", *given))
     except (BundleError, OSError, WorkerError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -4,6 +4,7 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -43,9 +44,21 @@ def with_statistics(model: keras.Model, seed: int = 0) -> None:
 
 def untrained(network: str) -> RunSource:
     """An untrained generator of digits, or of 64-pixel colour pictures."""
-    config = Config(model=network.rstrip("0123456789"), conditional=True)
     names = tuple(str(digit) for digit in range(10))
-    data = DataSpec(network, "", _SHAPES.get(network, (28, 28, 1)), names, 1)
+    return source_of(network, _SHAPES.get(network, (28, 28, 1)), names, model=network.rstrip("0123456789"))
+
+
+def source_of(name: str, image_shape: tuple[int, int, int], class_names: tuple[str, ...], **settings: Any) -> RunSource:
+    """An untrained generator.
+
+    Args:
+      name: of its data.
+      image_shape: of its pictures, (H, W, C).
+      class_names: its classes, if it has labels.
+      **settings: fields of `Config`.
+    """
+    config = Config(conditional=bool(class_names), **settings)
+    data = DataSpec(name, "", image_shape, class_names, 1)
     keras.utils.set_random_seed(0)
     model = networks_of(config, data)["generator"]
     with_statistics(model)
@@ -110,12 +123,17 @@ def _of_generator(path: Path, feeds: Feeds, threads: int) -> Callable[[int], Cal
     return make
 
 
-def _of_session(path: Path, feeds: Feeds, threads: int) -> Callable[[int], Call]:
+def plain_session(path: Path, threads: int) -> ort.InferenceSession:
+    """Loads an ONNX file as it is."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     # As Generator does; threads that spin after a call would take the CPU from the side whose turn is next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _of_session(path: Path, feeds: Feeds, threads: int) -> Callable[[int], Call]:
+    session = plain_session(path, threads)
     kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
     types = {value.name: kinds[value.type] for value in session.get_inputs()}
 

@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 
 import tests.tensorflow_devices  # noqa: F401
-from benchmarks import edge, gpu, gpu_card, gpu_race, gpu_report, growth, step_plan, train
+from benchmarks import edge, edge_sizes, gpu, gpu_card, gpu_race, gpu_report, growth, step_plan, train
 from benchmarks.contestants.gpu_operations import operations
 from benchmarks.worker import Work, Worker, WorkerError, command_of
 from pipeline.config import Config
@@ -141,6 +141,19 @@ def test_all_sides_of_the_edge_benchmark_make_the_same_pictures():
         assert each.shape == (5, 28, 28, 1)
         assert np.abs(each.astype(int) - pictures["TensorFlow"]).mean() < (8 if "int8" in name else 0.01)
     assert built.bytes["int8"] < 0.35 * built.bytes["tf2onnx"]
+
+
+def test_what_a_picture_of_a_size_costs_is_measured_and_shown():
+    small = "channel_base=64,channel_max=8,w_dim=8,mapping_layers=1"
+    row = edge_sizes.measure("stylegan2", 16, 1, 3, small)
+    assert (row["network"], row["pixels"]) == ("stylegan2", 16)
+    assert row["bytes"] > 4 * row["parameters"] > 0
+    assert all(milliseconds > 0 for milliseconds in row["ms"].values())
+    assert all(row["MiB_before"] < mib < row["MiB_before"] + 100 for mib in row["MiB"].values())
+    row |= {"ms": {"Mirage": 2.0, "plain": 7.0}, "MiB": {"Mirage": 75.0, "plain": 80.0}}
+    text = edge.report({"machine": {"cpu": "x"}, "sizes": [row]})
+    assert "| stylegan2 | 16 | 0.0" in text
+    assert "| 1 | 2.0 | 7.0 | 3.50 | 75 | 80 |" in text
 
 
 def test_sides_are_timed_in_turn():
