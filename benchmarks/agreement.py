@@ -6,9 +6,10 @@ Files hold scores as `python -m pipeline.evaluate` prints them, one or a list of
 or the ladder's lines. A scorer is what described the pictures (`extractor`); runs are known by `source` and `step`.
 Another scorer joins in by a file of its own, people too, with their ranks as the distance:
 
-  [{"source": "runs/a", "step": 5000, "reference": "train", "extractor": "eye", "frechet_distance": 1}, ...]
+  [{"source": "runs/a", "step": 5000, "extractor": "eye", "frechet_distance": 1}, ...]
 
-Only runs that were judged against the same reference are ranked among each other.
+Runs are ranked among those that each of both scorers judged against the same data and reference as them. What people
+say needs no reference.
 """
 
 import itertools
@@ -16,7 +17,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import app, flags
 
@@ -63,40 +64,66 @@ def _of_line(line: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the scores that a line is or holds; raises KeyError or AttributeError if there are none."""
     row = dict(line.get("scores", line))
     row["source"], row["extractor"]
-    if "rung" in line:  # what the ladder learns are many things, and each may be its own reference
-        row["reference"] = f"{line['data']}, {line['size']} px, {row.get('reference', '')}"
+    if "rung" in line:  # what the ladder learns are many things
+        row["protocol"] = {"data": f"{line['data']}, {line['size']} px"}
     return row
 
 
-def by_scorer(rows: Iterable[Mapping[str, Any]], figure: str) -> dict[tuple[str, str], dict[tuple[str, int], float]]:
-    """Sorts a figure by what was judged against and by whom.
+class Judged(NamedTuple):
+    """A figure of a run.
+
+    Attributes:
+      against: what it was judged against; figures of others say nothing beside it.
+      value: the figure.
+    """
+
+    against: str
+    value: float
+
+
+Scorers = Mapping[str, Mapping[tuple[str, int], Judged]]
+
+
+def by_scorer(rows: Iterable[Mapping[str, Any]], figure: str) -> Scorers:
+    """Sorts a figure by who judged.
 
     Args:
       rows: scores.
       figure: name of the figure.
 
     Returns:
-      By (reference, extractor), the figure of each run, (source, step).
+      By extractor, and number of samples if there are several, the figure of each run, (source, step).
 
     Raises:
       MirageError: if one scorer judged a run twice and found different things.
     """
-    found: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
+    rows = [row for row in rows if figure in row]
+    counts: dict[str, set[Any]] = {}
     for row in rows:
-        if figure not in row:
-            continue
-        run = row["source"], row.get("step", 0)
-        of_scorer = found.setdefault((str(row.get("reference", "")), row["extractor"]), {})
-        if of_scorer.setdefault(run, row[figure]) != row[figure]:
+        counts.setdefault(row["extractor"], set()).add(row.get("num_samples"))
+    found: dict[str, dict[tuple[str, int], Judged]] = {}
+    for row in rows:
+        run, count = (row["source"], row.get("step", 0)), row.get("num_samples")
+        several = len(counts[row["extractor"]]) > 1 and count is not None
+        scorer = f"{row['extractor']} ({count:,} samples)" if several else row["extractor"]
+        judged = Judged(_against(row), row[figure])
+        before = found.setdefault(scorer, {}).setdefault(run, judged)
+        if before.value != judged.value:
             raise MirageError(
-                f"{row['extractor']} judged {run[0]} at step {run[1]} twice, {of_scorer[run]:g} and {row[figure]:g}; "
+                f"{scorer} judged {run[0]} at step {run[1]} twice, {before.value:g} and {judged.value:g}; "
                 "pass scores of one evaluation."
             )
     return found
 
 
-def agreement(scorers: Mapping[tuple[str, str], Mapping[tuple[str, int], float]]) -> list[dict[str, Any]]:
-    """Correlates the ranks of each two scorers over the runs that both judged.
+def _against(row: Mapping[str, Any]) -> str:
+    protocol = row.get("protocol")
+    data = protocol.get("data", "") if isinstance(protocol, Mapping) else ""
+    return ", ".join(each for each in (str(data), str(row.get("reference", ""))) if each)
+
+
+def agreement(scorers: Scorers) -> list[dict[str, Any]]:
+    """Correlates the ranks of each two scorers over the runs that both judged, each of them against one reference.
 
     Args:
       scorers: of `by_scorer`.
@@ -105,22 +132,30 @@ def agreement(scorers: Mapping[tuple[str, str], Mapping[tuple[str, int], float]]
       For each pair with at least three runs in common: `reference`, `scorers`, `runs`, `spearman`, `kendall`, and the
       probability of as much agreement by chance, `spearman_p` and `kendall_p`; NaN where one finds all alike.
     """
-    from scipy import stats
-
     rows = []
     for (first, ranked), (second, others) in itertools.combinations(sorted(scorers.items()), 2):
-        runs = sorted(ranked.keys() & others.keys())
-        if first[0] != second[0] or len(runs) < _FEWEST:
-            continue
-        one, other = [ranked[run] for run in runs], [others[run] for run in runs]
-        if len({*one}) == 1 or len({*other}) == 1:
-            figures = dict.fromkeys(("spearman", "spearman_p", "kendall", "kendall_p"), float("nan"))
-        else:
-            by_spearman, by_kendall = stats.spearmanr(one, other), stats.kendalltau(one, other)
-            figures = {"spearman": float(by_spearman.statistic), "spearman_p": float(by_spearman.pvalue)}
-            figures |= {"kendall": float(by_kendall.statistic), "kendall_p": float(by_kendall.pvalue)}
-        rows.append({"reference": first[0], "scorers": [first[1], second[1]], "runs": len(runs), **figures})
+        groups: dict[tuple[str, str], list[tuple[str, int]]] = {}
+        for run in sorted(ranked.keys() & others.keys()):
+            groups.setdefault((ranked[run].against, others[run].against), []).append(run)
+        for (one, other), runs in sorted(groups.items()):
+            if len(runs) >= _FEWEST:
+                figures = _correlations([ranked[run].value for run in runs], [others[run].value for run in runs])
+                rows.append({"reference": one or other, "scorers": [first, second], "runs": len(runs), **figures})
     return rows
+
+
+def _correlations(one: Sequence[float], other: Sequence[float]) -> dict[str, float]:
+    from scipy import stats
+
+    if len({*one}) == 1 or len({*other}) == 1:
+        return dict.fromkeys(("spearman", "spearman_p", "kendall", "kendall_p"), float("nan"))
+    by_spearman, by_kendall = stats.spearmanr(one, other), stats.kendalltau(one, other)
+    return {
+        "spearman": float(by_spearman.statistic),
+        "spearman_p": float(by_spearman.pvalue),
+        "kendall": float(by_kendall.statistic),
+        "kendall_p": float(by_kendall.pvalue),
+    }
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -142,9 +177,9 @@ def main(argv: Sequence[str]) -> int:
         scorers = by_scorer([row for path in argv[1:] for row in read_scores(Path(path))], figure)
         rows = agreement(scorers)
         if not rows:
-            told = ", ".join(f"{name} ({len(runs)} runs, {reference})" for (reference, name), runs in scorers.items())
+            told = ", ".join(f"{name} ({len(runs)} runs)" for name, runs in scorers.items())
             raise MirageError(
-                f"no two scorers have --figure={figure} of {_FEWEST} runs in common, against one reference: "
+                f"no two scorers have --figure={figure} of {_FEWEST} runs in common, each against one reference: "
                 f"{told or 'there is none'}; judge the same runs by both."
             )
     except MirageError as error:

@@ -80,7 +80,8 @@ DAMAGES: dict[str, tuple[Callable[[Pictures, float], Pictures], str, Sequence[fl
 def define_flags(values: flags.FlagValues) -> None:
     """Adds the command's flags to `values`."""
     command_line.define_parameters(values, DataOptions)
-    flags.DEFINE_string("extractor", "efficientnet", "what describes pictures, see Evaluate.", flag_values=values)
+    help_text = "what describes pictures: efficientnet, an ONNX file, or an import path."
+    flags.DEFINE_string("extractor", "efficientnet", help_text, flag_values=values)
     flags.DEFINE_integer("most", 10_000, "pictures to look at, both halves.", lower_bound=20, flag_values=values)
     flags.DEFINE_bool("publish", False, "write the table into benchmarks/RESULTS.md.", flag_values=values)
 
@@ -133,6 +134,15 @@ def grows(found: dict[str, list[tuple[str, float, float]]]) -> list[str]:
     return [name for name, row in values.items() if row != sorted(row)]
 
 
+def _extractor(name: str, data_dir: str) -> Extractor:
+    def refuse() -> Labelled:
+        raise MirageError(f"--extractor={name} has learnt the very pictures; choose efficientnet, or an ONNX file.")
+
+    if name != "efficientnet" and not {*".:"} & {*name}:
+        raise MirageError(f"--extractor={name} is not for this; choose efficientnet, an ONNX file, or an import path.")
+    return make_extractor(name, labelled=refuse, data_dir=data_dir)
+
+
 def main(argv: Sequence[str]) -> int:
     """Prints the table; returns the exit status: 1 if a distance does not grow."""
     values = flags.FLAGS
@@ -141,8 +151,9 @@ def main(argv: Sequence[str]) -> int:
             raise MirageError(f"{argv[1]!r} is not a flag; expected only --name=value, see --help.")
         dataset = load(command_line.given_parameters(values, DataOptions))
         spec, images = dataset.spec, (dataset.pixels, dataset.labels)
-        labelled = Labelled(spec.name, spec.class_names, spec.image_shape, images, images)
-        extractor = make_extractor(values.extractor, labelled=lambda: labelled, data_dir=values.data_dir)
+        if spec.image_shape[2] == 4:
+            raise MirageError("pictures with alpha have no JPEG; leave --transparency=keep out.")
+        extractor = _extractor(values.extractor, values.data_dir)
         mixed = np.random.default_rng(0).permutation(len(dataset.labels))[: values.most]
         found = answers(np.stack([images[0][each] for each in np.sort(mixed)]), extractor)
     except MirageError as error:

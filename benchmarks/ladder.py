@@ -26,7 +26,7 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -104,8 +104,11 @@ class Ladder:
 
     def is_done(self, rung: Rung, seed: int) -> bool:
         """Whether it has been trained and judged, as it is now."""
-        wanted = [rung.name, rung.version(self._dataset(rung)), seed, self._judged]
-        return any([each[name] for name in ("rung", "version", "seed", "judged")] == wanted for each in self._records)
+        return any(each["seed"] == seed and self._is_of(each, rung) for each in self._records)
+
+    def _is_of(self, record: Mapping[str, Any], rung: Rung) -> bool:
+        wanted = [rung.name, rung.version(self._dataset(rung)), self._judged]
+        return [record[name] for name in ("rung", "version", "judged")] == wanted
 
     def training(self, rung: Rung, seed: int, run_dir: Path) -> list[str]:
         """Returns what `python -m` is called with to train."""
@@ -190,7 +193,8 @@ class Ladder:
 
     def report(self) -> None:
         """Writes and prints table and picture of all that is done, on whatever machine."""
-        records = current(self._records)
+        rungs = read_rungs(ROOT / self._values.presets)
+        records = current(self._records, lambda record: any(self._is_of(record, rung) for rung in rungs))
         text = table(records)
         write_file(self.out / "ladder.md", text.encode())
         print(text)

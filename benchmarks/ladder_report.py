@@ -1,7 +1,7 @@
 """The ladder's results: a Markdown table, the picture, and their places in the documents."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,20 @@ _FIGURES = ("frechet_floor", "precision", "recall", "density", "coverage")
 Records = Sequence[Mapping[str, Any]]
 
 
-def current(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def current(
+    records: Iterable[Mapping[str, Any]], is_wanted: Callable[[Mapping[str, Any]], bool] = lambda record: False
+) -> list[dict[str, Any]]:
     """Leaves out what has been measured anew, and seeds of a preset that has changed since.
 
     Args:
       records: in the order in which they were measured.
+      is_wanted: whether one is of the presets as they are now, and judged as is asked for.
 
     Returns:
-      One of each rung, device and seed; of each rung and device, those of the version that was measured last.
+      One of each rung, device and seed; of each rung and device, those that are wanted, and where there are none, those
+      of the version that was measured last.
     """
+    records = sorted(records, key=is_wanted)  # otherwise in their order
     newest: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
     kept: dict[tuple[str, str, int], dict[str, Any]] = {}
     for record in records:

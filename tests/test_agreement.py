@@ -33,8 +33,30 @@ def test_agreement_is_that_of_ranks():
 def test_only_runs_that_both_judged_against_the_same_count():
     (row,) = agreed(scores("a", 1, 2, 3, 4), scores("b", 3, 2, 1))
     assert (row["runs"], row["scorers"], row["spearman"]) == (3, ["a", "b"], pytest.approx(-1))
-    assert agreed(scores("a", 1, 2, 3), scores("b", 1, 2, 3, reference="train")) == []
+    # Another scorer may call the reference something else, or nothing; it is the runs that must be judged alike.
+    assert len(agreed(scores("a", 1, 2, 3), scores("b", 1, 2, 3, reference=""))) == 1
+    mixed = scores("a", 1, 2, 3)
+    mixed[0]["reference"] = "train"
+    assert agreed(mixed, scores("b", 1, 2, 3)) == []
     assert agreed(scores("a", 1, 2), scores("b", 1, 2)) == []
+
+
+def test_runs_on_different_data_are_not_ranked_among_each_other():
+    def on(data, extractor, *distances):
+        rows = scores(extractor, *distances, protocol={"data": data})
+        return [{**row, "source": f"{data}/{row['source']}"} for row in rows]
+
+    one = [*on("cats", "a", 1, 2, 3), *on("digits", "a", 11, 12, 13)]
+    other = [*on("cats", "b", 3, 2, 1), *on("digits", "b", 13, 12, 11)]
+    assert [(row["reference"], row["spearman"]) for row in agreed(one, other)] == [
+        ("cats, test", pytest.approx(-1)),
+        ("digits, test", pytest.approx(-1)),
+    ]
+
+
+def test_one_extractor_with_fewer_samples_is_another_scorer():
+    (row,) = agreed(scores("a", 1, 2, 3, num_samples=1000), scores("a", 2, 3, 1, num_samples=10_000))
+    assert row["scorers"] == ["a (1,000 samples)", "a (10,000 samples)"]
 
 
 def test_a_scorer_that_finds_all_alike_agrees_with_nobody():
@@ -54,7 +76,10 @@ def test_files_of_all_kinds_are_read(tmp_path):
     facts = {"rung": "cats-64-5", "data": "cats", "size": 64}
     lines.write_text("".join(json.dumps({**facts, "scores": row}) + "\n" for row in scores("a", 1, 2)))
     assert [len(agreement.read_scores(path)) for path in (one, several, lines)] == [1, 2, 2]
-    assert agreement.read_scores(lines)[0]["reference"] == "cats, 64 px, test"
+    rows = [*agreement.read_scores(lines), *agreement.read_scores(lines)]
+    assert {each.against for each in agreement.by_scorer(rows, "frechet_distance")["a"].values()} == {
+        "cats, 64 px, test"
+    }
     for text in ("no scores", "[1]", '{"a": 1}', ""):
         one.write_text(text)
         with pytest.raises(MirageError, match="holds no scores"):

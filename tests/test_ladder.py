@@ -248,6 +248,8 @@ def test_results_of_a_preset_that_has_changed_are_left_out():
     old = [record(seed=seed) for seed in range(2)]
     new = record(seed=0, distance=100.0, version="2")
     assert ladder_report.current([*old, new]) == [new]
+    # A preset that is again what it was has again what it had.
+    assert ladder_report.current([*old, new], lambda each: each["version"] == "1") == old
     again = record(seed=1, distance=150.0)
     assert ladder_report.current([*old, again]) == [old[0], again]
     assert ladder_report.current([*old, record(machine={**new["machine"], "cpu": "EPYC"})])[:2] != [new]

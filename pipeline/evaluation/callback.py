@@ -37,7 +37,9 @@ class Evaluations(Callback):
                 self._evaluation = Evaluation(
                     self._options, config, config.seed, training.dataset, training.generator, self._metrics
                 )
-            self._goal = goal and goal._replace(extractor=self._evaluation.extractor)
+            self._goal = goal and goal._replace(
+                extractor=self._evaluation.extractor, extractor_id=self._evaluation.extractor_id
+            )
             records = read_records(training.run_dir / EVALUATIONS_FILE, warn=False)
             self._records: list[dict[str, Any]] = [each for each in records if each["step"] <= training.step]
             if training.resumed:

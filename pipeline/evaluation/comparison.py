@@ -14,7 +14,7 @@ from pipeline.base.names import printable
 from pipeline.evaluation.evaluate import score, writing_out
 from pipeline.evaluation.judge import Images
 from pipeline.evaluation.options import ScoringOptions
-from pipeline.evaluation.report.record import judge_of
+from pipeline.evaluation.report.record import by_one_extractor, judge_of
 from pipeline.evaluation.report.side_by_side import check_same_judge, verdicts, write_comparison
 from pipeline.evaluation.sampling import reconstruct, sample_run
 from pipeline.metrics import chosen_extractor, distance_title
@@ -124,15 +124,19 @@ def draw_curves(run_dirs: Sequence[Path], path: Path) -> bool:
     settings = [read_run(run_dir) for run_dir in run_dirs]
     recorded = [read_records(run_dir / EVALUATIONS_FILE, _DRAWN) for run_dir in run_dirs]
     judges = [
-        tuple(judge_of(records[-1] if records else {}, *setting).values())
-        for records, setting in zip(recorded, settings, strict=True)
+        (*judge_of(newest, *setting).values(), newest.get("extractor_id", ""))
+        for newest, setting in zip((each[-1] if each else {} for each in recorded), settings, strict=True)
     ]
     for records, setting, name, judge in zip(recorded, settings, distinct_names(run_dirs), judges, strict=True):
         # A legend leaves out what begins with a line, and sets formulas between dollars.
         name = f"{'./' * name.startswith('_')}{name}".replace("$", r"\$")
         # Distances by other judges are no worse or better.
-        label = name if len({*judges}) == 1 else f"{name} ({judge[0]}, {judge[-1]:,} samples)"
-        histories[label] = [each for each in records if tuple(judge_of(each, *setting).values()) == judge]
+        label = name if len({*judges}) == 1 else f"{name} ({judge[0]}, {judge[2]:,} samples)"
+        histories[label] = [
+            each
+            for each in records
+            if tuple(judge_of(each, *setting).values()) == judge[:3] and by_one_extractor(each, records[-1])
+        ]
     if not any(histories.values()):
         path.unlink(missing_ok=True)  # it would be of other runs
         return False
@@ -173,6 +177,8 @@ def compare(run_dirs: Sequence[Path], out: Path, options: ScoringOptions) -> str
         raise MirageError(f"runs with images of different shapes can't stand side by side: {listing}.")
     _check_same_data(run_dirs)
     _check_same_judge(options, run_dirs)
+    metrics = _same_metrics(options, run_dirs)
+    options = dataclasses.replace(options, metrics=metrics)
     rows, strips, figures = [], [], []
     for name, run_dir in zip(names, run_dirs, strict=True):
         print(f"evaluating {run_dir} ...", flush=True)
@@ -182,12 +188,12 @@ def compare(run_dirs: Sequence[Path], out: Path, options: ScoringOptions) -> str
         strips += _strips(name, run_dir, options.checkpoint, judge.reference)
     check_same_judge(names, rows)
     shown = [*_SHOWN, *figures]
-    text = table(rows, figures) + verdicts(rows, names, options.metrics or read_run(run_dirs[0])[0].metrics, shown)
+    text = table(rows, figures) + verdicts(rows, names, metrics, shown)
     with writing_out(out):
         out.mkdir(parents=True, exist_ok=True)
         write_png(out / "samples.png", picture(strips))
         draw_curves(run_dirs, out / "curves.png")
-        write_comparison(out, run_dirs, names, rows, strips, shown)
+        write_comparison(out, run_dirs, names, rows, strips, metrics, shown)
         (out / "scores.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
         (out / "table.md").write_text(text, encoding="utf-8")
     return text
@@ -202,6 +208,15 @@ def _check_same_data(run_dirs: Sequence[Path]) -> None:
                 f"{run_dir} was trained on other data than {run_dirs[0]}, with {difference}, so their figures say "
                 "nothing beside each other; compare runs on the same data."
             )
+
+
+def _same_metrics(options: ScoringOptions, run_dirs: Sequence[Path]) -> str:
+    """The value of `--metrics` for all runs: figures of one name may be of other parameters, such as k."""
+    found = {read_run(run_dir)[0].metrics: run_dir for run_dir in reversed(run_dirs)}
+    if options.metrics or len(found) == 1:
+        return options.metrics or next(iter(found))
+    listing = " and ".join(f"{run_dir} {metrics or 'auto'}" for metrics, run_dir in reversed(found.items()))
+    raise MirageError(f"training measured {listing}; pass --metrics=auto, or what shall be measured of all.")
 
 
 def _check_same_judge(options: ScoringOptions, run_dirs: Sequence[Path]) -> None:

@@ -26,6 +26,7 @@ from pipeline.metrics.neighbours import sheet
 from pipeline.runs.preview import grid, write_png
 from pipeline.runs.run_file import read_run
 from serving.contract.latents import latents
+from serving.contract.manifest import NORMAL, UNIFORM
 
 _SHOWN = 10  # images in a row of pictures, and rows
 
@@ -155,7 +156,8 @@ def writing_out(out: str | Path) -> Iterator[None]:
 
 
 def _latents(sampler: Sampler, seed: int) -> Latents:
-    return lambda numbers: latents(seed + numbers, sampler.latent_dim)
+    distribution = UNIFORM if sampler.uniform else NORMAL
+    return lambda numbers: latents(seed + numbers, sampler.latent_dim, distribution)
 
 
 def score(
@@ -186,17 +188,17 @@ def score(
     options.check_ranges()
     options.check(options.to_dict())
     if bundle and options.checkpoint != "newest":
-        raise MirageError(
-            f"--checkpoint={options.checkpoint} does not go with --bundle, which holds one; leave it out."
-        )
+        given = f"--checkpoint={options.checkpoint}"
+        raise MirageError(f"{given} does not go with --bundle, which holds one; leave it out.")
     files.check()
     config, spec = read_run(run_dir)
     config = placed(dataclasses.replace(config, **options.given(config.extractor)), data)
     numerics.prepare(config)
     sampler = sample_bundle(Path(bundle), config, spec) if bundle else sample_run(run_dir, options.checkpoint)
+    dataset = load_known(config, spec, data)
     judge = make_judge(
         config,
-        load_known(config, spec, data),
+        dataset,
         options.count,
         config.extractor,
         config.inception_weights,
@@ -212,7 +214,7 @@ def score(
     scores = {
         "source": printable(bundle or run_dir),
         "step": sampler.step,
-        "protocol": _protocol(options, judge),
+        "protocol": _protocol(options, judge, dataset.spec),
         **judge.facts(),
         **figures,
     }
@@ -229,6 +231,7 @@ def _measured(options: ScoringOptions, judge: Judge, sampler: Sampler, networks:
             sure=options.repeats == 1,
             generate=sampler.make,
             latent_dim=sampler.latent_dim,
+            uniform=sampler.uniform,
             networks=networks,
         )
         for index in range(options.repeats)
@@ -236,11 +239,13 @@ def _measured(options: ScoringOptions, judge: Judge, sampler: Sampler, networks:
     return sets[0] if len(sets) == 1 else combined(sets, judge.limits())
 
 
-def _protocol(options: ScoringOptions, judge: Judge) -> dict[str, Any]:
+def _protocol(options: ScoringOptions, judge: Judge, data: DataSpec) -> dict[str, Any]:
     """How figures came about: all that another run or tool must do alike to be compared."""
     facts = dict(getattr(judge.extractor, "facts", {}))
     return {
         "name": options.protocol,
+        "data": data.fingerprint[:8] or data.name,
+        "metrics": judge.measures,
         "samples": options.count,
         "repeats": options.repeats,
         "seed": options.seed,

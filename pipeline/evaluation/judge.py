@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.base.errors import MirageError
 from pipeline.devices.out_of_memory import ran_out
-from pipeline.metrics.choice import Chosen, choose, failure, measured
+from pipeline.metrics.choice import Chosen, as_text, choose, failure, measured
 from pipeline.metrics.extractor import Extractor, Features
 from pipeline.metrics.metric import (
     NEEDS,
@@ -24,8 +24,11 @@ from pipeline.metrics.metric import (
 )
 from pipeline.metrics.moments import Moments
 from pipeline.metrics.resampling import floor_intervals, intervals
+from pipeline.metrics.rows import divided
 
 __all__ = ["Images", "Judge"]
+
+_MOST_TRAINED_ON = 50_000  # images whose features are looked at
 
 Keep = Callable[[Samples], Features]
 
@@ -93,6 +96,8 @@ class Judge:
         elif extractor is not None:
             self._describe(self.real, keep)  # once, before anything is generated
         self._halves, sets = self._parts(halves)
+        self._has_unseen = halves is not None
+        self._describe_train = functools.cache(lambda: self._describe(self._trained_on(), keep))
         self.floors: dict[str, Any] = {}
         self._described: tuple[Samples, Samples] | None = None
         if any(each.floors for each in self._metrics):
@@ -110,15 +115,19 @@ class Judge:
         wanted = any({*each.needs} & {*OF_ATTRIBUTES} for each in self._metrics)
         return self._naming() if self._naming and conditional and wanted else None
 
+    def _trained_on(self) -> Samples:
+        if self.train is self.reference and self.real.is_described:
+            return self.real
+        return Samples(self.train, self.extractor).some(_MOST_TRAINED_ON)
+
     def _parts(self, halves: tuple[Images, Images] | None) -> tuple[tuple[Images, Images], tuple[Samples, Samples]]:
         """Returns the halves as images, and as samples, of which is known what is known of the reference."""
         if halves is None:
             total = len(self.reference.labels)
-            middle = total // 2
-            images = self.reference.part(0, middle), self.reference.part(middle, total)
+            one, other = divided(total, total // 2)
+            halves = self.reference.take(one), self.reference.take(other)
             if self.real.is_described:
-                return images, (self.real.take(np.arange(middle)), self.real.take(np.arange(middle, total)))
-            halves = images
+                return halves, (self.real.take(one), self.real.take(other))
         known = [
             self.real if each is self.reference and self.real.is_described else Samples(each, self.extractor)
             for each in halves
@@ -166,6 +175,11 @@ class Judge:
             "num_reference": self.num_reference,
             **{name: _rounded(value) for name, value in self.floors.items()},
         }
+
+    @property
+    def measures(self) -> str:
+        """What is measured, with its parameters, as a value of `--metrics`."""
+        return as_text([each.metric for each in self._metrics])
 
     def compared(self) -> list[str]:
         """Names of the figures that stand in tables that compare runs."""
@@ -257,6 +271,7 @@ class Judge:
             self._halves,
             conditional=conditional,
             described_halves=self._described,
+            describe_train=self._describe_train if self._has_unseen else None,
             naming=self.get_ready(conditional=conditional),
             **generator,
         )

@@ -66,6 +66,7 @@ def sample_bundle(bundle: Path, config: Parameters, data: DataSpec) -> Sampler:
         provenance.step,
         info.latent_dim,
         info.conditional,
+        info.latent_distribution == manifest.UNIFORM,
     )
 
 

@@ -29,8 +29,8 @@ def combined(
     means: dict[str, Any] = {}
     half = _quantile(len(scores) - 1) / math.sqrt(len(scores))
     for name in scores[0]:
-        if name.endswith(INTERVAL):
-            continue
+        if name.endswith(INTERVAL) or not all(name in each for each in scores):
+            continue  # of a set that it couldn't be measured with there is no mean
         values = np.array([each[name] for each in scores], np.float64)
         means[name] = values.mean(axis=0).tolist()
         if values.ndim == 1 and values.min() < values.max():

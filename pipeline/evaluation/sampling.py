@@ -37,6 +37,7 @@ class Sampler:
       step: step of its checkpoint; None if that isn't known.
       latent_dim: components of a latent.
       conditional: whether it looks at labels.
+      uniform: whether its latents are uniform in [-1, 1], rather than normal.
       block: images to make at once.
       devices: the same as `make` on each device of the machine, where there are several; they are called at once.
     """
@@ -45,6 +46,7 @@ class Sampler:
     step: int | None
     latent_dim: int
     conditional: bool
+    uniform: bool = False
     block: int = 100
     devices: tuple[Make, ...] = ()
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tqdm
 
@@ -22,9 +23,10 @@ from pipeline.evaluation.references import described, read_moments
 from pipeline.evaluation.sampling import sampler_of
 from pipeline.metrics import chosen_extractor
 from pipeline.metrics.choice import as_text, choose
-from pipeline.metrics.extractor import Extractor, Labelled, make_extractor
+from pipeline.metrics.extractor import Extractor, Labelled, identity, make_extractor
 from pipeline.metrics.metric import Images, Naming, Samples
 from pipeline.metrics.moments import Moments
+from pipeline.metrics.rows import as_shown, divided
 
 # Chosen at random once; keeps these latents apart from training noise of the same seed.
 _STREAM = 0x4556_414C
@@ -122,16 +124,16 @@ def make_judge(
       MirageError: if the extractor doesn't suit the data or can't be had, or a metric can't.
     """
     chosen = choose(metrics)
-    train, test, has_test = _sets(data, dataset)
+    train, test = _sets(data, dataset)
     described_by = None
     if any(each.needs_extractor for each in chosen):
         described_by = _extractor(data, dataset, extractor, inception_weights, download)
     return Judge(
         described_by,
         train,
-        test if has_test and protocol == "default" else train,
+        train if test is None or protocol == "paper" else test,
         num_samples,
-        (train, test) if has_test else None,
+        None if test is None else (train, test),
         chosen,
         thorough=thorough,
         keep=functools.partial(described, extractor=described_by, data_dir=data.data_dir) if described_by else None,
@@ -144,8 +146,7 @@ def _naming(data: DataOptions, dataset: Dataset) -> Naming:
     """What says which attributes images have, learnt from the training images."""
     from pipeline.metrics.attribute_classifier import attribute_classifier
 
-    train, test, has_test = _sets(data, dataset)
-    fit = train if has_test else train.part(0, len(train.pixels) - len(test.pixels))
+    fit, test = _fitted_and_kept_apart(data, dataset)
     return attribute_classifier(dataset.spec, fit, test, data.data_dir)
 
 
@@ -164,29 +165,40 @@ def _extractor(data: DataOptions, dataset: Dataset, name: str, weights: str, dow
 def _statistics(reference: str, train: Images, extractor: Extractor | None) -> tuple[str, Moments]:
     if extractor is None:
         raise MirageError(f"--reference={reference} is for metrics of features; add frechet_distance to --metrics.")
-    size = Samples(train.part(0, 1), extractor).features.shape[1]
+    size = Samples(train.take(np.arange(1)), extractor).features.shape[1]
     return printable(reference), read_moments(reference, extractor, size)
 
 
-def _sets(config: DataOptions, dataset: Dataset) -> tuple[Images, Images, bool]:
-    """Returns (training images, images held out, whether those are a test split)."""
-    train = Images(config.split, dataset.pixels, dataset.labels)
+def _sets(config: DataOptions, dataset: Dataset) -> tuple[Images, Images | None]:
+    """Returns training images, and those of a test split if there is one."""
+    train = _shown(config.split, dataset)
     test_set = load_test(config, dataset.spec, dataset.origin)
     if test_set is not None:
-        return train, Images("test", test_set.pixels, test_set.labels), True
+        return train, _shown("test", test_set)
     count = len(train.pixels)
     if count < _FEWEST:
         raise MirageError(
             f"--dataset={config.dataset} has {count} images, too few to be judged; expected {_FEWEST} or more."
         )
-    return train, train.part(round((1 - _HELD_OUT) * count), count), False
+    return train, None
+
+
+def _shown(name: str, dataset: Dataset) -> Images:
+    return Images(name, as_shown(dataset.pixels), dataset.labels)
+
+
+def _fitted_and_kept_apart(data: DataOptions, dataset: Dataset) -> tuple[Images, Images]:
+    """What a classifier learns from, and what it has not seen: a test split, else a tenth of the images."""
+    train, test = _sets(data, dataset)
+    if test is not None:
+        return train, test
+    fit, rest = divided(len(train.pixels), round((1 - _HELD_OUT) * len(train.pixels)))
+    return train.take(fit), train.take(rest)
 
 
 def _labelled(data: DataOptions, dataset: Dataset) -> Labelled:
-    train, test, has_test = _sets(data, dataset)
-    fit = train if has_test else train.part(0, len(train.pixels) - len(test.pixels))
-    spec = dataset.spec
-    kept_apart = (test.pixels, test.labels)
+    fit, rest = _fitted_and_kept_apart(data, dataset)
+    spec, kept_apart = dataset.spec, (rest.pixels, rest.labels)
     return Labelled(spec.name, spec.class_names, spec.image_shape, (fit.pixels, fit.labels), kept_apart)
 
 
@@ -241,10 +253,16 @@ class Evaluation:
         return None if self._judge.extractor is None else self._judge.extractor.name
 
     @property
+    def extractor_id(self) -> str:
+        """What tells it from others of that name: a digest of what is known of it, such as its weights."""
+        return identity(self._judge.extractor)
+
+    @property
     def judged(self) -> dict[str, Any]:
         """What must be known of its figures: `extractor`, if there is one, `num_samples` and `reference`."""
-        facts = self._judge.facts()
-        return {name: facts[name] for name in ("extractor", "num_samples", "reference") if name in facts}
+        facts = {**self._judge.facts(), "extractor_id": self.extractor_id}
+        names = ("extractor", "extractor_id", "num_samples", "reference")
+        return {name: facts[name] for name in names if facts.get(name, "") != ""}
 
     def __call__(self) -> dict[str, float]:
         """Returns the scores of the generator as it is now, with what real images get.

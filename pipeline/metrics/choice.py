@@ -17,7 +17,17 @@ from pipeline.metrics.metric import NEEDS, OF_EXTRACTOR, Better, TooFewError, be
 from pipeline.metrics.names import AUTO, split_metrics
 
 # Of what stands beside figures in a line of `evaluations.jsonl` or in what an evaluation returns.
-_TAKEN = {"source", "step", "images", "seconds", "extractor", "num_samples", "reference", "num_reference"}
+_TAKEN = {
+    "source",
+    "step",
+    "images",
+    "seconds",
+    "extractor",
+    "extractor_id",
+    "num_samples",
+    "reference",
+    "num_reference",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,9 @@ import dataclasses
 from typing import ClassVar
 
 import numpy as np
+import tensorflow as tf
 
+from pipeline.base.values import values_of
 from pipeline.metrics.metric import Evidence, Metric
 from pipeline.metrics.shares import error_of_share
 
@@ -35,7 +37,7 @@ class ClassificationError(Metric):
 def _named_wrongly(evidence: Evidence) -> np.ndarray:
     wrong, start = [], 0
     for images in evidence.real.batches(_BATCH):
-        pixels = images.astype(np.float32) / np.float32(127.5) - np.float32(1)
+        pixels = values_of(tf.constant(images)).numpy()
         labels = evidence.real.labels[start : start + len(images)]
         start += len(images)
         named = evidence.networks["discriminator"](pixels, labels)["classes"].argmax(axis=1)

@@ -24,6 +24,7 @@ from pipeline.base.folders import cache_folder
 from pipeline.base.kept_files import is_sealed, unsealed, write_sealed
 from pipeline.devices.numerics import full_float32
 from pipeline.metrics.extractor import Extractor, Features, Labelled
+from pipeline.metrics.metric import BLOCK
 from pipeline.metrics.modes import Stacked
 
 FORMAT = 2  # part of the cache's key: to be raised whenever training changes
@@ -128,7 +129,7 @@ def classifier(
             f"--extractor=classifier needs labels of at least two classes, and --dataset={data.name} has "
             f"{len(data.class_names)}; use --extractor=efficientnet."
         )
-    content = [hashlib.sha256(np.ascontiguousarray(each).data).hexdigest() for each in train]
+    content = [_digest(each) for each in train]
     key = json.dumps([FORMAT, list(data.class_names), content])
     model = build(data.image_shape, len(data.class_names))
 
@@ -138,6 +139,14 @@ def classifier(
         return float((probabilities.argmax(axis=1) == test[1]).mean())
 
     return Classifier(model, float(trained_once(model, key, data.name, train, _cross_entropy, accuracy, data_dir)))
+
+
+def _digest(rows: np.ndarray) -> str:
+    """SHA-256 of an array's content, read in slices."""
+    found = hashlib.sha256()
+    for start in range(0, len(rows), BLOCK):
+        found.update(np.ascontiguousarray(rows[start : start + BLOCK]).data)
+    return found.hexdigest()
 
 
 def trained_once(

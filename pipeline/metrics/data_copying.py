@@ -39,9 +39,12 @@ def _share_beyond(values: np.ndarray, others: np.ndarray) -> np.ndarray:
 class DataCopying(Metric):
     """`data_copying`: probability that a generated image is nearer to a training image than an unseen real one is.
 
-    Nearest in features, among up to as many training images as are generated; looked for of up to `queries` generated
-    and as many unseen images, which are the second of the evidence's halves, among the first. 0.5 is best; above lies
-    copying, below are images that are far from all that is real.
+    Nearest in features, among the training images, of which 50,000 are chosen if there are more; looked for of up to
+    `queries` generated and as many unseen images. 0.5 is best; above lies copying, below are images that are far from
+    all that is real.
+
+    Of data without a test split nothing is unseen: halves of it stand for both, so that a generator that copies all
+    alike has 0.75, not 1.
     """
 
     queries: int = 2000
@@ -63,9 +66,9 @@ class DataCopying(Metric):
 
     def _found(self, evidence: Evidence) -> tuple[float, float]:
         def find() -> tuple[float, float]:
-            known, unseen = evidence.known_and_unseen
-            queries = (evidence.generated.features, unseen.features)
-            distances = [nearest_of_all(each[: self.queries], known.features, 1)[1][:, 0] for each in queries]
+            queries = (evidence.generated.features, evidence.known_and_unseen[1].features)
+            known = evidence.known.features
+            distances = [nearest_of_all(each[: self.queries], known, 1)[1][:, 0] for each in queries]
             return data_copying(distances[0], distances[1])
 
         return evidence.once(self, find)

@@ -1,6 +1,8 @@
 """What turns images into features."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -51,6 +53,12 @@ class Extractor(Protocol):
 
     def __call__(self, images: np.ndarray) -> Features:
         """Describes uint8 [n, H, W, C]."""
+
+
+def identity(extractor: Extractor | None) -> str:
+    """What tells an extractor from others of its name: eight digits of its facts' SHA-256; empty if it has none."""
+    facts = getattr(extractor, "facts", {})
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8] if facts else ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,7 +35,7 @@ class KernelDistances:
 
     @property
     def error(self) -> float:
-        """Standard error of the distance: what other samples would give."""
+        """Standard error of the distance: how far it strays from samples to others."""
         variance = sum(4 * v / (part * self.size) for v, part in zip(self.variances, self.parts, strict=True))
         return float(np.sqrt(variance + self.error_of_mean**2))
 

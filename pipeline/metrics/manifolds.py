@@ -5,11 +5,12 @@ neighbour within the set (Kynkäänniemi et al. 2019, arXiv 1904.06991).
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.metrics.metric import Evidence, Kept, TooFewError
+from pipeline.metrics.metric import Evidence, Kept, Samples, TooFewError
 from pipeline.metrics.neighbours import squared_distances
 from pipeline.metrics.shares import error_of_share, halves
 
@@ -17,7 +18,6 @@ _NUMBERS = 1 << 23  # of a distance matrix at a time: 32 MiB
 _NEIGHBOURS = 32  # that are kept: a random half has at least k = 5 of them but for one case in 100,000
 _LEVELS = (1, 1.4, 2, 2.8, 4)  # of k: radii at which balls' contents are counted
 USUAL_K = (3, 5)  # of precision and recall; of density and coverage
-_ENOUGH = 10_000  # real samples, or as many as are generated: more make balls small that few generated ones can't fill
 _TINY = np.finfo(np.float32).tiny
 
 
@@ -268,16 +268,23 @@ class Located(Kept):
         return Balls(self.once(count, lambda: within(self.features, count)), k)
 
 
+def _located(samples: Samples, count: int) -> Located:
+    return Located(samples.some(count).features)
+
+
 def manifolds(evidence: Evidence, k: int = USUAL_K[0], k_of_contents: int = USUAL_K[1]) -> Manifolds:
     """Who lies in whose balls, looked for once for all metrics that ask with the same k.
 
-    Of the real samples, at most 10,000 are chosen, or as many as are generated: what is found depends on both numbers.
+    As many of both are chosen, since what is found depends on both numbers: only then is what a perfect generator gets
+    the same for all, and what the papers say.
     """
 
     def make() -> Manifolds:
-        count = max(_ENOUGH, len(evidence.generated))
-        real = evidence.real.once(("located", count), lambda: Located(evidence.real.some(count).features))
-        generated = evidence.generated
-        return Manifolds(real, generated.once("located", lambda: Located(generated.features)), k, k_of_contents)
+        count = min(len(evidence.real), len(evidence.generated))
+        real, generated = (
+            each.once(("located", count), functools.partial(_located, each, count))
+            for each in (evidence.real, evidence.generated)
+        )
+        return Manifolds(real, generated, k, k_of_contents)
 
     return evidence.once(("manifolds", k, k_of_contents), make)

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.base.errors import MirageError
 from pipeline.metrics.extractor import Extractor, Features
 from pipeline.metrics.moments import Moments
+from pipeline.metrics.rows import Rows
 from serving.contract.attributes import BINARY, NUMBER, Attribute
 
 # What a metric may need besides pixels: of the extractor, of the generator, of the run's networks.
@@ -42,17 +43,17 @@ class Images:
 
     Attributes:
       name: what they are, such as "test".
-      pixels: uint8 [n, H, W, C].
+      pixels: uint8 [n, H, W, C], or what slices, and `np.asarray`, make such of.
       labels: int32 [n], or of attributes float32 [n, A].
     """
 
     name: str
-    pixels: np.ndarray
+    pixels: Any
     labels: np.ndarray
 
-    def part(self, start: int, stop: int) -> "Images":
-        """Cuts a range of them out; data sets hold their classes in mixed order."""
-        return Images(f"{self.name}, {start:,} to {stop:,}", self.pixels[start:stop], self.labels[start:stop])
+    def take(self, indices: np.ndarray) -> "Images":
+        """Those of some numbers, int64 [k], which are not read yet: `pixels` are `pipeline.metrics.rows.Rows`."""
+        return Images(self.name, Rows(self.pixels, indices), self.labels[indices])
 
     def some(self, count: int, seed: int = 0) -> "Images":
         """Chooses up to `count` at random, always the same."""
@@ -188,7 +189,7 @@ class Samples(Kept):
     def pixels(self) -> np.ndarray:
         """All of them at once, uint8 [n, H, W, C]: much memory where they are many, so rather use `batches`."""
         if self._all and isinstance(self._source, Images):
-            return self._source.pixels
+            return np.asarray(self._source.pixels)
         return np.concatenate(list(self.batches()))
 
     @property
@@ -298,11 +299,14 @@ class Evidence(Kept):
       generate: the generator: latents float32 [n, latent_dim] and labels int32 [n] to uint8 images; for metrics that
         need `generator`.
       latent_dim: components of a latent.
+      uniform: whether latents are uniform in [-1, 1], rather than normal.
       networks: functions of a run's other networks by name: of images, float32 [n, H, W, C] in [-1, 1], and labels,
         int32 [n], to what they output, in NumPy; noise that they take is zero. For metrics that need one of them.
       naming: says which attributes images have; for metrics of those.
       described_halves: some of both halves, not more than are generated, with what the extractor says of them, if that
         is known already; see `known_and_unseen`.
+      describe_train: describes the training images, or very many of them, where there are unseen ones besides; see
+        `known`.
     """
 
     generated: Samples
@@ -312,9 +316,11 @@ class Evidence(Kept):
     conditional: bool = False
     generate: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     latent_dim: int = 0
+    uniform: bool = False
     networks: Mapping[str, Callable[[np.ndarray, np.ndarray], Any]] = dataclasses.field(default_factory=dict)
     naming: Naming | None = None
     described_halves: tuple[Samples, Samples] | None = None
+    describe_train: Callable[[], Samples] | None = None
 
     @functools.cached_property
     def known_and_unseen(self) -> tuple[Samples, Samples]:
@@ -323,6 +329,11 @@ class Evidence(Kept):
             return self.described_halves
         known, unseen = (self.generated.likewise(half).some(len(self.generated)) for half in self.halves)
         return known, unseen
+
+    @property
+    def known(self) -> Samples:
+        """Images that were trained on, all if possible; without unseen ones, the first of `known_and_unseen`."""
+        return self.known_and_unseen[0] if self.describe_train is None else self.describe_train()
 
 
 Better = Literal["higher", "lower"]

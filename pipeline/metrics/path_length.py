@@ -33,14 +33,20 @@ def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     return (weights[0] * one + weights[1] * other) * ((1 - t) * lengths[0] + t * lengths[1])
 
 
+def _line(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """The same along a straight line, which doesn't leave the cube that both lie in."""
+    return a + np.asarray(t, np.float64)[:, None] * (b - a)
+
+
 @dataclasses.dataclass(frozen=True)
 class FeaturePathLength(Metric):
     """`feature_path_length`: how much images change along short paths between latents, in an extractor's features.
 
-    Of `paths` pairs of normal latents, each with one label, the images at t and at t + `epsilon` of the great circle
-    between them: the mean of |f(t + epsilon) - f(t)|^2 / epsilon^2, but for the 1 % least and 1 % most, over the mean
-    squared distance of two images of the reference. A generator that goes straight from image to image, as different as
-    real ones are, has 1; one that makes detours or jumps has more.
+    Of `paths` pairs of latents, each with one label, the images at t and at t + `epsilon` of the great circle between
+    them, or of the straight line where latents are uniform in a cube: the mean of |f(t + epsilon) - f(t)|^2 /
+    epsilon^2, but for the 1 % least and 1 % most, over the mean squared distance of two images of the reference. A
+    generator that goes straight from image to image, as different as real ones are, has 1; one that makes detours or
+    jumps has more.
 
     It is the perceptual path length but for two things, so that its figures are not those of papers: features are the
     extractor's, in units of real images, where the paper takes LPIPS; and since generators to be judged return whole
@@ -81,7 +87,9 @@ class FeaturePathLength(Metric):
     def _measure(self, evidence: Evidence) -> np.ndarray:
         assert evidence.generate is not None
         rng = np.random.default_rng(0)
-        ends = rng.standard_normal((2, self.paths, evidence.latent_dim))
+        shape = 2, self.paths, evidence.latent_dim
+        ends = rng.uniform(-1, 1, shape) if evidence.uniform else rng.standard_normal(shape)
+        path = _line if evidence.uniform else slerp
         t = rng.uniform(0, 1 - self.epsilon, self.paths) if self.sampling == "full" else np.zeros(self.paths)
         asked = evidence.generated.labels
         labels = np.resize(asked, (self.paths, *asked.shape[1:]))
@@ -89,7 +97,7 @@ class FeaturePathLength(Metric):
         for start in range(0, self.paths, _BATCH):
             part = slice(start, start + _BATCH)
             one, other = (
-                self._features(evidence, slerp(ends[0, part], ends[1, part], at), labels[part])
+                self._features(evidence, path(ends[0, part], ends[1, part], at), labels[part])
                 for at in (t[part], t[part] + self.epsilon)
             )
             lengths.append(np.square(other - one).sum(axis=1) / self.epsilon**2)

@@ -22,7 +22,7 @@ _STUDENT = 2.093  # of 95 %, with as many repeats: their spread is itself uncert
 def intervals(
     chosen: Chosen, figures: Mapping[str, Any], evidence: Evidence, *, resample: bool = True
 ) -> dict[str, list[float]]:
-    """Says how sure a metric's figures are: what other samples of the same size would give.
+    """Says how sure a metric's figures are: where their mean over other samples of the same size lies with 95 %.
 
     Metrics that have `errors`, see `pipeline.metrics.metric.Metric`, are asked. Of others, users' too, the spread over
     20 random halves, drawn without replacement of the generated and of the real images alike, is the standard error of

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,7 @@ def write_best(folder: Path, best: Best | None) -> None:
             "value": best.value,
             "higher_is_better": best.goal.higher,
             "extractor": best.goal.extractor,
+            "extractor_id": best.goal.extractor_id,
         }
         write_file(folder / BEST_FILE, (json.dumps(document) + "\n").encode(), sync=True)
 
@@ -59,9 +61,11 @@ def noted_best(folder: Path) -> Best | None:
         document = json.loads(path.read_text(encoding="utf-8"))
         goal = Goal(extractor=_extractor_of_before(folder.parent))
         if "metric" in document:
-            goal = Goal(document["metric"], document["higher_is_better"], document["extractor"])
+            known = document.get("extractor_id", "")  # not noted by versions of before
+            goal = Goal(document["metric"], document["higher_is_better"], document["extractor"], known)
         best = Best(folder / document["checkpoint"], document["value" if "metric" in document else goal.figure], goal)
         types = type(goal.figure) is str and type(goal.higher) is bool and isinstance(goal.extractor, str | None)
+        types = types and type(goal.extractor_id) is str
         if best.path != checkpoint_path(folder, step_of(best.path)) or not math.isfinite(best.value) or not types:
             raise ValueError
         return best
@@ -81,15 +85,14 @@ def best_by_evaluations(folder: Path, last_step: float = math.inf, goal: Goal | 
     """
     records = read_records(folder.parent / EVALUATIONS_FILE)
     if goal is None:
-        goal = _goal_of_run(folder.parent, records[-1].get("extractor") if records else None)
+        goal = _goal_of_run(folder.parent, records[-1] if records else {})
     if goal is None:
         return None
-    figure, higher, extractor = goal
-    found = [
-        (_number(record.get(figure)), record["step"]) for record in records if record.get("extractor") == extractor
-    ]
+    found = [(_number(record.get(goal.figure)), record["step"]) for record in records if goal.describes(record)]
     present = set(list_checkpoints(folder))
-    for value, step in sorted(((v, s) for v, s in found if v is not None), key=lambda each: each[0], reverse=higher):
+    for value, step in sorted(
+        ((v, s) for v, s in found if v is not None), key=lambda each: each[0], reverse=goal.higher
+    ):
         path = checkpoint_path(folder, step)
         if step <= last_step and path in present:
             with contextlib.suppress(DamagedCheckpointError):
@@ -106,11 +109,12 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _goal_of_run(run_dir: Path, extractor: str | None) -> Goal | None:
+def _goal_of_run(run_dir: Path, judged: Mapping[str, Any]) -> Goal | None:
     """By what a run keeps its best checkpoint; None if that can't be known any more."""
     try:
         config, _ = read_run(run_dir)
-        return goal_of(config.best_by, config.metrics, extractor)
+        goal = goal_of(config.best_by, config.metrics, judged.get("extractor"))
+        return goal._replace(extractor_id=judged.get("extractor_id") or "")
     except MirageError:
         return None
 

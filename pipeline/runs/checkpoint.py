@@ -135,7 +135,7 @@ class Checkpoints:
         """
         self.wait()  # the one before may be the best
         best = self._best
-        if best is not None and best.goal != goal:
+        if best is not None and not best.goal.comparable(goal):
             print(
                 f"note: the best checkpoint so far, {best.path.name}, was chosen by {best.goal.told()}, which can't be "
                 f"compared with {goal.told()}; the best begins anew.",

@@ -16,15 +16,29 @@ class Goal(NamedTuple):
       figure: name of a figure of evaluations.
       higher: whether a larger one is better.
       extractor: name of what describes images; figures of another one can't be compared with these.
+      extractor_id: which one of that name, such as which weights it has; empty if that isn't known.
     """
 
     figure: str = "frechet_distance"
     higher: bool = False
     extractor: str | None = None
+    extractor_id: str = ""
 
     def told(self) -> str:
         """What it is called in messages."""
-        return self.figure.replace("_", " ") + (f" with the extractor {self.extractor}" if self.extractor else "")
+        known = f" ({self.extractor_id})" if self.extractor_id else ""
+        return self.figure.replace("_", " ") + (
+            f" with the extractor {self.extractor}{known}" if self.extractor else ""
+        )
+
+    def describes(self, judged: Mapping[str, Any]) -> bool:
+        """Whether figures are by the same extractor, of which their record may not say which one of its name."""
+        ids = {self.extractor_id, judged.get("extractor_id", "")} - {""}
+        return judged.get("extractor") == self.extractor and len(ids) < 2
+
+    def comparable(self, other: "Goal") -> bool:
+        """Whether a value by another goal says something beside one by this."""
+        return (self.figure, self.higher) == (other.figure, other.higher) and self.describes(other._asdict())
 
     def better(self, value: float, other: float | None) -> bool:
         """Whether a value is better than another one, of which there may be none yet."""
@@ -63,7 +77,7 @@ def waiting(records: Iterable[Mapping[str, Any]], goal: Goal, num_samples: int) 
     best: float | None = None
     found = Waiting(0, 0)
     for record in records:
-        if (record.get("extractor"), record.get("num_samples", num_samples)) != (goal.extractor, num_samples):
+        if not goal.describes(record) or record.get("num_samples", num_samples) != num_samples:
             best, found = None, Waiting(0, 0)
             continue
         value: Any = record.get(goal.figure)

@@ -12,6 +12,7 @@ from pipeline.evaluation.report.machine import MACHINE_FILE, note_machine
 from pipeline.evaluation.report.page import REPORT_FILE, write_report
 from pipeline.metrics.metric import labels_of
 from pipeline.metrics.neighbours import sheet
+from pipeline.metrics.rows import as_shown
 from pipeline.runs.callback import Callback, Training
 from pipeline.runs.preview import write_png
 
@@ -62,5 +63,5 @@ def _write_nearest(training: Training) -> None:
     if images.nbytes <= _MOST_BYTES:
         labels = training.dataset.labels
         attributes = labels_of(_ROWS, labels) if training.config.conditional and labels.ndim > 1 else None
-        picture = sheet(training.sample(_ROWS, attributes=attributes), images, _NEIGHBOURS)
+        picture = sheet(training.sample(_ROWS, attributes=attributes), as_shown(images), _NEIGHBOURS)
         write_png(training.run_dir / NEAREST_FILE, picture)

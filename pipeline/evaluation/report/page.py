@@ -81,7 +81,7 @@ def _quality_hint(record: Record) -> Content:
 
 _FIGURES = (
     "Figures say something beside those of the same extractor, reference and number of samples only. "
-    "An interval says what other samples would give, not what another training would."
+    "An interval says how far chance in the samples may have moved a figure, not what another training would give."
 )
 _NEAREST = (
     "On the left generated pictures, beside each the training images most like it, pixel by pixel, nearest first; a "

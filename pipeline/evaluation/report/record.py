@@ -42,6 +42,7 @@ class Record:
       previews: step and file of each, the oldest first.
       machines: on what it was trained, see `pipeline.evaluation.report.machine`.
       scores: of an evaluation that was made for this page; empty if there was none.
+      metrics: the value of `--metrics` in that one.
     """
 
     name: str
@@ -54,6 +55,12 @@ class Record:
     previews: Sequence[tuple[int, Path]] = ()
     machines: Sequence[Mapping[str, Any]] = ()
     scores: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    metrics: str = ""
+
+    @property
+    def measured(self) -> str:
+        """The value of `--metrics` that `newest` was made with."""
+        return self.metrics if self.scores else self.values.metrics
 
     @property
     def values(self) -> Any:
@@ -127,6 +134,11 @@ def judge_of(scores: Mapping[str, Any], config: Any, data: DataSpec) -> dict[str
     }
 
 
+def by_one_extractor(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two evaluations by extractors of one name may have had the same; older ones don't say which it was."""
+    return len({one.get("extractor_id"), other.get("extractor_id")} - {None, ""}) < 2
+
+
 def read(run_dir: Path, name: str = "", *, config: Parameters | None = None, data: DataSpec | None = None) -> Record:
     """Reads what there is.
 
@@ -143,15 +155,18 @@ def read(run_dir: Path, name: str = "", *, config: Parameters | None = None, dat
         config, data = read_run(run_dir)
     evaluations = _records(run_dir / EVALUATIONS_FILE)
     judges = [judge_of(each, config, data) for each in evaluations]
-    same = [each for each, judge in zip(evaluations, judges, strict=True) if judge == judges[-1]]
+    alike = [
+        judge == judges[-1] and by_one_extractor(each, evaluations[-1])
+        for each, judge in zip(evaluations, judges, strict=True)
+    ]
     return Record(
         name or run_dir.resolve().name,
         run_dir,
         config,
         data,
         _records(run_dir / METRICS_FILE),
-        same,
-        [each for each, judge in zip(evaluations, judges, strict=True) if judge != judges[-1]],
+        [each for each, counts in zip(evaluations, alike, strict=True) if counts],
+        [each for each, counts in zip(evaluations, alike, strict=True) if not counts],
         _previews(run_dir / SAMPLES_DIR),
         read_machines(run_dir),
     )

@@ -20,8 +20,8 @@ from pipeline.pages.numbers import shown
 from pipeline.pages.pictures import img, strip
 
 _NOISE = (
-    "Intervals are of 95 %, and say what other samples of the same networks would give. Two trainings that differ in "
-    "their seed alone may differ by more."
+    "Intervals are of 95 %, and say how far chance in the samples may have moved a figure. Two trainings that differ "
+    "in their seed alone may differ by more."
 )
 _PLACES = ("run_dir", "data_dir", "manual_dir")
 _BYTES = 2_000_000  # of all pictures of a kind
@@ -39,7 +39,8 @@ def check_same_judge(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) ->
     Raises:
       MirageError: if extractor, reference or number of samples are others.
     """
-    for what in JUDGE:
+    of_extractor = {name for row in rows for name in row if name.startswith("extractor_")}  # such as its weights
+    for what in (*JUDGE, *sorted(of_extractor)):
         found = {str(row.get(what, "")): name for name, row in zip(reversed(names), reversed(rows), strict=True)}
         if len(found) > 1:
             listing = " and ".join(f"{name} with {value or 'none'}" for value, name in reversed(found.items()))
@@ -71,6 +72,7 @@ def write_comparison(
     names: Sequence[str],
     rows: Sequence[Mapping[str, Any]],
     strips: Sequence[Strip],
+    metrics: str,
     shown_figures: Sequence[str],
 ) -> None:
     """Writes the page of one or several runs that were just evaluated.
@@ -81,13 +83,14 @@ def write_comparison(
       names: what they are called.
       rows: their scores.
       strips: titled pictures, uint8 [n, H, W, C]: of each run with the same latents.
+      metrics: the value of `--metrics`.
       shown_figures: names of the figures that are compared.
 
     Raises:
       OSError: if it can't be written.
     """
     records = [
-        dataclasses.replace(read(run_dir, name), scores=row)
+        dataclasses.replace(read(run_dir, name), scores=row, metrics=metrics)
         for run_dir, name, row in zip(run_dirs, names, rows, strict=True)
     ]
     page = page_of_run(records[0]) if len(records) == 1 else page_of_runs(records, strips, shown_figures)
@@ -97,7 +100,7 @@ def write_comparison(
 def page_of_runs(records: Sequence[Record], strips: Sequence[Strip], shown_figures: Sequence[str]) -> str:
     """Lays out the page of several runs, see `write_comparison`."""
     rows = [record.scores for record in records]
-    figures = _compared(rows, records[0].values.metrics, shown_figures)
+    figures = _compared(rows, records[0].measured, shown_figures)
     names = [record.name for record in records]
     lines = sentences(figures, rows, names)
     said = tag("ul", [tag("li", line) for line in lines]) if lines else tag("p", "No figure has an interval.")

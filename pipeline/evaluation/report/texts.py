@@ -48,7 +48,7 @@ def with_arrow(figure: Figure) -> Content:
 def tiles(record: Record) -> Html:
     """The few figures that are looked at first."""
     scores, extractor = record.newest, record.judge()["extractor"]
-    figures = figures_of(scores, record.values.metrics, extractor)
+    figures = figures_of(scores, record.measured, extractor)
     parts = [_main_tile(record, figure) for figure in figures if figure.name == "frechet_distance"]
     for figure in [each for each in figures if each.is_share][:3]:
         parts.append(tile(figure.title, with_interval(scores, figure.name), figure.meaning))
@@ -79,7 +79,7 @@ def figures_table(record: Record) -> Html:
     """All figures of the newest evaluation, with what real images get and what they mean."""
     scores = record.newest
     rows = []
-    for figure in figures_of(scores, record.values.metrics, record.judge()["extractor"]):
+    for figure in figures_of(scores, record.measured, record.judge()["extractor"]):
         bounds = interval(scores, figure.name)
         floor = with_interval(scores, figure.floor) if figure.floor else ""
         between = f"{shown(bounds[0])} to {shown(bounds[1])}" if bounds else ""

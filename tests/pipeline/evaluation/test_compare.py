@@ -238,6 +238,22 @@ def test_runs_that_were_judged_by_different_extractors_are_refused(tmp_path):
     assert "checkpoint" in refusal([a, b], extractor="inception")
 
 
+def test_runs_that_measured_different_things_are_refused(tmp_path):
+    """Figures of one name may be of other parameters."""
+    data = DataSpec("bars", "", (8, 8, 1), ("a", "b"), 10)
+    for name, k in (("a", 3), ("b", 10)):
+        (tmp_path / name).mkdir()
+        write_run(tmp_path / name, Config(dataset="bars", metrics=f"precision_recall(k={k})"), data)
+    a, b = tmp_path / "a", tmp_path / "b"
+    for options, said in (
+        (ScoringOptions(), f"measured {a} precision_recall(k=3) and {b} precision_recall(k=10); pass --metrics="),
+        (ScoringOptions(metrics="auto"), "checkpoint"),  # goes on to look for one
+    ):
+        with pytest.raises(MirageError) as caught:
+            comparison.compare([a, b], tmp_path / "out", options)
+        assert said in str(caught.value)
+
+
 def test_the_same_classes_in_another_order_are_told_as_such():
     data = DataSpec("bars", "", (8, 8, 1), ("10", "2"), 10)
     assert DataSpec("bars", "", (8, 8, 1), ("2", "10"), 10).difference_from(data) == "the classes in another order"

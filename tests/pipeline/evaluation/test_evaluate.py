@@ -164,6 +164,7 @@ class Drawing:
 
     def decode(self, z, labels):
         assert z.shape[1] == self.info.latent_dim
+        assert (np.abs(z).max() < 1) == (self.info.latent_distribution == "uniform")
         assert (labels is not None) == self.info.conditional
         return np.zeros((len(z), *self.info.image_shape), np.uint8)
 
@@ -193,6 +194,10 @@ def bundle(root, monkeypatch):
 def test_a_bundle_is_scored_under_its_own_step(root, capsys, bundle):
     scores, error = call(root, capsys, bundle())
     assert (scores["step"], scores["source"], error) == (3, "b", "")
+
+
+def test_a_bundle_is_given_the_latents_that_it_was_made_for(root, capsys, bundle):
+    assert call(root, capsys, bundle({"latent_distribution": "uniform"}))[0]["step"] == 3
 
 
 def test_a_bundle_of_another_run_on_the_same_data_is_scored_and_said_to_be_one(root, capsys, bundle):

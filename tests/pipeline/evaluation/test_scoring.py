@@ -16,7 +16,7 @@ from pipeline.evaluation import scoring
 from pipeline.evaluation.scoring import make_judge
 from pipeline.metrics import classifier as classifiers
 from pipeline.metrics.classifier import Classifier, classifier
-from pipeline.metrics.extractor import Labelled
+from pipeline.metrics.extractor import Features, Labelled
 
 SPEC = DataSpec("bars", "", (8, 8, 1), ("across", "down"), 120)
 
@@ -179,3 +179,34 @@ def test_a_classifier_that_is_often_wrong_is_warned_of(monkeypatch, capsys, accu
         "warning: the classifier that judges images of bars names only 68.0% of unseen ones right" in said
     ) == warned
     assert warned or said == ""
+
+
+class Raw:
+    """Describes images by their pixels."""
+
+    name = "raw"
+
+    def __call__(self, images):
+        return Features(images.reshape(len(images), -1).astype(np.float32), None)
+
+
+@pytest.mark.usefixtures("short")
+def test_data_in_the_order_of_their_classes_are_judged_like_mixed_ones(monkeypatch, tmp_path):
+    images, labels = bars(400)
+    monkeypatch.setattr(scoring, "load_test", lambda *_: None)
+    monkeypatch.setattr(scoring, "make_extractor", lambda *_, **__: Raw())
+    order, fitted = np.argsort(labels, kind="stable"), []
+    floors = []
+    for places in (np.arange(400), order):
+        config = Config(dataset="bars", data_dir=str(tmp_path))
+        dataset = Dataset(SPEC, images[places], labels[places])
+        judge = make_judge(config, dataset, 100, metrics="frechet_distance,data_copying,intra_class_distance")
+        floors.append(judge.floors["frechet_floor"])
+        fitted.append(scoring._labelled(config, dataset))
+        made = judge.full(bars(100, seed=1)[0], conditional=True)
+        assert abs(made["data_copying"] - 0.5) < 0.15
+        assert made["intra_class_distance_of_real"] > 0
+    assert floors[1] < 2 * floors[0]
+    for each in fitted:
+        assert {*each.train[1].tolist()} == {*each.test[1].tolist()} == {0, 1}
+        assert (len(each.train[0]), len(each.test[0])) == (360, 40)

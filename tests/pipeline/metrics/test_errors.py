@@ -204,6 +204,14 @@ def test_copies_are_told_from_images_that_are_as_far_as_unseen_ones():
     assert metric(draw(np.random.default_rng(0), share=0.5)) > 0.65
 
 
+def test_copies_are_found_among_all_training_images():
+    train, unseen = np.random.default_rng(0).standard_normal((2, 400, 3))
+    some, rest = samples(train[:100]), samples(train)
+    copies = samples(train[-100:] + 0.001)
+    shown = evidence(copies, unseen, described_halves=(some, samples(unseen)), describe_train=lambda: rest)
+    assert DataCopying()(shown) > 0.99
+
+
 def test_errors_of_score_and_sharpness():
     def draw(rng):
         probabilities = rng.dirichlet(np.full(4, 0.3), size=150)

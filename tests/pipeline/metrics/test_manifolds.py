@@ -68,7 +68,14 @@ def drawn(size, generated_size, dimensions, scale):
     return np.asarray(figures), np.asarray(errors)
 
 
-@pytest.mark.parametrize("drawing", [(200, 250, 5, 0.8), (250, 200, 3, 0.4), (200, 200, 16, 1.0)])
+@pytest.mark.parametrize("sizes", [(1000, 500), (500, 500), (500, 3000)])
+def test_a_perfect_generator_has_the_same_whatever_is_counted(sizes):
+    rng = np.random.default_rng(0)
+    real, generated = (rng.standard_normal((size, 4)) for size in sizes)
+    assert DensityCoverage()(evidence(generated, real)) == pytest.approx((1, 0.97), abs=0.06)
+
+
+@pytest.mark.parametrize("drawing", [(200, 250, 5, 0.8), (250, 240, 3, 0.4), (200, 200, 16, 1.0)])
 def test_errors_are_the_spread_over_seeds_or_a_little_more(drawing):
     figures, errors = drawn(*drawing)
     spread = figures.std(axis=0, ddof=1)

@@ -54,6 +54,19 @@ def test_a_generator_that_is_straight_in_its_latents_has_the_length_of_their_cir
     assert FeaturePathLength(sampling="end")(shown(linear)) == pytest.approx(length, rel=0.05)
 
 
+def test_uniform_latents_are_joined_by_straight_lines_within_their_cube():
+    def within(z, labels):
+        assert np.abs(z).max() <= 1
+        return np.rint(127.5 * (1 + z)).astype(np.uint8).reshape(-1, 8, 8, 1)
+
+    uniform = np.random.default_rng(1).uniform(-1, 1, (400, 64))
+    made = Samples(Images("generated", within(uniform, None), np.zeros(400, np.int32)), Raw())
+    sets = (made, made, made.images, (made.images, made.images))
+    evidence = Evidence(*sets, generate=within, latent_dim=64, uniform=True)
+    # Along a straight line |b - a|^2 is what two images are apart.
+    assert FeaturePathLength()(evidence) == pytest.approx(1, rel=0.05)
+
+
 def test_jumps_make_paths_longer_and_labels_are_the_same_at_both_ends():
     seen = []
 

@@ -18,10 +18,13 @@ def test_evaluations_since_the_best_one_are_counted():
     assert waiting(records(5.0, 3.0, 4.0), GOAL._replace(higher=True), 50) == Waiting(10, 2)
 
 
-@pytest.mark.parametrize("changed", [{"extractor": "others"}, {"num_samples": 5000}])
+@pytest.mark.parametrize("changed", [{"extractor": "others"}, {"extractor_id": "other"}, {"num_samples": 5000}])
 def test_what_was_judged_in_another_way_does_not_count(changed):
     """Distances of more samples are smaller, and none of fewer would ever be better."""
-    assert waiting([*records(1.0, 1.5, **changed), *records(5.0, 6.0)], GOAL, 50) == Waiting(10, 1)
+    goal = GOAL._replace(extractor_id="one")
+    now = records(5.0, 6.0, extractor_id="one")
+    assert waiting([*records(1.0, 1.5, **changed), *now], goal, 50) == Waiting(10, 1)
+    assert waiting([*records(1.0, 1.5), *now], goal, 50) == Waiting(10, 3)  # which didn't note it
 
 
 def test_records_of_before_do_not_say_how_many_samples_there_were():

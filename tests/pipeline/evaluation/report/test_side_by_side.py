@@ -27,7 +27,7 @@ def compared(make_run, tmp_path):
         strips = [(f"{name}: samples", np.full((20, 12, 12, 1), 40, np.uint8)) for name in runs]
         out = tmp_path / "out"
         out.mkdir()
-        write_comparison(out, run_dirs, list(runs), rows, strips, ["frechet_distance"])
+        write_comparison(out, run_dirs, list(runs), rows, strips, "", ["frechet_distance"])
         return Page((out / "report.html").read_text())
 
     return write
