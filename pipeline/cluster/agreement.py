@@ -36,6 +36,8 @@ def program_facts(config: Parameters, devices: str) -> dict[str, str]:
         for field in dataclasses.fields(config)
         if not field.metadata["may_differ"]
     }
+    # Whose weights the chief reads may lie elsewhere for others, but what follows from it must be the same.
+    flags["--init_from"] = "given" if getattr(config, "init_from", "") else "not given"
     # The folder may lie elsewhere; what is in it is compared when it has been read.
     flags["--dataset"] = re.sub(r"(array|folder|prepared):.*", r"\1:", flags["--dataset"], flags=re.DOTALL)
     return {

@@ -110,6 +110,14 @@ def check_parts(model: keras.Model, parts: tuple[str, ...]) -> None:
         )
     if not parts:
         return
+    whole = [found[part] for part in parts]
+    others = [layer.name for layer in model.layers if not isinstance(layer, layers.InputLayer) and layer not in whole]
+    if others:
+        raise MirageError(
+            f"--style_mixing and --path_length call the generator's mapping and synthesis themselves, without what "
+            f"stands around them ({', '.join(others[:3])}); put it into one of them: inputs z and label in this order, "
+            "labels as the data have them, and images in [-1, 1]."
+        )
     styles, taken = found["mapping"].outputs[0].shape, found["synthesis"].inputs[0].shape
     if len(styles) != 3 or styles != taken:
         raise MirageError(

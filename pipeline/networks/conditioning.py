@@ -85,8 +85,13 @@ def heads_on(
 
     Returns:
       Outputs by name, in an order that does not depend on what has asked for them: weights are known by their place.
+      Where an objective asks for the class and for features, as sgan does, `logits` are among them: how much an image
+      is of any class (Salimans et al. 2016, arXiv 1606.03498, section 5).
     """
-    return {name: layer(name, number)(x) if number else x for name, number in sorted(heads.items())}
+    outputs = {name: layer(name, number)(x) if number else x for name, number in sorted(heads.items())}
+    if {"classes", "features"} <= outputs.keys():
+        outputs["logits"] = keras.ops.logsumexp(outputs["classes"], axis=-1)
+    return outputs
 
 
 def image_inputs(

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.models.functional import Functional
 
 from pipeline.base.errors import MirageError
 
@@ -52,17 +53,35 @@ def has_convolutions(models: Iterable[keras.Model]) -> bool:
     return any(len(variable.shape) > 2 for model in models for variable in model.variables)
 
 
+def _passed_by_images(model: keras.Model) -> list[keras.Layer]:
+    """Layers that see the model's first input, or what others make of it, in their order; of models within it, theirs.
+
+    What isn't put together of layers in the open, as a subclass with a `call` of its own, has those that it lists.
+    """
+    if not isinstance(model, Functional):
+        return list(model.layers)
+    seen = {id(model.inputs[0])}
+    found: list[keras.Layer] = []
+    for layer in model.layers:
+        nodes = [node for node in layer._inbound_nodes if seen & {id(each) for each in node.input_tensors}]
+        if nodes:
+            seen |= {id(each) for node in nodes for each in node.output_tensors}
+            found += _passed_by_images(layer) if isinstance(layer, keras.Model) else [layer]
+    return found
+
+
 def freeze(discriminator: keras.Model, count: int) -> None:
     """Holds D's first layers still, those of the highest resolution (Mo et al. 2020, arXiv 2002.10964).
 
     Args:
-      discriminator: whose layers are in the order in which images pass through them.
+      discriminator: whose layers are counted in the order in which images pass through them; what only labels pass
+        through, which may be others', is not counted.
       count: of its layers that have weights, how many.
 
     Raises:
       MirageError: if nothing would be left to train.
     """
-    layers = [layer for layer in discriminator.layers if layer.trainable_variables]
+    layers = [layer for layer in _passed_by_images(discriminator) if layer.trainable_variables]
     if count >= len(layers):
         raise MirageError(
             f"--freeze_d={count} would hold all of the discriminator still, which has {len(layers)} layers with "

@@ -184,8 +184,6 @@ class R3GAN:
         else:
             outputs = {"logits": keras.layers.Reshape([], dtype="float32")(_linear(1)(x))}
         outputs |= heads_on(x, heads, lambda name, number: keras.layers.Dense(number, dtype="float32"))
-        if "features" in heads and "classes" in heads:  # of a discriminator that names classes, of which "real" follows
-            outputs["logits"] = keras.ops.logsumexp(outputs["classes"], axis=-1)
         return model_of(inputs, outputs if len(outputs) > 1 else outputs["logits"], "discriminator")
 
     def _stages(self, size: tuple[int, int]) -> list[tuple[int, str | None]]:

@@ -96,6 +96,11 @@ class Augmentation(Parameters):
             refuse(self.to_dict(), ("augment",), name, "which has no discriminator", "leave it out")
         if self.augment_p > 1:
             raise MirageError(f"--augment_p={self.augment_p} is too large; expected a probability, at most 1.")
+        idle = {"augment_p": kinds, "augment_adaptive_images": values["augment_adaptive"]}
+        for flag, used in idle.items():
+            if values[flag] != getattr(type(self)(), flag) and not used:
+                needed = "--augment" if flag == "augment_p" else "--augment_adaptive"
+                raise MirageError(f"--{flag}={values[flag]} says nothing without {needed}; add it, or leave it out.")
         for flag in ("augment_adaptive", "augment_scheduled"):
             if getattr(self, flag) and not kinds:
                 raise MirageError(f"--{flag} needs something whose probability changes; set --augment=bgc.")

@@ -42,6 +42,12 @@ class StyleMixing(Parameters):
         """See `Term`."""
         if self.style_mixing > 1:
             raise MirageError(f"--style_mixing={self.style_mixing} is no probability; expected at most 1.")
+        codes = [f"--{name}={values[name]}" for name in ("categories", "codes") if values.get(name)]
+        if codes:
+            raise MirageError(
+                f"--style_mixing={self.style_mixing} does not go with {codes[0]}, which guesses what an image was made "
+                "of: one latent, not two; leave one of them out."
+            )
         refuse_without_game(self, "style_mixing", values, objective)
 
     def needs(self, needs: Needs, num_labels: int) -> Needs:

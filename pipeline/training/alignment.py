@@ -1,8 +1,10 @@
-"""Which of one network's weights are another's: those of equal name and shape, in their order. Needs NumPy only.
+"""Which of one network's layers are another's: those with weights of equal names and shapes. Needs NumPy only.
 
-Networks of other sizes have layers more or fewer, so a weight's place says little. Of the weights of each name (kernels
-or biases) both have a sequence of shapes; what these have in common, in long runs, is taken for the same. Of what is
-left in between, weights may be the same but for the number of channels, classes or latent components.
+Networks of other sizes have layers more or fewer, so a layer's place says little. Both have a sequence of layers, each
+known by the names and shapes of its weights; what these have in common, in long runs, is taken for the same. Where a
+layer could be either of two, as in networks that are as wide at all resolutions, it is the one nearer to the lowest
+resolution. Of what is left in between, layers may be the same but for the number of channels, classes or latent
+components.
 """
 
 import dataclasses
@@ -43,10 +45,16 @@ class Weight:
     Attributes:
       name: such as "kernel".
       value: its numbers.
+      equalised: whether it is divided by the root of its inputs' number wherever it is used.
     """
 
     name: str
     value: NDArray
+    equalised: bool = False
+
+
+_Layer = list[int]  # the places of its weights
+_BEGINS = "affine_kernel"  # of modulated layers, the first of which has other names than what stands before it
 
 
 def aligned(
@@ -64,44 +72,71 @@ def aligned(
     Returns:
       By the place of each weight that can be: (its new value, whether that was resized).
     """
+    order = 1 if makes_images else -1  # from the lowest resolution to the highest
+    mine, other = (_layers(weights)[::order] for weights in (ours, theirs))
+    shapes = [[_form(weights, layer) for layer in layers] for weights, layers in ((ours, mine), (theirs, other))]
     found: dict[int, tuple[NDArray, bool]] = {}
-    for name in dict.fromkeys(weight.name for weight in ours):
-        mine = [place for place, weight in enumerate(ours) if weight.name == name]
-        other = [weight.value for weight in theirs if weight.name == name]
-        shapes = [ours[place].value.shape for place in mine], [value.shape for value in other]
-        for what, i, j, k, m in difflib.SequenceMatcher(None, *shapes, autojunk=False).get_opcodes():
-            if what == "equal":
-                found |= {place: (value, False) for place, value in zip(mine[i:j], other[k:m], strict=True)}
-            elif what == "replace":
-                found |= _resized(ours, mine[i:j], other[k:m], to, of, makes_images)
+    for what, i, j, k, m in difflib.SequenceMatcher(a=shapes[0], b=shapes[1], autojunk=False).get_opcodes():
+        if what in ("equal", "replace"):
+            left: Sequence[Sequence[Weight]] = [[theirs[place] for place in layer] for layer in other[k:m]]
+            for layer in mine[i:j]:
+                taken, left = _first_fit([ours[place] for place in layer], left, to, of, makes_images)
+                found |= {layer[index]: each for index, each in taken.items()}
     return found
 
 
-def _resized(
-    ours: Sequence[Weight],
-    places: Sequence[int],
-    others: Sequence[NDArray],
-    to: Facts,
-    of: Facts,
-    makes_images: bool,
+def _layers(weights: Sequence[Weight]) -> list[_Layer]:
+    """Weights that stand together until a name comes again, or one with which a layer begins."""
+    layers: list[_Layer] = []
+    names: set[str] = set()
+    for place, weight in enumerate(weights):
+        if not layers or weight.name in names or weight.name == _BEGINS:
+            layers.append([])
+            names.clear()
+        layers[-1].append(place)
+        names.add(weight.name)
+    return layers
+
+
+def _form(weights: Sequence[Weight], layer: _Layer) -> frozenset[tuple[str, tuple[int, ...]]]:
+    return frozenset((weights[place].name, weights[place].value.shape) for place in layer)
+
+
+def _first_fit(
+    ours: Sequence[Weight], left: Sequence[Sequence[Weight]], to: Facts, of: Facts, makes_images: bool
+) -> tuple[Mapping[int, tuple[NDArray, bool]], Sequence[Sequence[Weight]]]:
+    """Takes over the first of the other's layers that can be; returns that, or nothing, and what is left behind it."""
+    for index, theirs in enumerate(left):
+        taken = _taken(ours, theirs, to, of, makes_images)
+        if taken:
+            return taken, left[index + 1 :]
+    return {}, left
+
+
+def _taken(
+    ours: Sequence[Weight], theirs: Sequence[Weight], to: Facts, of: Facts, makes_images: bool
 ) -> dict[int, tuple[NDArray, bool]]:
+    """Takes a layer over, if all of the other's weights fit; what only ours has, such as a mean, stays as it is."""
+    named = {weight.name: weight.value for weight in theirs}
+    places = {weight.name: place for place, weight in enumerate(ours)}
     found: dict[int, tuple[NDArray, bool]] = {}
-    left = list(others)
-    for place in places:
-        for index, value in enumerate(left):
-            new = resized(ours[place].value, value, to, of, makes_images=makes_images)
-            if new is not None:
-                found[place] = new, True
-                left = left[index + 1 :]
-                break
+    for name, value in named.items():
+        if name not in places:
+            return {}
+        weight = ours[places[name]]
+        same = value.shape == weight.value.shape
+        new = value if same else resized(weight, value, to, of, makes_images=makes_images)
+        if new is None:
+            return {}
+        found[places[name]] = new, not same
     return found
 
 
-def resized(ours: NDArray, theirs: NDArray, to: Facts, of: Facts, *, makes_images: bool) -> NDArray | None:
+def resized(weight: Weight, theirs: NDArray, to: Facts, of: Facts, *, makes_images: bool) -> NDArray | None:
     """Brings a weight to another size, where one axis differs by what networks are made for.
 
     Args:
-      ours: the weight as it is, of which stays what the other has nothing for.
+      weight: as it is; of it stays what the other has nothing for.
       theirs: the other.
       to: what ours is made for.
       of: what the other is made for.
@@ -110,30 +145,46 @@ def resized(ours: NDArray, theirs: NDArray, to: Facts, of: Facts, *, makes_image
     Returns:
       The new value, or None if their shapes differ by something else.
     """
+    ours = weight.value
     if ours.ndim != theirs.ndim:
         return None
     axes = [axis for axis in range(ours.ndim) if ours.shape[axis] != theirs.shape[axis]]
-    parts = next((p for p in _MADE_OF if _fits(ours, theirs, axes, p, to, of)), None)
-    if parts is None:
+    if len(axes) != 1:
         return None
-    axis = axes[0]
+    (axis,) = axes
+    sizes = ours.shape[axis], theirs.shape[axis]
+    spans = _spans(sizes, to, of, joined=makes_images and ours.ndim == 2 and axis == 0)
+    if not spans:
+        return None
+    if weight.equalised and axis < ours.ndim - 1:  # what it is used as shall be the same
+        theirs = theirs * np.sqrt(sizes[0] / sizes[1], dtype=theirs.dtype)
     new, old = np.moveaxis(ours.copy(), axis, 0), np.moveaxis(theirs, axis, 0)
     begins, began = 0, 0
-    for part in parts:
-        into, out = new[begins : begins + to.size([part])], old[began : began + of.size([part])]
+    for part, (length, was) in spans.items():
+        into, out = new[begins : begins + length], old[began : began + was]
         if part == "channels":
             _take_channels(into, out, adds_up=not makes_images)
         else:
             chosen = _same_classes(to.classes, of.classes) if part == "classes" else _first(len(into), len(out))
             for here, there in chosen.items():
                 into[here] = out[there]
-        begins, began = begins + len(into), began + len(out)
+        begins, began = begins + length, began + was
     return np.moveaxis(new, 0, axis)
 
 
-def _fits(ours: NDArray, theirs: NDArray, axes: Sequence[int], parts: Sequence[str], to: Facts, of: Facts) -> bool:
-    sizes = [(to.size(parts), of.size(parts))]
-    return sizes == [(ours.shape[axis], theirs.shape[axis]) for axis in axes]
+def _spans(sizes: tuple[int, int], to: Facts, of: Facts, *, joined: bool) -> dict[str, tuple[int, int]]:
+    """What two axes of these sizes are made of: how long each part is in ours, and in theirs; empty if nothing fits.
+
+    Where latents are `joined`, an embedding of labels may stand behind them, of whatever size.
+    """
+    for parts in _MADE_OF:
+        if sizes == (to.size(parts), of.size(parts)):
+            return {part: (to.size([part]), of.size([part])) for part in parts}
+    embedded = sizes[0] - to.latent, sizes[1] - of.latent
+    has = bool(to.classes), bool(of.classes)
+    if joined and tuple(size > 0 for size in embedded) == has and len({*embedded} - {0}) == 1 and min(embedded) >= 0:
+        return {"latent": (to.latent, of.latent), "embedding": embedded}
+    return {}
 
 
 def _first(here: int, there: int) -> Mapping[int, int]:

@@ -41,6 +41,13 @@ class Case:
         return max(width) if isinstance(width, tuple) else int(width)
 
     @property
+    def group(self) -> int:
+        """Images that D compares with one another on a device: as many divide its share of a batch."""
+        if self.flags["model"] != "stylegan2" or self.flags["discriminator"] != "auto":
+            return 1
+        return int(parsed_arguments(self.flags["model_args"], "model_args").get("group", 4))
+
+    @property
     def rules(self) -> Mapping[str, Callable[[Case], Any]]:
         """The rules that know the objective and the networks; what is in none has the default of its flag."""
         objective, model = self.flags["objective"], self.flags["model"]
@@ -137,9 +144,10 @@ def r1(case: Case) -> float:
 
 
 def style_batch_size(case: Case) -> int:
-    """On each device what its memory holds, and groups of four for D to compare."""
+    """On each device what its memory holds, in whole groups for D to compare."""
     each = min(max(4096 // case.size, 4), 32)
-    return max(min(each * case.replicas, 64) // (4 * case.replicas), 1) * 4 * case.replicas
+    shared = case.group * case.replicas
+    return max(min(each * case.replicas, 64) // shared, 1) * shared
 
 
 def style_latent_dim(case: Case) -> int:

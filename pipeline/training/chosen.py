@@ -44,7 +44,7 @@ def choose(config: Parameters, data: DataSpec, kind: str, replicas: int) -> dict
 
 def _shared(batch_size: int, case: Case) -> int:
     """The largest batch up to this one that all replicas can share, and that there are images for."""
-    divisor = case.replicas * (2 if case.flags["d_batches"] == "split" else 1)
+    divisor = case.replicas * (2 if case.flags["d_batches"] == "split" else 1) * case.group
     return max(min(batch_size, case.pictures) // divisor, 1) * divisor
 
 

@@ -66,12 +66,15 @@ class TrainingOptions(Parameters):
         automatic=True,
     )
     ema_warmup: float = parameter(
-        0.05, "the average's half life is at most this share of the images seen so far; 0 for no such limit.", minimum=0
+        0.05,
+        "the average's half life is at most this share of the images seen so far; 0, and --init_from, for no such "
+        "limit.",
+        minimum=0,
     )
     ema_scheduled: bool = parameter(
         False,
         "let the average's half life grow from 0 to --ema_images over --schedule_images, and no longer by "
-        "--ema_warmup.",
+        "--ema_warmup; not with --init_from, whose average goes on.",
     )
     schedule_images: int = SCHEDULE_IMAGES
     precision: str = parameter(
@@ -102,6 +105,16 @@ class TrainingOptions(Parameters):
             raise MirageError(
                 f"--freeze_d={self.freeze_d} would hold layers still that have learned nothing; add --init_from, or "
                 "leave it out."
+            )
+        if self.freeze_d and values.get("discriminator") == "projected":
+            raise MirageError(
+                f"--freeze_d={self.freeze_d} does not go with --discriminator=projected, whose layers next to the "
+                "image are never trained; leave it out."
+            )
+        if self.ema_scheduled and self.init_from:
+            raise MirageError(
+                "--ema_scheduled does not go with --init_from, whose average goes on instead of growing from nothing; "
+                "leave one of them out."
             )
         if self.ema_scheduled and not self.ema_images:
             raise MirageError("--ema_scheduled needs an average; set --ema_images, or leave it out.")

@@ -335,7 +335,9 @@ class TrainStep:
         assert trainee.ema is not None
         seen = images_seen(steps_done, self._ema_images)
         options = self._options
-        if options.ema_scheduled:
+        if options.init_from:  # an average that was taken over has no initial weights to forget
+            half_life = tf.constant(float(options.ema_images))
+        elif options.ema_scheduled:
             half_life = half_cosine(seen, 0.0, options.ema_images, options.schedule_images)
         else:
             half_life = ema_half_life(seen, options.ema_images, options.ema_warmup)

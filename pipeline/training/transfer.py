@@ -15,6 +15,8 @@ from pipeline.foreign.files import open_network
 from pipeline.foreign.network import Opening
 from pipeline.networks.options import NetworkOptions
 from pipeline.networks.stored import own_layers
+from pipeline.networks.stylegan2.equalised import EqualisedConv, EqualisedDense
+from pipeline.networks.stylegan2.modulated import StyledConv, ToImage
 from pipeline.runs.checkpoint import CHECKPOINT_DIR, read_newest
 from pipeline.runs.checkpoint_files import STATE_FILE, step_of
 from pipeline.runs.run_file import CONFIG_FILE, read_run
@@ -24,6 +26,7 @@ from pipeline.training.trainee import Trainee
 from serving.contract.manifest import MANIFEST_FILE, BundleError, ModelInfo, read_manifest
 
 _BUNDLED = "saved_model"
+_EQUALISED = (EqualisedConv, EqualisedDense, StyledConv, ToImage)
 _MOST_LINES = 8  # of a network's weights
 
 
@@ -86,7 +89,7 @@ def take_over(
             "architecture and width, or leave --init_from out."
         )
     taken = {id(variable) for variable, _ in found}
-    layers = trainee.networks["discriminator"].layers if training.freeze_d else []
+    layers = trainee.networks["discriminator"]._flatten_layers(include_self=False) if training.freeze_d else []
     if any(id(variable) not in taken for layer in layers if not layer.trainable for variable in layer.variables):
         raise MirageError(
             f"--freeze_d={training.freeze_d} holds layers still that --init_from={training.init_from} has no weights "
@@ -164,7 +167,10 @@ def _matched(
 ) -> tuple[Taken, list[tuple[Any, np.ndarray]]]:
     """Finds what a network takes over: a count, and (variable, value) of each weight."""
     variables = [v for v in model.variables if keras.backend.is_float_dtype(v.dtype)]
-    ours = [Weight(v.name, np.asarray(v)) for v in variables]
+    equalised = {
+        id(v) for layer in model._flatten_layers() if isinstance(layer, _EQUALISED) for v in layer.trainable_variables
+    }
+    ours = [Weight(v.name, np.asarray(v), id(v) in equalised and len(v.shape) > 1) for v in variables]
     generates = name in ("generator", "ema")
     found = aligned(ours, theirs, to, of, makes_images=generates)
     row, values = Taken(name), []

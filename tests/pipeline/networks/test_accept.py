@@ -399,6 +399,10 @@ def test_parts_of_a_generator_are_found():
     accept.check_parts(model, parts)
     assert {*parts_of(model)} == {*parts}
     accept.check_parts(of_parts(name="other"), ())
+    # What stands behind them would be left out where an objective calls them itself.
+    made, z = of_parts(), keras.Input([6])
+    with pytest.raises(MirageError, match="themselves, without what stands around them"):
+        accept.check_parts(keras.Model(z, layers.Rescaling(2, -1)(made(z))), parts)
     with pytest.raises(MirageError, match="consists of no models mapping and synthesis, which --style_mixing"):
         accept.check_parts(of_parts(name="other"), parts)
     flat = keras.Sequential([keras.Input([6]), layers.Dense(16)], name="mapping")

@@ -137,7 +137,12 @@ def test_mixed_styles_are_those_whose_paths_are_measured():
     ("changes", "message"),
     [
         ({"style_mixing": 1.5}, "--style_mixing=1.5 is no probability"),
+        ({"style_mixing": 0.9, "categories": 3}, "does not go with --categories=3"),
         ({"objective": "vae", "path_length": 2.0}, "--path_length=2.0 does not go with --objective=vae"),
+        ({"penalty_every": 16}, "--penalty_every=16 is of the penalties that --r1, --r2 and --gp add"),
+        ({"objective": "wgan_gp", "penalty_every": 16}, "--penalty_every=16 is of the penalties"),
+        ({"augment": "", "augment_p": 0.5}, "--augment_p=0.5 says nothing without --augment"),
+        ({"augment": "bgc", "augment_adaptive_images": 9}, "says nothing without --augment_adaptive"),
         (
             {"objective": "autoencoder", "style_mixing": 0.9},
             "--style_mixing=0.9 does not go with --objective=autoencoder",

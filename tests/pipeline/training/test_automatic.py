@@ -108,6 +108,13 @@ def test_a_batch_that_is_chosen_can_be_shared(replicas, given, batch_size):
     assert choose(asked(**given), spec(), "CPU", replicas)["batch_size"] == batch_size
 
 
+@pytest.mark.parametrize(("pictures", "replicas", "batch_size"), [(30, 1, 28), (10, 1, 8), (60, 2, 56)])
+def test_few_pictures_are_shared_in_groups_where_d_compares_them(pictures, replicas, batch_size):
+    few = spec(pictures=pictures)
+    assert choose(asked(**STYLES), few, "CPU", replicas)["batch_size"] == batch_size
+    assert choose(asked(**STYLES, model_args="group=2"), few, "CPU", 1)["batch_size"] % 2 == 0
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -14,11 +14,12 @@ from pipeline.base.errors import MirageError
 from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.data.spec import DataSpec
+from pipeline.networks.models import freeze
 from pipeline.runs.checkpoint import read_newest
 from pipeline.runs.run_file import read_init
-from pipeline.training.alignment import Facts, in_order
-from pipeline.training.configured import trainee_of
-from pipeline.training.transfer import Source, take_over
+from pipeline.training.alignment import Facts, Weight, in_order
+from pipeline.training.configured import networks_of, trainee_of
+from pipeline.training.transfer import Source, _matched, take_over
 from serving.contract.attributes import Attribute
 from tests.experiments import train
 
@@ -78,6 +79,17 @@ def test_a_run_gives_all_networks_their_weights(source, config, capsys):
     assert set(init["weights"]) == {"generator", "discriminator", "ema"}
     assert {each["new"] + each["resized"] for each in init["weights"].values()} == {0}
     assert int(state_of(config.run_dir)["step"]) == 1
+
+
+def test_the_average_that_was_taken_goes_on(source, config):
+    """By its half life from the first step on, as it has no initial weights to forget."""
+    config = dataclasses.replace(config, init_from=source.run_dir, steps=1)
+    train(config)
+    before, after = (state_of(run.run_dir) for run in (source, config))
+    name = max((name for name in before if name.startswith("ema.")), key=lambda name: before[name].size)
+    weight = 1 - 0.5 ** (config.plain().batch_size / config.plain().ema_images)
+    expected = before[name] + weight * (after[name.replace("ema", "generator")] - before[name])
+    np.testing.assert_allclose(after[name], expected, atol=1e-6)
 
 
 def test_a_continued_run_takes_nothing_again(source, config, tmp_path):
@@ -242,6 +254,14 @@ def test_refuses_what_is_not_there_or_cannot_be_trained_on(tmp_path, config):
         ({"freeze_d": 1}, "--freeze_d=1 would hold layers still that have learned nothing"),
         ({"freeze_d": 9, "init_from": "run"}, "--freeze_d=9 would hold all of the discriminator still"),
         ({"freeze_d": 1, "init_from": "run", "objective": "vae"}, "--freeze_d=1 needs a discriminator"),
+        (
+            {"freeze_d": 1, "init_from": "run", "discriminator": "projected"},
+            "does not go with --discriminator=proj",
+        ),
+        (
+            {"ema_scheduled": True, "init_from": "run", "schedule_images": 9},
+            "--ema_scheduled does not go with --init_",
+        ),
     ],
 )
 def test_refuses_to_freeze_what_cannot_be(flags, named):
@@ -261,6 +281,33 @@ def test_frozen_layers_are_counted_from_the_image():
     assert kinds == [keras.layers.Conv2D] * 2
     assert discriminator.layers[1].trainable is False
     assert len(trainee.optimizers["discriminator"].variables) == len(discriminator.variables) - 4
+
+
+def test_layers_that_only_labels_pass_through_are_not_held_still():
+    flags = {"model": "stylegan2", "objective": "nsgan", "latent_dim": 8, "conditional": True}
+    arguments = "channel_base=64,channel_max=8,w_dim=8,mapping_layers=2"
+    networks = networks_of(Config(**flags, model_args=arguments), SHAPES)
+    freeze(networks["discriminator"], 4)
+    held = [layer.name for layer in networks["discriminator"].layers if layer.variables and not layer.trainable]
+    assert {*held} == {"from_image", "path_16", "conv_16", "down_16"}
+
+
+class Within(keras.Model):
+    """Somebody's discriminator, of which only its parts are known."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = keras.layers.Conv2D(4, 3, 2), keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.last(keras.ops.mean(self.first(x), axis=(1, 2)))
+
+
+def test_layers_within_a_model_of_ones_own_are_counted():
+    image = keras.Input([16, 16, 3])
+    discriminator = keras.Model(image, Within()(image))
+    freeze(discriminator, 1)
+    assert [layer.trainable for layer in discriminator.layers[1].layers] == [False, True]
 
 
 def test_attributes_are_known_by_their_names(monkeypatch):
@@ -285,3 +332,24 @@ def test_attributes_are_known_by_their_names(monkeypatch):
     np.testing.assert_array_equal(ours[:6], theirs[:6])  # of the latent
     np.testing.assert_array_equal(ours[[6, 8]], theirs[[7, 6]])
     np.testing.assert_array_equal(ours[7], before[7])
+
+
+@pytest.mark.parametrize("classes", [(), ("a", "b")])
+def test_layers_of_one_width_are_taken_by_their_resolution(classes):
+    """StyleGAN2's layers are named by it, and these are all alike."""
+    flags = {"model": "stylegan2", "objective": "nsgan", "conditional": bool(classes)}
+    arguments = "channel_base=4096,channel_max=8,w_dim=8,mapping_layers=2"
+    small, large = (
+        networks_of(
+            Config(**flags, latent_dim=8, model_args=arguments), DataSpec("squares", "", (size, size, 3), classes, 9)
+        )
+        for size in (16, 32)
+    )
+    facts = Facts(3, classes, 8)
+    for name in ("generator", "discriminator"):
+        paths = [variable.path for variable in small[name].variables]
+        theirs = [Weight(v.name, np.full(v.shape, place)) for place, v in enumerate(small[name].variables)]
+        row, values = _matched(name, large[name], theirs, facts, facts)
+        assert (row.taken, row.resized) == (len(theirs), 0)
+        for variable, value in values:
+            assert variable.path.split("/")[-2:] == paths[int(value.flat[0])].split("/")[-2:]
