@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.base.parameters import Parameters
+from pipeline.base.parameters import UNDECIDED, Parameters
 from pipeline.data.options import DataOptions
 from pipeline.devices.options import DeviceOptions
 from pipeline.evaluation.options import EvaluationOptions
@@ -45,6 +45,6 @@ class Config(
         """
         self.check_ranges()
         plain = self.plain()
-        values = {**plain.to_dict(), **(objects or {})}
+        values = {**plain.to_dict(), **(objects or {}), UNDECIDED: self.automatic()}
         for part in PARTS:
             part.check(plain, values)

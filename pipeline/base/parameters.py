@@ -11,6 +11,8 @@ from typing import Any, Self
 from pipeline.base.errors import MirageError
 
 AUTO = "auto"
+# Key of the names of what is still `auto`, beside the values that parts are checked with.
+UNDECIDED = "undecided"
 """What stands for a parameter that is chosen once data and devices are known."""
 
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 
 from pipeline.base.errors import MirageError
 from pipeline.base.libraries import tf
-from pipeline.base.parameters import Parameters, parameter
+from pipeline.base.parameters import UNDECIDED, Parameters, parameter
 from pipeline.base.schedules import SCHEDULE_IMAGES, half_cosine
 from pipeline.objectives import ada
 from pipeline.objectives.ada.geometry import shifting
@@ -96,7 +96,8 @@ class Augmentation(Parameters):
             refuse(self.to_dict(), ("augment",), name, "which has no discriminator", "leave it out")
         if self.augment_p > 1:
             raise MirageError(f"--augment_p={self.augment_p} is too large; expected a probability, at most 1.")
-        idle = {"augment_p": kinds, "augment_adaptive_images": values["augment_adaptive"]}
+        some = kinds or "augment" in values.get(UNDECIDED, ())
+        idle = {"augment_p": some, "augment_adaptive_images": values["augment_adaptive"]}
         for flag, used in idle.items():
             if values[flag] != getattr(type(self)(), flag) and not used:
                 needed = "--augment" if flag == "augment_p" else "--augment_adaptive"

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from pipeline.base.errors import MirageError
 from pipeline.base.libraries import tf
-from pipeline.base.parameters import Parameters, parameter
+from pipeline.base.parameters import UNDECIDED, Parameters, parameter
 from pipeline.objectives.objective import Objective, refuse
 from pipeline.objectives.update import Batch, Loss, Losses, Networks, Update, per_image
 
@@ -89,7 +89,7 @@ class Penalties(Parameters):
         if not getattr(objective, "joint", True):
             way = "d_batches=split" if values["d_batches"] == "split" else f"objective={values['objective']}"
             refuse(self.to_dict(), self._names, way, "which has no update of D for them", "leave it out")
-        if self.penalty_every > 1 and not self._names:
+        if self.penalty_every > 1 and not self._names and "r1" not in values.get(UNDECIDED, ()):
             raise MirageError(
                 f"--penalty_every={self.penalty_every} is of the penalties that --r1, --r2 and --gp add, and none is "
                 "added (an objective's own are of every step); set one of them, or leave it out."
