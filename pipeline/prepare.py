@@ -57,7 +57,7 @@ def _prepare(options: DataOptions, out: str) -> None:
         print("They are arrays, which are used where they are: there is nothing to prepare.")
         return
     folder = local_folder(f"--out={out}", out) if out else folder_of(options, source)
-    prepared(options, source, folder)
+    prepared(options, source, folder if out else None)
     seconds = time.perf_counter() - started
     rate = f"{spec.num_examples / seconds:,.0f} images/s"
     print(f"Prepared in {seconds:.1f} s ({rate}): {spec.num_bytes / 1e6:,.1f} MB in {folder}")

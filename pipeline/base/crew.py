@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 
 from pipeline.base.ahead import ahead, cores
 from pipeline.base.children import environment_without_gpus
+from pipeline.base.errors import MirageError
 
 _T = TypeVar("_T", covariant=True)
 CHUNK = 32
@@ -60,7 +61,7 @@ class Crew:
           The results, in order.
 
         Raises:
-          RuntimeError: if a process ends.
+          MirageError: if a process ends.
         """
         order = pickle.dumps(job)
         for place, worker in enumerate(self._workers):
@@ -69,7 +70,10 @@ class Crew:
             worker = self._workers[(first - start) // chunk % len(self._workers)]
             results = _read(worker.stdout)
             if results is None:
-                raise RuntimeError(f"a process that helps this one ended with status {worker.wait()}.")
+                raise MirageError(
+                    f"a process that helps this one ended with status {worker.wait()}; most often memory is short: end "
+                    "other programs, or try again with fewer cores (taskset)."
+                )
             yield from pickle.loads(results)
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import copy
 import lzma
+import posixpath
 import tarfile
 import zipfile
 import zlib
@@ -19,10 +20,14 @@ from pipeline.base.errors import MirageError
 from pipeline.base.failures import in_a_line
 from pipeline.data.collection import Collection
 from pipeline.data.image_file import BadImageError, reason_of
+from pipeline.data.notices import say_once
 
 _LARGEST = 2**31  # bytes of one picture file
 # What can only be read from its beginning.
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstandard"}
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstandard"}
+_TAR, _TAR_AT = b"ustar", 257  # what tar files have had there since 1988
+_BLOCK = 512  # bytes, of which tar files consist
+_HOPS = 16  # from link to link
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError)
 
 
@@ -54,7 +59,11 @@ class Zip(Collection):
 
     def content(self, name: str) -> bytes | None:
         """See `Collection`."""
-        return self.among([name]).read(0) if name in self._members else None
+        return self.among([name]).read(0) if self.holds(name) else None
+
+    def holds(self, name: str) -> bool:
+        """See `Collection`."""
+        return name in self._members
 
     def read(self, index: int) -> bytes:
         """See `Collection`."""
@@ -105,7 +114,11 @@ class Tar(Collection):
 
     def content(self, name: str) -> bytes | None:
         """See `Collection`."""
-        return self.among([name]).read(0) if name in self._all[0] else None
+        return self.among([name]).read(0) if self.holds(name) else None
+
+    def holds(self, name: str) -> bool:
+        """See `Collection`."""
+        return name in self._all[0]
 
     def read(self, index: int) -> bytes:
         """See `Collection`."""
@@ -146,20 +159,25 @@ def open_archive(path: Path, shown: str) -> Collection:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(2)
+            head = file.read(_BLOCK)
+        # First, since a zip file may lie at a tar file's end, by which zip files are known.
+        if head[_TAR_AT:].startswith(_TAR):
+            return _tar(path, shown)
         if zipfile.is_zipfile(path):
             archive = zipfile.ZipFile(path)
             infos = {each.filename: each for each in archive.infolist() if not each.is_dir()}
             members = {name: info for name, info in zip(_inner([*infos]), infos.values(), strict=True) if name}
+            _tell(shown, {"with a path that leads out of the archive": len(infos) - len(members)})
             return Zip(path, [*members], archive, members)
-        if head in _COMPRESSED:
+        packed = next((name for begins, name in _COMPRESSED.items() if head.startswith(begins)), "")
+        if packed:
             raise MirageError(
-                f"--dataset={shown} is compressed by {_COMPRESSED[head]}, so that its pictures can only be had one "
-                "after the other; unpack it, or pack it as .zip or .tar."
+                f"--dataset={shown} is compressed by {packed}, so that its pictures can only be had one after the "
+                "other; unpack it, or pack it as .zip or .tar."
             )
         if not tarfile.is_tarfile(path):
             raise MirageError(f"--dataset={shown} is a file, but no archive; expected a folder, a .zip or a .tar file.")
-        return _tar(path)
+        return _tar(path, shown)
     except (*_DAMAGE, OSError, NotImplementedError) as error:
         raise MirageError(
             f"--dataset={shown} can't be read ({getattr(error, 'strerror', None) or in_a_line(error, 200)}); mend the "
@@ -167,32 +185,74 @@ def open_archive(path: Path, shown: str) -> Collection:
         ) from None
 
 
-def _tar(path: Path) -> Tar:
-    """Lists a tar archive; hard links are what they lead to, and of files of one name the last one counts."""
+def _tar(path: Path, shown: str) -> Tar:
+    """Lists a tar archive; links are what they lead to, and of files of one name the last one counts."""
     # No object for each file but its name: there may be millions.
     names: list[str] = []
-    places, links = array.array("q"), {}
+    places, links, sparse = array.array("q"), {}, 0
     with tarfile.open(path, "r:") as archive:
         while (member := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # a kilobyte each
-            if (member.isreg() and not member.issparse()) or member.islnk():
-                if member.islnk():
-                    links[len(names)] = member.linkname
+            sparse += member.issparse()
+            if member.islnk() or member.issym() or (member.isreg() and not member.issparse()):
+                if not member.isreg():
+                    beside = posixpath.dirname(member.name) if member.issym() else ""
+                    links[len(names)] = posixpath.normpath(posixpath.join(beside, member.linkname))
                 names.append(member.name)
                 places.extend((member.offset_data, member.size))
+        _check_end(path, archive.offset)
     found = np.array(places, np.int64).reshape(-1, 2)
     rows = np.arange(len(names))
     if links:
-        first = {name: row for row, name in reversed([*enumerate(names)])}
-        for row, target in links.items():
-            to = first.get(target, row)
-            found[row] = found[to] if to < row else -1
+        found = _followed(found, names, links)
         rows = rows[found[:, 0] >= 0]
     inner = _inner(names)
+    leads_out = len(rows)
     rows = rows[np.fromiter(map(bool, inner), bool, len(inner))[rows]]
+    _tell(
+        shown,
+        {
+            "that are links to no file in it": len(names) - leads_out,
+            "with a path that leads out of the archive": leads_out - len(rows),
+            "that are stored with gaps": sparse,
+        },
+    )
     if len({inner[row] for row in rows}) < len(rows):
         rows = np.array([*{inner[row]: row for row in rows}.values()], np.int64)
     return Tar(path, [inner[row] for row in rows], found[rows])
+
+
+def _followed(places: NDArray[np.int64], names: Sequence[str], links: Mapping[int, str]) -> NDArray[np.int64]:
+    """Where the files are that links lead to, -1 for none."""
+    files = [row for row in range(len(names)) if row not in links]
+    row_of = {posixpath.normpath(names[row]): row for row in (*links, *files)}  # of one name, a file rather than a link
+    found = places.copy()
+    for row in links:
+        to = row
+        for _ in range(_HOPS):
+            to = row_of.get(links[to], -1) if to in links else to
+        found[row] = places[to] if to >= 0 and to not in links else -1
+    return found
+
+
+def _check_end(path: Path, end: int) -> None:
+    """Refuses an archive with something behind what was taken for its end, as a damaged header makes it.
+
+    Raises:
+      tarfile.TarError: for such a one.
+    """
+    with path.open("rb") as file:
+        file.seek(end)
+        while block := file.read(2**20):
+            if any(block):
+                raise tarfile.ReadError(f"damaged at byte {end:,}: the files behind that can't be found")
+
+
+def _tell(shown: str, left_aside: Mapping[str, int]) -> None:
+    """Says how many files of an archive are left aside, and why."""
+    for why, count in left_aside.items():
+        if count > 0:
+            say_once(f"--dataset={shown}: {count:,} file{'s' * (count != 1)} {why}, left aside.")
 
 
 def _inner(names: Sequence[str]) -> list[str]:

@@ -114,7 +114,7 @@ def attributes_from(
             raise MirageError(f"{given}: {printable(column)} is {odd!r:.50} once; expected numbers.")
         if numbers is None:
             values = [each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in values]
-        _check_there(column, values, numbers, given, pictures)
+        check_there(column, values, numbers, given, pictures)
         made = _of_texts(column, values, given) if numbers is None else {column: numbers}
         for name, each in made.items():
             shown = printable(name)
@@ -170,9 +170,21 @@ def columns_of(labels: Any, names: Sequence[str] = (), *, apart: bool = False) -
     return dict(zip(named, array.T.tolist(), strict=True))
 
 
-def _check_there(
+def check_there(
     column: str, values: Sequence[Any], numbers: NDArray[np.float64] | None, given: str, pictures: Sequence[str]
 ) -> None:
+    """Refuses a column that lacks values.
+
+    Args:
+      column: its name.
+      values: what it holds for each picture.
+      numbers: these as numbers, if they are.
+      given: what was given, as an error shall name it.
+      pictures: what the pictures are called, for errors.
+
+    Raises:
+      MirageError: if a value is missing, or no finite number.
+    """
     if numbers is None:
         wrong = np.array([value is None or not str(value).strip() for value in values])
     else:

@@ -43,6 +43,10 @@ class Collection(abc.ABC):
         """Reads a file by its name, which need be none of `names`; None if there is none."""
 
     @abc.abstractmethod
+    def holds(self, name: str) -> bool:
+        """Whether there is a file of this name, which need be none of `names`."""
+
+    @abc.abstractmethod
     def read(self, index: int) -> bytes:
         """Reads a file.
 
@@ -64,8 +68,11 @@ class FolderCollection(Collection):
 
     def content(self, name: str) -> bytes | None:
         """See `Collection`."""
-        path = self.root / name
-        return path.read_bytes() if path.is_file() else None
+        return (self.root / name).read_bytes() if self.holds(name) else None
+
+    def holds(self, name: str) -> bool:
+        """See `Collection`."""
+        return (self.root / name).is_file()
 
     def read(self, index: int) -> bytes:
         """See `Collection`."""

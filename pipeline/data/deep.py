@@ -79,7 +79,8 @@ def to_eight_bits(image: Image.Image, depths: Depths) -> Image.Image:
         grey = 255 - grey
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        grey[pixels == transparent] = 255
+        alpha = np.where(pixels == transparent, 0, 255).astype(np.uint8)
+        return Image.merge("LA", [Image.fromarray(grey), Image.fromarray(alpha)])
     return Image.fromarray(grey)
 
 

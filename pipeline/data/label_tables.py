@@ -1,11 +1,12 @@
 """Labels of pictures in a table: CSV, TSV, JSON, JSON lines, Parquet, or StyleGAN's dataset.json."""
 
-import collections
 import csv
 import dataclasses
 import io
 import json
 import os
+import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,7 +16,9 @@ from pipeline.base.failures import in_a_line
 from pipeline.base.names import printable
 
 _NAMED = 3
-_LOOKED_AT = 1000  # rows by which the column of paths is found
+_DECIMALS = re.compile(r"[-+]?\d+(,\d+)?")
+# What columns of paths are called, of those that could be one equally well.
+_CALLED = ("path", "paths", "file_name", "filename", "file", "image", "image_path", "image_file", "img", "name")
 _ENDINGS = ".csv, .tsv, .json, .jsonl or .parquet"
 
 
@@ -71,6 +74,10 @@ def _csv(content: bytes, delimiter: str = ",") -> Table:
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise ValueError(f"row {number} has another number of columns than the head")
+    if delimiter == ";":  # of a spreadsheet where the comma is the decimal point
+        for column in reader.fieldnames or ():
+            if all(_DECIMALS.fullmatch(row[column].strip()) for row in rows if row[column].strip()):
+                rows = [{**row, column: row[column].replace(",", ".")} for row in rows]
     return Table(tuple(reader.fieldnames or ()), rows)
 
 
@@ -84,7 +91,7 @@ def _json(content: bytes) -> Table:
 
 
 def _json_lines(content: bytes) -> Table:
-    return _records([json.loads(line) for line in content.decode("utf-8-sig").splitlines() if line.strip()])
+    return _records([json.loads(line) for line in content.decode("utf-8-sig").split("\n") if line.strip()])
 
 
 def _records(rows: Any) -> Table:
@@ -122,11 +129,11 @@ def values_of(table: Table, columns: Sequence[str], pictures: Sequence[str], giv
     for column in columns:
         if column not in table.columns:
             raise MirageError(f"{given} has no column {printable(column)}; there are {_listed(table.columns)}.")
-    known = _known(pictures)
+    known = _Known(pictures)
     path = _path_column(table, columns, known, given)
     found: dict[str, tuple[Any, ...]] = {}
     for row in table.rows:
-        picture = known.get(_key(row[path]))
+        picture = known.picture(row[path])
         values = tuple(row[column] for column in columns)
         if picture is not None and found.setdefault(picture, values) != values:
             raise MirageError(f"{given} has two rows for {printable(picture)} that differ; leave one.")
@@ -145,33 +152,71 @@ def _listed(columns: Sequence[str]) -> str:
     return ", ".join(printable(each) for each in columns[:20])
 
 
-def _key(value: Any) -> str:
-    return str(PurePosixPath(str(value).replace("\\", "/").removeprefix("./")))
+def only_column(table: Table, given: str) -> str:
+    """The column of labels where none is named: `label`, or the only one with a name beside that of the paths."""
+    named = [name for name in table.columns if name]
+    if "label" in named:
+        return "label"
+    others = [name for name in named if name.lower() not in _CALLED]
+    if len(named) == 2 and len(others) == 1:
+        return others[0]
+    raise MirageError(f"{given} doesn't say which column; expected FILE:COLUMN, and there are {_listed(named)}.")
 
 
-def _known(pictures: Sequence[str]) -> dict[str, str]:
+class _Known:
     """Pictures by all names that mean one of them only: path, the end of it, file name, that without its ending."""
-    names: dict[str, str] = {}
-    short: collections.Counter[str] = collections.Counter()
-    candidates: dict[str, str] = {}
-    for picture in pictures:
-        parts = picture.split("/")
-        ends = {"/".join(parts[start:]) for start in range(1, len(parts))}
-        ends |= {os.path.splitext(each)[0] for each in (*ends, picture)}
-        for end in ends:
-            short[end] += 1
-            candidates[end] = picture
-        names[picture] = picture
-    return {end: picture for end, picture in candidates.items() if short[end] == 1} | names
+
+    def __init__(self, pictures: Sequence[str]) -> None:
+        """Takes their paths."""
+        self.paths = {_key(picture): picture for picture in pictures}
+        whole: dict[str, set[str]] = {}
+        stems: dict[str, set[str]] = {}
+        for key, picture in self.paths.items():
+            parts = key.split("/")
+            for start in range(len(parts)):
+                end = "/".join(parts[start:])
+                whole.setdefault(end, set()).add(picture)
+                stems.setdefault(os.path.splitext(end)[0], set()).add(picture)
+        self.files = {end: next(iter(each)) for end, each in whole.items() if len(each) == 1} | self.paths
+        self.stems = {end: next(iter(each)) for end, each in stems.items() if len(each) == 1}
+
+    def file(self, value: Any) -> str | None:
+        """The picture that a path with an ending means: it may also begin above the data set's folder."""
+        key = _key(value)
+        found = self.files.get(key)
+        while found is None and "/" in key:
+            key = key.partition("/")[2]
+            found = self.paths.get(key)
+        return found
+
+    def picture(self, value: Any) -> str | None:
+        """The picture that a value means, if any."""
+        found = self.file(value)
+        return self.stems.get(_key(value)) if found is None else found
 
 
-def _path_column(table: Table, columns: Sequence[str], known: Mapping[str, str], given: str) -> str:
-    rows = table.rows[:_LOOKED_AT]
-    hits = {name: sum(_key(row[name]) in known for row in rows) for name in table.columns if name not in columns}
-    best = max(hits, key=hits.__getitem__, default="")
-    if not best or not hits[best]:
+def _key(value: Any) -> str:
+    """A path as it is looked for: one system's accents, slashes and letters are another's."""
+    text = unicodedata.normalize("NFC", str(value)).replace("\\", "/").removeprefix("./")
+    return str(PurePosixPath(text))
+
+
+def _path_column(table: Table, columns: Sequence[str], known: _Known, given: str) -> str:
+    """Finds the column that names most pictures, by files rather than by numbers that some files are called."""
+    found: dict[str, tuple[int, int, int]] = {}
+    for name in (name for name in table.columns if name not in columns):
+        values = {row[name] for row in table.rows if isinstance(row[name], str | int | float)}
+        files = len({picture for picture in map(known.file, values) if picture})
+        stems = files or len({picture for picture in map(known.picture, values) if picture})
+        found[name] = files, stems, name.lower() in _CALLED
+    most = max(found.values(), default=(0, 0, 0))
+    best = [name for name, count in found.items() if count == most]
+    if not most[1]:
+        example = printable(next(iter(known.paths.values()), ""))
         raise MirageError(
-            f"{given}: no column names the pictures; expected one with paths such as {printable(next(iter(known)))}; "
-            f"there are {_listed(table.columns)}."
+            f"{given}: no column names the pictures; expected one with paths such as {example}; there are "
+            f"{_listed(table.columns)}."
         )
-    return best
+    if any(row[name] != row[best[0]] for row in table.rows for name in best[1:]):
+        raise MirageError(f"{given}: pictures could be named by {' or '.join(map(printable, best))}; leave one out.")
+    return best[0]

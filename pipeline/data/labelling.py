@@ -11,11 +11,11 @@ import numpy as np
 
 from pipeline.base.errors import MirageError
 from pipeline.base.names import printable
-from pipeline.data.attributes import Labels, as_numbers, attributes_from, is_one_hot, told
+from pipeline.data.attributes import Labels, as_numbers, attributes_from, check_there, is_one_hot, told
 from pipeline.data.collection import Collection
 from pipeline.data.elements import class_order, classes_of
 from pipeline.data.image_file import BadImageError
-from pipeline.data.label_tables import read_table, values_of
+from pipeline.data.label_tables import only_column, read_table, values_of
 from pipeline.data.notices import say_once
 from pipeline.data.options import DataOptions
 
@@ -63,8 +63,8 @@ class Labelling:
             number = {name: label for label, name in enumerate(ordered)}
             return Labels(np.array([number.get(folder, 0) for folder in folders], np.int32), ordered)
         table = read_table(self.content, self.place, self.given)
-        only = "label" if "label" in table.columns else ""
-        kinds = columns_asked(self.column, table.columns, self.given) if self.column else {only: ""}
+        column = self.column or only_column(table, self.given)
+        kinds = columns_asked(column, table.columns, self.given)
         rows = values_of(table, [*kinds], names, self.given)
         columns: dict[str, Sequence[Any]] = dict(zip(kinds, zip(*rows, strict=True), strict=True))
         return labels_of(columns, kinds, self.given, names)
@@ -102,7 +102,12 @@ def columns_asked(asked: str, known: Container[str], given: str) -> dict[str, st
 
 
 def labels_of(
-    columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, str], given: str, pictures: Sequence[str] = ()
+    columns: Mapping[str, Sequence[Any]],
+    kinds: Mapping[str, str],
+    given: str,
+    pictures: Sequence[str] = (),
+    *,
+    apart: bool = False,
 ) -> Labels:
     """Makes classes of an only column, unless it holds numbers that are no whole ones or vectors; else attributes.
 
@@ -111,9 +116,10 @@ def labels_of(
       kinds: see `columns_asked`.
       given: the flag, as errors name it.
       pictures: their names, for errors.
+      apart: whether they are of a test split, of which a column may be constant.
 
     Raises:
-      MirageError: for values that can be neither.
+      MirageError: for values that can be neither, or are missing.
     """
     if len(columns) == 1:
         column, values = next(iter(columns.items()))
@@ -124,8 +130,9 @@ def labels_of(
         if vectors:
             columns = vectors
         elif not _is_number(given, column, values, kinds[column]):
+            _check_named(column, values, given, pictures)
             return Labels(*classes_of(np.array([_named(value) for value in values], str), given))
-    found = attributes_from(columns, given, kinds, pictures)
+    found = attributes_from(columns, given, kinds, pictures, apart=apart)
     if len(columns) > 1:
         say_once(f"{given}: attributes are {', '.join(map(told, found.attributes))}.")
     return found
@@ -151,6 +158,12 @@ def _is_number(given: str, column: str, values: Sequence[Any], kind: str) -> boo
             f"as classes; {printable(column)}=number takes them as a number."
         )
     return False
+
+
+def _check_named(column: str, values: Sequence[Any], given: str, pictures: Sequence[str]) -> None:
+    """Refuses classes that nobody named: an empty cell of a table, or a number that is none."""
+    numbers = as_numbers(values)
+    check_there(column, values, None if numbers is None else np.where(np.isnan(numbers), np.nan, 0), given, pictures)
 
 
 def _vectors(values: Sequence[Any], given: str) -> dict[str, Sequence[Any]]:
@@ -179,7 +192,7 @@ def labelling(options: DataOptions, files: Collection) -> Labelling:
         return _table(options, files)
     if options.class_depth >= 0:
         return Labelling(options.class_depth, strict=False)
-    document = files.content(_STYLEGAN)
+    document = _content(options, files, _STYLEGAN)
     if document is not None and (labels := _stylegan_labels(document)) is not None:
         name = printable(options.dataset)
         if not labels:
@@ -187,12 +200,22 @@ def labelling(options: DataOptions, files: Collection) -> Labelling:
             return Labelling(0, strict=False)
         say_once(f"--dataset={name}: labels are those of {_STYLEGAN}.")
         return Labelling(0, False, f"{_STYLEGAN} of --dataset={name}", document, _STYLEGAN)
-    for table in (each for each in _TABLES if files.content(each) is not None):
+    for table in filter(files.holds, _TABLES):
         say_once(
             f"--dataset={printable(options.dataset)}: {table} lies beside the pictures; --labels={table}:COLUMN takes "
             "classes from it, and COLUMN,COLUMN attributes."
         )
     return Labelling()
+
+
+def _content(options: DataOptions, files: Collection, name: str) -> bytes | None:
+    """What lies in a file beside the pictures; None if there is none, or it can't be read, which is said."""
+    try:
+        return files.content(name)
+    except (OSError, BadImageError) as error:
+        reason = getattr(error, "strerror", None) or error
+        say_once(f"--dataset={printable(options.dataset)}: {name} can't be read ({reason}) and is left aside.")
+        return None
 
 
 def _table(options: DataOptions, files: Collection) -> Labelling:
@@ -220,7 +243,9 @@ def _stylegan_labels(document: bytes) -> list | None:
         return None
     if not isinstance(content, dict) or "labels" not in content:
         return None
-    return content["labels"] or []
+    labels = content["labels"] or []
+    pairs = isinstance(labels, list) and all(isinstance(each, list) and len(each) == 2 for each in labels)
+    return labels if pairs else None
 
 
 def _named(value: Any) -> str:

@@ -59,15 +59,16 @@ def to_grey_or_rgb(image: Image.Image, depths: Depths | None = None, *, keep: bo
       ValueError: if the file does not say what its values mean.
     """
     depths = depths or Depths()
-    if is_deep(image):
-        return _turned(image, to_eight_bits(image, depths))
-    tile = str(getattr(image, "tile", ""))
-    deep_colours = ";16" in tile and re.search(r";16[BLN]'", tile)  # Pillow takes their higher bytes
-    image.load()
-    image = _turned(image, image)
-    if deep_colours:
-        depths.add(0, max(high for _, high in _extrema(image)) / 255)
     grey = is_grey(image)
+    if is_deep(image):
+        image = _turned(image, to_eight_bits(image, depths))
+    else:
+        tile = str(getattr(image, "tile", ""))
+        deep_colours = ";16" in tile and re.search(r";16[BLN]'", tile)  # Pillow takes their higher bytes
+        image.load()
+        image = _turned(image, image)
+        if deep_colours:
+            depths.add(0, max(high for _, high in _extrema(image)) / 255)
     if is_transparent(image):
         rgba = image.convert("RGBA")
         if keep:

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,12 +118,12 @@ def prepared(options: DataOptions, source: Source, out: Path | None = None) -> t
         parent.mkdir(parents=True, exist_ok=True)
         with _locked(folder, keep=out is None):
             if out is not None and folder.exists():
-                _check_own(source, folder)
+                _check_own(options, source, folder)
             if folder.exists() and (damaged := _damaged(folder)):
                 print(f"warning: {folder / damaged} is damaged; it is decoded again.", file=sys.stderr, flush=True)
                 shutil.rmtree(folder)
             if not folder.exists():
-                _prepare(source, folder, _form(options, source, parent), options)
+                _prepare(source, folder, options)
             with contextlib.suppress(OSError):
                 now = time.time_ns()  # finer than the file system's own clock
                 os.utime(folder / ABOUT, ns=(now, now))  # when it was used last
@@ -185,10 +185,11 @@ def _damaged(folder: Path) -> str | None:
     return next((name for name in expected if actual[folder / name] != expected[name]), None)
 
 
-def _check_own(source: Source, folder: Path) -> None:
-    """Refuses a folder that holds anything but this data set, or nothing."""
+def _check_own(options: DataOptions, source: Source, folder: Path) -> None:
+    """Refuses a folder that holds anything but this data set, prepared alike, or nothing."""
     try:
-        spec = DataSpec.from_dict(json.loads(unsealed((folder / ABOUT).read_bytes()))["spec"])
+        about = json.loads(unsealed((folder / ABOUT).read_bytes()))
+        spec = DataSpec.from_dict(about["spec"])
     except (OSError, DamagedFileError, KeyError, TypeError, ValueError):
         if folder.is_dir() and not [*folder.iterdir()]:
             folder.rmdir()
@@ -197,6 +198,10 @@ def _check_own(source: Source, folder: Path) -> None:
     now = dataclasses.replace(source.spec, fingerprint=source.fingerprint)
     if difference := now.difference_from(spec):
         raise MirageError(f"--out={folder} holds another data set, and this has {difference}; choose a new folder.")
+    for name in _LAWS:
+        asked, was = getattr(options, name), about.get(name, "unknown")
+        if asked != was:
+            raise MirageError(f"--out={folder} was prepared with --{name}={was}, not {asked}; choose a new folder.")
 
 
 def _check_space(source: Source, parent: Path, form: str, done: int) -> None:
@@ -210,22 +215,30 @@ def _check_space(source: Source, parent: Path, form: str, done: int) -> None:
         )
 
 
-def _form(options: DataOptions, source: Source, parent: Path) -> str:
-    """Which form images get: pictures where pixels would take more than half of what is free."""
+def form_of(options: DataOptions, source: Source, parent: Path) -> str:
+    """Which form images get in a folder that is there: pictures where pixels would take more than half of what is free.
+
+    Args:
+      options: `prepared_as` counts.
+      source: the images.
+      parent: where they are to be kept.
+    """
     if options.prepared_as != "auto":
         return options.prepared_as
     return "pixels" if source.spec.num_bytes <= shutil.disk_usage(parent).free // 2 else "pictures"
 
 
-def _prepare(source: Source, folder: Path, form: str, options: DataOptions) -> None:
+def _prepare(source: Source, folder: Path, options: DataOptions) -> None:
     """Writes all files; the folder appears only when complete. What an end of the process leaves is gone on with."""
     partial = folder.with_name(folder.name + PARTIAL)
     partial.mkdir(exist_ok=True)
+    # What is being made: `--out` is a name that something else may have been begun under.
+    what = [source.fingerprint, options.split, _fitting(options), *(getattr(options, name) for name in _LAWS)]
     try:
-        store = _begun(source.spec, partial, form)
+        store, form = _begun(source, partial, options, what)
         with contextlib.closing(store):
             _check_space(source, folder.parent, form, store.done)
-            _fill(store, source, form, partial / _PROGRESS)
+            _fill(store, source, {"form": form, "of": what}, partial / _PROGRESS)
             checksums = store.end()
         spec = dataclasses.replace(source.spec, name=without_path(source.spec.name), fingerprint=source.fingerprint)
         about = {"spec": spec.to_dict(), "form": form, **{name: getattr(options, name) for name in _LAWS}}
@@ -239,18 +252,24 @@ def _prepare(source: Source, folder: Path, form: str, options: DataOptions) -> N
         raise
 
 
-def _begun(spec: DataSpec, partial: Path, form: str) -> Store:
-    """Goes on with what an earlier process has begun, if that is as it was noted; else begins."""
+def _begun(source: Source, partial: Path, options: DataOptions, what: list[Any]) -> tuple[Store, str]:
+    """Goes on with what an earlier process has begun, if that is this, and as it was noted; else begins.
+
+    Returns:
+      (where images go, their form: under `auto` that which was begun with, as it takes up what was free then).
+    """
     with contextlib.suppress(OSError, ValueError, KeyError, DamagedFileError):
         progress = json.loads(unsealed((partial / _PROGRESS).read_bytes()))
-        if progress["form"] == form:
-            return STORES[form](partial, spec, progress)
+        form = progress["form"]
+        if progress["of"] == what and options.prepared_as in ("auto", form):
+            return STORES[form](partial, source.spec, progress), form
     for left in partial.iterdir():
         left.unlink()
-    return STORES[form](partial, spec, {})
+    form = form_of(options, source, partial.parent)
+    return STORES[form](partial, source.spec, {}), form
 
 
-def _fill(store: Store, source: Source, form: str, progress: Path) -> None:
+def _fill(store: Store, source: Source, facts: Mapping[str, Any], progress: Path) -> None:
     """Writes the images that are left, and keeps note of how far it is."""
     name, count = source.spec.name, source.spec.num_examples
     bar: dict[str, Any] = {"unit": "image", "file": sys.stderr, "disable": None, "initial": store.done, "total": count}
@@ -259,5 +278,5 @@ def _fill(store: Store, source: Source, form: str, progress: Path) -> None:
         for item, label in items:
             store.add(item, label)
             if time.monotonic() - saved > _SAVE_EVERY_S:
-                write_sealed(progress, json.dumps({"form": form, **store.note()}).encode())
+                write_sealed(progress, json.dumps({**facts, **store.note()}).encode())
                 saved = time.monotonic()

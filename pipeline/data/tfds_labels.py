@@ -59,7 +59,7 @@ def labels_of_features(
             if len(columns) == 1 and not kinds[column]:
                 return Labels(np.array(values, np.int32), tuple(map(printable, feature.names)))
             columns[column] = [feature.int2str(int(value)) for value in values]
-    return labels_of(columns, kinds, given)
+    return labels_of(columns, kinds, given, apart=options.split == "test")
 
 
 def _leaves(features: Any, above: str = "") -> dict[str, Any]:

@@ -139,8 +139,7 @@ def _estimate(
     found.lines.append(f"estimated for {left:,} steps: {duration(seconds)}{without}; disk {_size(total)} ({parts})")
     if unprepared:
         found.lines.append(f"prepared pictures {_size(unprepared)}, once, below --data_dir")
-    for where, needed in ((Path(values["run_dir"]), total), (cache_folder(values["data_dir"]), unprepared)):
-        found.obstacles += _no_room(where, needed)
+    found.obstacles += _no_room({Path(values["run_dir"]): total, cache_folder(values["data_dir"]): unprepared})
 
 
 def _images_to_judge(values: Mapping[str, Any], left: int) -> int:
@@ -149,12 +148,22 @@ def _images_to_judge(values: Mapping[str, Any], left: int) -> int:
     return (times + 1) * values["eval_samples"] if times else 0
 
 
-def _no_room(where: Path, needed: float) -> list[str]:
-    there = next(path for path in (where.absolute(), *where.absolute().parents) if path.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
-        return [f"{there} can't be written to; choose another folder."]
-    free = shutil.disk_usage(there).free
-    return [f"{where} needs {_size(needed)}, and {_size(free)} are free there."] if needed > free else []
+def _no_room(wanted: Mapping[Path, float]) -> list[str]:
+    """Says what can't be written, by folder how many bytes; those on one disk share what is free there."""
+    told: list[str] = []
+    disks: dict[int, list[tuple[Path, float, int]]] = {}
+    for where, needed in wanted.items():
+        there = next(path for path in (where.absolute(), *where.absolute().parents) if path.exists())
+        if not os.access(there, os.W_OK | os.X_OK):
+            told.append(f"{there} can't be written to; choose another folder.")
+        elif needed:
+            disks.setdefault(there.stat().st_dev, []).append((where, needed, shutil.disk_usage(there).free))
+    for shared in disks.values():
+        needed, free = sum(each for _, each, _ in shared), shared[0][2]
+        if needed > free:
+            places = " and ".join(str(where) for where, _, _ in shared)
+            told.append(f"{places} need{'s' * (len(shared) == 1)} {_size(needed)}, and {_size(free)} are free there.")
+    return told
 
 
 def _export(found: Rehearsal, folder: Path) -> None:

@@ -219,7 +219,9 @@ def _seen_hint(survey: Survey) -> str:
     target = target_of(survey.options)
     if target:
         over = ", here over white" if survey.mode == "RGBA" else ""
-        return f"As the networks will see them: {target[1]}x{target[0]} pixels, {survey.mode}{over}."
+        part = survey.options.picture_size or target[::-1]
+        cut = "" if part == target[::-1] else f"; parts of {part[0]}x{part[1]} of these, cut at random"
+        return f"As the networks will see them: {target[1]}x{target[0]} pixels, {survey.mode}{over}{cut}."
     if shown_size(survey):
         return "They have various sizes: here brought to one, as --image_size would."
     return "As the networks will see them."

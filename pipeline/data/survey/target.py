@@ -9,8 +9,8 @@ from pipeline.data.pixels import fit, in_mode
 
 
 def target_of(options: DataOptions) -> tuple[int, int] | None:
-    """(width, height) to which all are brought; None where all must have it already."""
-    size = options.picture_size
+    """(width, height) to which all are brought, before parts are cut out; None where all must have it already."""
+    size = options.prepared_size
     return None if size is None else (size[1], size[0])
 
 

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from pipeline.base.crew import Crew, by_all_cores, shared
+from pipeline.base.errors import MirageError
 from tests.processes import ENVIRONMENT, ROOT, children
 
 
@@ -47,7 +48,7 @@ def test_large_results_come_whole(crew):
 def test_a_process_that_ends_is_told(capfd):
     with (
         contextlib.closing(Crew()) as crew,
-        pytest.raises(RuntimeError, match="a process that helps this one ended with status"),
+        pytest.raises(MirageError, match="a process that helps this one ended with status"),
     ):
         list(crew.work(failing, 0, 9))
     assert "ValueError" in capfd.readouterr().err

@@ -72,19 +72,55 @@ def test_what_systems_put_into_archives_is_left_aside(tmp_path, capsys):
     assert not (tmp_path.parent / "outside.png").exists()
 
 
-def test_links_in_a_tar_file(tmp_path):
+def test_links_in_a_tar_file(tmp_path, capsys):
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as archive:
-        for name, value in (("1.png", 1), ("2.png", 2)):
+        for name, value in (("x/1.png", 1), ("x/2.png", 2)):
             member = tarfile.TarInfo(name)
             content = picture(value)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-        for name, kind, target in (("3.png", tarfile.LNKTYPE, "2.png"), ("4.png", tarfile.SYMTYPE, "/etc/passwd")):
+        links = [("3.png", tarfile.LNKTYPE, "2.png"), ("4.png", tarfile.SYMTYPE, "/etc/passwd")]
+        links += [("5.png", tarfile.SYMTYPE, "6.png"), ("6.png", tarfile.SYMTYPE, "../x/./1.png")]
+        for name, kind, target in links:
+            name, target = f"x/{name}", f"x/{target}" if kind == tarfile.LNKTYPE else target
             member = tarfile.TarInfo(name)
             member.type, member.linkname = kind, target
             archive.addfile(member)
-    assert sorted(load(config(path)).images[:, 0, 0, 0]) == [1, 2, 2]
+    assert sorted(load(config(path)).images[:, 0, 0, 0]) == [1, 1, 1, 2, 2]
+    assert "1 file that are links to no file in it, left aside" in capsys.readouterr().err
+
+
+def of_pictures(path, names, **more):
+    """A tar file of pictures, and of what else is given."""
+    with tarfile.open(path, "w") as archive:
+        for name, content in {**{name: picture(value) for value, name in enumerate(names)}, **more}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_what_lies_behind_damage_in_a_tar_file_is_missed(tmp_path):
+    path = of_pictures(tmp_path / "a.tar", [f"{i}.png" for i in range(9)])
+    content = bytearray(path.read_bytes())
+    with tarfile.open(path) as archive:
+        content[archive.getmember("5.png").offset + 20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(MirageError, match=r"can't be read \(damaged at byte"):
+        load(config(path))
+    both = tmp_path / "b.tar"
+    both.write_bytes(of_pictures(tmp_path / "c.tar", ["1.png"]).read_bytes() * 2)
+    with pytest.raises(MirageError, match=r"damaged at byte"):
+        load(config(both))
+
+
+def test_a_tar_file_is_one_whatever_lies_in_it(tmp_path):
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("9.png", picture(9))
+    path = of_pictures(tmp_path / "a.tar", ["BZ0.png", "BZ1.png"], **{"z.zip": inner.getvalue()})
+    assert load(config(path)).spec.num_examples == 2
 
 
 def damaged(path):

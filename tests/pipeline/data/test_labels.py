@@ -161,3 +161,95 @@ def test_two_ways_to_name_classes_are_refused():
         Config(dataset="folder:x", labels="t.csv:a", class_depth=1).validate()
     with pytest.raises(MirageError, match=r"--labels=t\.csv:a does not go with --dataset=array:x\.npz"):
         Config(dataset="array:x.npz", labels="t.csv:a").validate()
+
+
+def table(root, *lines):
+    (root / "t.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return f"{root / 't.csv'}:species"
+
+
+@pytest.fixture
+def numbered(tmp_path):
+    """Pictures that are called 0.png, 1.png and 2.png, of as many values."""
+    for value in range(3):
+        Image.new("L", (4, 4), value).save(tmp_path / f"{value}.png")
+    return tmp_path
+
+
+def kinds_of(dataset):
+    pairs = zip(dataset.images[:, 0, 0, 0].tolist(), dataset.labels.tolist(), strict=True)
+    return {value: dataset.spec.class_names[label] for value, label in pairs}
+
+
+@pytest.mark.parametrize("index", ["id", "", "fold"])
+def test_files_name_pictures_rather_than_numbers(numbered, index):
+    labels = table(numbered, f"{index},file,species", "0,2.png,cat", "1,0.png,dog", "2,1.png,owl", "0,9.png,elk")
+    assert kinds_of(load(config(numbered, labels))) == {2: "cat", 0: "dog", 1: "owl"}
+
+
+def test_numbers_name_pictures_where_nothing_else_does_and_only_once(numbered):
+    labels = table(numbered, "id,species", "0,cat", "1,dog", "2,owl")
+    assert kinds_of(load(config(numbered, labels))) == {0: "cat", 1: "dog", 2: "owl"}
+    labels = table(numbered, "id,place,species", "0,2,cat", "1,0,dog", "2,1,owl")
+    with pytest.raises(MirageError, match="pictures could be named by id or place; leave one out"):
+        load(config(numbered, labels))
+
+
+@pytest.mark.parametrize("missing", ["", " ", "nan"])
+@pytest.mark.parametrize("others", [("cat", "dog"), ("1", "2.0")])
+def test_a_class_that_is_missing_is_refused_by_name(numbered, missing, others):
+    if missing == "nan" and others[0] == "cat":
+        return  # which may be what somebody calls a class
+    labels = table(numbered, "file,species", f"0.png,{others[0]}", f"1.png,{missing}", f"2.png,{others[1]}")
+    with pytest.raises(MirageError, match=r"species has no value, .* such as 1.png"):
+        load(config(numbered, labels))
+
+
+def test_paths_from_above_the_folder_and_other_accents(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    names = ["cafe\u0301.png", "b.png"]  # as macOS writes them
+    for value, name in enumerate(names):
+        Image.new("L", (4, 4), value).save(folder / name)
+    labels = table(tmp_path, "file,species", "/home/me/photos/caf\u00e9.png,cat", "photos/b.png,dog")
+    assert kinds_of(load(config(folder, labels))) == {0: "cat", 1: "dog"}
+
+
+def test_lines_and_decimals_as_people_write_them(numbered):
+    rows = [{"file": f"{i}.png", "species": kind, "text": "a\u2028b"} for i, kind in enumerate(("cat", "dog", "owl"))]
+    (numbered / "t.jsonl").write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    assert kinds_of(load(config(numbered, "t.jsonl:species"))) == {0: "cat", 1: "dog", 2: "owl"}
+    labels = table(numbered, "file;species", "0.png;1,5", "1.png;2", "2.png;2,25")
+    (age,) = load(config(numbered, labels)).spec.attributes
+    assert (age.kind, age.low, age.high) == ("number", 1.5, 2.25)
+
+
+def test_the_column_is_asked_for_where_it_is_not_clear(numbered):
+    table(numbered, ",file,species", "0,2.png,cat", "1,0.png,dog", "2,1.png,owl")
+    assert kinds_of(load(config(numbered, "t.csv"))) == {2: "cat", 0: "dog", 1: "owl"}
+    table(numbered, "file,species,age", "2.png,cat,1", "0.png,dog,2", "1.png,owl,3")
+    with pytest.raises(MirageError, match=r"doesn't say which column; .* there are file, species, age"):
+        load(config(numbered, "t.csv"))
+
+
+@pytest.mark.parametrize("content", ['{"labels": ["cat", "dog"]}', '{"labels": {"0": "cat"}}', "{"])
+def test_another_dataset_json_is_not_stylegans(image_folder, content):
+    root = image_folder()
+    (root / "dataset.json").write_text(content)
+    assert load(config(root, "")).spec.class_names == ("cat", "dog")
+
+
+def test_what_cannot_be_read_beside_pictures_is_left_aside(tmp_path, capsys):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for value in range(3):
+            content = io.BytesIO()
+            Image.new("L", (4, 4), value).save(content, "PNG")
+            archive.writestr(f"{value}.png", content.getvalue())
+        archive.writestr("dataset.json", "{}")
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b"PK\x01\x02")
+    content[place + 8] |= 1  # encrypted
+    path.write_bytes(content)
+    assert load(config(path, "")).spec.num_examples == 3
+    assert "dataset.json can't be read (encrypted) and is left aside" in capsys.readouterr().err

@@ -11,13 +11,16 @@ import sys
 import filelock
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.base.errors import MirageError
 from pipeline.base.folders import cache_folder
+from pipeline.base.kept_files import write_sealed
 from pipeline.config import Config
-from pipeline.data import fingerprint, folder
+from pipeline.data import fingerprint, folder, prepared
 from pipeline.data.dataset import load
 from pipeline.data.encoded import EncodedImages
+from pipeline.data.objects import origin_of
 from pipeline.data.source import Source
 from tests.processes import ENVIRONMENT, ROOT
 
@@ -219,6 +222,44 @@ def test_a_damaged_beginning_is_not_gone_on_from(config, tmp_path):
     with (partial / "images.npy").open("r+b") as file:
         file.seek(200)
         file.write(b"other pixels")
+    same(load(config), *arrays)
+
+
+@pytest.mark.parametrize("change", [{"fit": "stretch"}, {"image_size": 8}, {}], ids=str)
+def test_under_one_name_only_the_same_is_gone_on_with(image_folder, tmp_path, monkeypatch, change):
+    """What `--out` names may have been begun with another size or fit, or other pictures of as many."""
+    out, first = tmp_path / "out", {"image_size": "12x8", "fit": "pad"}
+    options = Config(dataset=f"folder:{image_folder()}", batch_size=1, **first)
+
+    def prepare(options):
+        return prepared.prepared(options, origin_of(None, options).open(), out)[0]
+
+    calls = iter(range(100))
+
+    def seal(path, content):
+        write_sealed(path, content)
+        if path.name == prepared._PROGRESS and next(calls) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepared, "_SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(prepared, "write_sealed", seal)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(options)
+    if not change:
+        for path in (tmp_path / "images").rglob("*.png"):
+            Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    other = dataclasses.replace(options, **change)
+    np.testing.assert_array_equal(prepare(other), load(dataclasses.replace(other, data_dir=str(tmp_path))).images)
+    with pytest.raises(MirageError, match="choose a new folder"):
+        prepare(dataclasses.replace(other, fit="pad" if change else "stretch", image_size="12x8"))
+
+
+def test_what_was_begun_in_one_form_goes_on_in_it(config, monkeypatch):
+    """What is free is less by what has been written."""
+    command = [sys.executable, "-c", _KILLED, config.dataset.removeprefix("folder:"), config.data_dir, "5"]
+    assert subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=False).returncode == -signal.SIGKILL
+    usage, arrays = shutil.disk_usage, expected(config)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(path)._replace(free=4000))
     same(load(config), *arrays)
 
 

@@ -1,6 +1,8 @@
 """Transparent pictures stay transparent if that is wanted: straight pixels, premultiplied values."""
 
 import dataclasses
+import io
+import zlib
 
 import numpy as np
 import pytest
@@ -132,3 +134,20 @@ def test_a_file_of_arrays_stays_transparent(tmp_path):
     given = f"array:{tmp_path / 'icons.npy'}"
     np.testing.assert_array_equal(load(DataOptions(dataset=given, transparency="keep")).images, pixels)
     assert load(DataOptions(dataset=given)).spec.image_shape == (16, 12, 3)
+
+
+def test_deep_greys_with_a_transparent_one_keep_it(tmp_path):
+    pixels = np.full((8, 8), 40_000, np.uint16)
+    pixels[:4] = 7
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    content = bytearray(png.getvalue())
+    place = content.index(b"IDAT") - 4
+    chunk = b"tRNS" + (7).to_bytes(2, "big")
+    content[place:place] = (2).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(content)
+    image = load(config(tmp_path, transparency="keep")).images[0]
+    assert image.shape == (8, 8, 4)
+    assert (image[:4, :, 3] == 0).all()
+    np.testing.assert_allclose(image[4:, :, :3], round(40_000 / 65_535 * 255), atol=1)
+    assert (load(config(tmp_path)).images[0, :4] == 255).all()
