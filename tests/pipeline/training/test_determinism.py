@@ -90,6 +90,7 @@ def unknown(kinds: set[str]) -> set[str]:
 DATA = DataSpec("shapes", "", (18, 18, 3), ("a", "b", "c"), 21)
 IMAGES, LABELS = np.zeros((21, 18, 18, 3), np.uint8), np.arange(21, dtype=np.int32) % 3
 STYLES = "channel_base=64,channel_max=4,w_dim=3,mapping_layers=1"
+MIXED = {"style_mixing": 0.9, "path_length": 2.0, "categories": 0, "codes": 0}
 PROJECTED = Config(
     model="mlp", discriminator="projected", discriminator_args="width=2,side=16", objective="hinge", r1=1.0,
     conditional=True, batch_size=8, latent_dim=6,
@@ -108,7 +109,7 @@ def everything(model: str, objective: str, **more) -> Config:
         chosen |= {"categories": 2, "codes": 1, "spectral_norm": model in ("dcgan", "mlp")}
         chosen |= {"augment_adaptive": objective != "wgan_gp"}
         chosen |= {"gamma_end": 0.1} if objective == "r3gan" else {"r1": 1.0, "r2": 1.0, "gp": 1.0}
-    return dataclasses.replace(config, **chosen, **more)
+    return dataclasses.replace(config, **{**chosen, **more})
 
 
 def operations_of_a_step(config: Config, replicas: int = 1) -> set[str]:
@@ -133,7 +134,7 @@ def operations_of_a_step(config: Config, replicas: int = 1) -> set[str]:
         (everything("r3gan", "r3gan", precision="mixed_bfloat16"), 1),
         (everything("mlp", "vae", accumulate=2), 2),
         (PROJECTED, 1),
-        (everything("stylegan2", "nsgan", model_args=STYLES, style_mixing=0.9, path_length=2.0, penalty_every=4), 1),
+        (everything("stylegan2", "nsgan", model_args=STYLES, penalty_every=4, **MIXED), 1),
     ],
     ids=["dcgan-hinge", "mlp-sgan", "mlp-nsgan", "resnet-r3gan", "r3gan-r3gan", "mlp-vae", "projected", "stylegan2"],
 )
