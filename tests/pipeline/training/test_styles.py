@@ -149,7 +149,11 @@ def test_a_continued_run_is_the_uninterrupted_one_to_the_last_bit(config, tmp_pa
     ("changes", "replicas", "message"),
     [
         ({"batch_size": 6}, 2, "in groups of 2, and 3 on each replica"),
-        ({"model_args": NETWORKS + ",residual=false", "batch_size": 14, "r1": 0.0}, 2, "which has 7"),
+        (
+            {"model_args": NETWORKS + ",residual=false", "batch_size": 14, "r1": 0.0, "penalty_every": 1},
+            2,
+            "which has 7",
+        ),
         ({"model": "mlp", "model_args": ""}, 1, "consists of no models mapping and synthesis, which --style_mixing"),
     ],
 )
