@@ -22,7 +22,9 @@ def other(field):
 def test_every_flag_that_all_workers_use_must_agree(field):
     config = dataclasses.replace(Config(), **{field.name: other(field)})
     sentence = difference({0: program_facts(Config(), "1 CPU"), 1: program_facts(config, "1 CPU")})
-    if field.metadata["may_differ"]:
+    if field.name == "init_from":
+        assert "--init_from is not given on worker 0 and given on worker 1;" in sentence
+    elif field.metadata["may_differ"]:
         assert sentence is None
     else:
         default = "empty" if field.default == "" else field.default
@@ -50,6 +52,11 @@ def test_only_what_a_machine_needs_or_the_chief_alone_looks_at_may_differ():
         "strategy",
         "timeout_s",
     }
+
+
+def test_what_a_training_begins_with_may_lie_elsewhere():
+    configs = [Config(init_from=path) for path in ("/a", "/b")]
+    assert difference({index: program_facts(config, "1 CPU") for index, config in enumerate(configs)}) is None
 
 
 def test_a_folder_may_lie_elsewhere():

@@ -336,7 +336,7 @@ def scripted_scores(monkeypatch):
             assert generator.name == "generator"
             self.judged = {"extractor": self.extractor, "num_samples": options.eval_samples, "reference": "test"}
 
-        extractor = "classifier"
+        extractor, extractor_id = "classifier", "1a"
 
         def __call__(self):
             return {"frechet_distance": next(distances), "recall": 0.5}
@@ -419,6 +419,17 @@ def test_the_best_so_far_is_not_compared_with_scores_of_more_samples(config):
 def noted(run):
     note = json.loads((_folder(run) / "best.json").read_text())
     return note["checkpoint"], note["metric"], note["value"], note["extractor"]
+
+
+@pytest.mark.usefixtures("scripted_scores")
+def test_the_best_begins_anew_with_an_extractor_of_the_same_name(config, capfd, monkeypatch):
+    """Such as the same ONNX file's name in another folder."""
+    run = dataclasses.replace(config, eval_every=1, keep_best=True, steps=2)
+    train(run)
+    monkeypatch.setattr(callback.Evaluation, "extractor_id", "2b")
+    train(dataclasses.replace(run, steps=3))
+    assert noted(run) == ("step_0000003", "frechet_distance", 6.0, "classifier")
+    assert "the extractor classifier (1a), which can't be compared with" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("scripted_scores")
