@@ -180,7 +180,7 @@ def draw(records: Records, folder: Path, path: Path) -> None:
             _draw_curve(line[-1], [record for seeds in rungs for record in seeds])
     figure.tight_layout(pad=0.6)
     partial = path.with_name(f"{path.name}.partial.png")
-    figure.savefig(partial, dpi=110)
+    figure.savefig(partial, dpi=110, bbox_inches="tight")
     pyplot.close(figure)
     partial.replace(path)
 
