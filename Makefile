@@ -9,7 +9,7 @@ help:
 	@echo "make test-clients  run those that need other people's clients, in .venv-clients"
 	@echo "make check   lint, types, architecture"
 	@echo "make docs    build the site, manual and Python reference, into build/docs"
-	@echo "make bench   time exported generators against TensorFlow, tf2onnx, Keras, PyTorch (about 15 minutes)"
+	@echo "make bench   time exported generators against TensorFlow, tf2onnx, Keras, PyTorch (about 10 minutes)"
 	@echo "make bench-train  time training against Keras, PyTorch and the classic tutorial (about 35 minutes)"
 	@echo "make bench-gpu  time training on a GPU against PyTorch, eager and compiled (about an hour; BENCH=--quick: 3 minutes)"
 	@echo "make bench-serving  time the HTTP server of BUNDLE=bundles/demo against LitServe and MLServer (about 20 minutes)"
