@@ -14,11 +14,12 @@ from pipeline.base.names import printable
 from pipeline.evaluation.evaluate import score, writing_out
 from pipeline.evaluation.judge import Images
 from pipeline.evaluation.options import ScoringOptions
-from pipeline.evaluation.report.record import by_one_extractor, judge_of
+from pipeline.evaluation.report.record import judge_of
 from pipeline.evaluation.report.side_by_side import check_same_judge, verdicts, write_comparison
 from pipeline.evaluation.sampling import reconstruct, sample_run
 from pipeline.metrics import chosen_extractor, distance_title
 from pipeline.metrics.metric import labels_of
+from pipeline.runs.patience import by_one_extractor
 from pipeline.runs.preview import grid, write_png
 from pipeline.runs.run_file import read_run
 from pipeline.runs.run_log import EVALUATIONS_FILE, read_records

@@ -9,6 +9,11 @@ _REASON = "patience: "
 OUT_OF_PATIENCE = f"{_REASON}evaluations got no better"
 
 
+def by_one_extractor(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether extractors of one name may have been the same one; older records don't say which it was."""
+    return len({one.get("extractor_id"), other.get("extractor_id")} - {None, ""}) < 2
+
+
 class Goal(NamedTuple):
     """By what checkpoints are compared.
 
@@ -33,8 +38,7 @@ class Goal(NamedTuple):
 
     def describes(self, judged: Mapping[str, Any]) -> bool:
         """Whether figures are by the same extractor, of which their record may not say which one of its name."""
-        ids = {self.extractor_id, judged.get("extractor_id", "")} - {""}
-        return judged.get("extractor") == self.extractor and len(ids) < 2
+        return judged.get("extractor") == self.extractor and by_one_extractor(self._asdict(), judged)
 
     def comparable(self, other: "Goal") -> bool:
         """Whether a value by another goal says something beside one by this."""

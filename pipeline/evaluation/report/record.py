@@ -16,6 +16,7 @@ from pipeline.evaluation.collapse import CollapseWatch
 from pipeline.evaluation.report.machine import read_machines
 from pipeline.metrics import chosen_extractor
 from pipeline.metrics.figures import INTERVAL
+from pipeline.runs.patience import by_one_extractor
 from pipeline.runs.place import SAMPLES_DIR
 from pipeline.runs.run_file import read_run
 from pipeline.runs.run_log import EVALUATIONS_FILE, METRICS_FILE, read_records
@@ -132,11 +133,6 @@ def judge_of(scores: Mapping[str, Any], config: Any, data: DataSpec) -> dict[str
         "reference": noted("reference", "reference", str, ""),
         "num_samples": noted("num_samples", "samples", int, config.eval_samples),
     }
-
-
-def by_one_extractor(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two evaluations by extractors of one name may have had the same; older ones don't say which it was."""
-    return len({one.get("extractor_id"), other.get("extractor_id")} - {None, ""}) < 2
 
 
 def read(run_dir: Path, name: str = "", *, config: Parameters | None = None, data: DataSpec | None = None) -> Record:
