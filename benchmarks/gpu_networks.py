@@ -4,14 +4,17 @@
   python -m benchmarks.gpu_networks --seconds=20 --json=results.json
   python -m benchmarks.gpu_networks --device=cpu
 
-Each is `python -m pipeline --flagfile=configs/PRESET.flags` on random pictures, as a user would start it, watched from
-its third line of figures on for --seconds. The share counts the multiplications and additions of convolutions and
-matrix products in TensorFlow's graph of a step, without the terms that are not in every step.
+Each is `python -m pipeline --flagfile=configs/PRESET.flags` on random pictures, as a user would start it, watched for
+--seconds after its third line of figures. --jobs of them get ready (import, trace, compile) at the same time; then all
+are stopped, and one after the other goes on alone. The share counts the multiplications and additions of convolutions
+and matrix products in TensorFlow's graph of a step, without the terms that are not in every step.
 """
 
+import contextlib
 import dataclasses
 import json
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,11 +26,12 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.gpu_card import card, peak, process_mib, visible_gpus
-from benchmarks.ladder_run import Child, ChildFailedError, read_lines
+from benchmarks.ladder_run import Child, read_lines
 from benchmarks.worker import Work, Worker, WorkerError
 from pipeline.base.errors import MISTAKE
 
 _EXAMPLES, _LOG_EVERY, _LINES = 4096, 20, 3
+_PAUSE_S = 0.5  # in which what a stopped process has begun on the GPU ends
 _COUNTED_BATCH = 4
 _TABLE = "| preset | pixels | batch | images/s | MiB held | operations per image, 10^9 | share of peak |"
 
@@ -37,7 +41,7 @@ class Preset:
     """What is timed.
 
     Attributes:
-      file: its name in configs/.
+      file: its path below configs/, without the suffix.
       size: side of the pictures in pixels.
       precision: as `gpu_card.peak` knows it, of the same speed as the preset's.
       more: flags besides, so that it fits one GPU.
@@ -48,12 +52,19 @@ class Preset:
     precision: str
     more: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.file.rpartition("/")[2]
+
 
 PRESETS = (
     Preset("r3gan_cifar10", 32, "mixed_bfloat16"),
     Preset("r3gan_256", 256, "mixed_bfloat16", ("--batch_size=32",)),
     Preset("stylegan2_auto", 128, "mixed_bfloat16"),
     Preset("stylegan2_ffhq256", 256, "mixed_bfloat16", ("--batch_size=32", "--strategy=auto")),
+    Preset("ladder/cifar10-32-5-gpu", 32, "tf32"),
+    Preset("ladder/cats-128-5-gpu", 128, "tf32"),
 )
 # So small that all can be tried on a CPU.
 _TINY = {
@@ -68,6 +79,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list("presets", [each.file for each in PRESETS], f"which: {known}.", flag_values=values)
     flags.DEFINE_float("seconds", 15, "how long each is watched.", lower_bound=0, flag_values=values)
     flags.DEFINE_float("timeout_s", 240, "how long each may take until then.", lower_bound=1, flag_values=values)
+    help_text = "how many get ready at the same time: all must find room in the GPU's memory."
+    flags.DEFINE_integer("jobs", 1, help_text, lower_bound=1, flag_values=values)
     help_text = "where; cpu tries all with tiny networks."
     flags.DEFINE_enum("device", "gpu", ["gpu", "cpu"], help_text, flag_values=values)
     flags.DEFINE_string("json", "", "also write all figures into this file.", flag_values=values)
@@ -84,40 +97,93 @@ def command(preset: Preset, folder: Path, *, tiny: bool) -> list[str]:
     size = 32 if tiny else preset.size
     data = (f"--dataset=array:{folder}/{size}.npz", f"--image_size={size}", "--split=train")
     often = (f"--log_every={2 if tiny else _LOG_EVERY}", "--preview_every=1000000", "--checkpoint_every=1000000")
-    small = (*_TINY[preset.file.partition("_")[0]], "--batch_size=4", "--precision=float32") if tiny else preset.more
+    small = (
+        (*_TINY.get(preset.file.partition("_")[0], ()), "--batch_size=4", "--precision=float32")
+        if tiny
+        else preset.more
+    )
     flagfile = f"--flagfile=configs/{preset.file}.flags"
-    return ["pipeline", flagfile, *data, "--steps=1000000", *often, *small, f"--run_dir={folder}/{preset.file}"]
+    return [
+        "pipeline",
+        flagfile,
+        *data,
+        "--steps=1000000",
+        *often,
+        *(small if tiny else preset.more),
+        f"--run_dir={folder}/{preset.name}",
+    ]
 
 
-def watch(child: Child, run_dir: Path, seconds: float, timeout_s: float) -> dict[str, Any]:
-    """Trains until enough has been seen.
+@dataclasses.dataclass
+class Training:
+    """One preset's process, until it has been timed.
 
-    Returns:
-      `images_per_s`, `batch_size`, `start_s`, `mib` (None where nvidia-smi doesn't tell).
-
-    Raises:
-      ChildFailedError: if it ends before, or takes too long.
+    Attributes:
+      child: says what it has said.
+      process: the process.
+      run_dir: what it writes.
+      error: why it can't be timed, if so.
     """
-    begun, most = time.monotonic(), None
-    with child as process:
-        while process.poll() is None and time.monotonic() - begun < timeout_s + seconds:
-            lines = read_lines(run_dir / "metrics.jsonl")
-            held = process_mib(process.pid)
-            most = held if most is None else max(most, held or 0)
-            if len(lines) > _LINES and lines[-1]["seconds"] - lines[_LINES - 1]["seconds"] >= seconds:
+
+    child: Child
+    process: subprocess.Popen
+    run_dir: Path
+    error: str = ""
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Its figures so far."""
+        return read_lines(self.run_dir / "metrics.jsonl")
+
+    def goes_on(self) -> bool:
+        """Whether it still runs and can be timed; else why not is noted."""
+        if not self.error and self.process.poll() is not None:
+            self.error = self.child.said()
+        return not self.error
+
+    def get_ready(self, deadline: float) -> None:
+        """Waits for its third line, and stops it there."""
+        while self.goes_on() and len(self.lines()) < _LINES:
+            if time.monotonic() > deadline:
+                self.error = "it took too long to begin (--timeout_s)"
+            time.sleep(0.1)
+        self.send(signal.SIGSTOP)
+
+    def time(self, seconds: float, deadline: float) -> dict[str, Any]:
+        """Lets it go on, alone.
+
+        Returns:
+          `images_per_s`, `batch_size`, `start_s`, `mib` (None where nvidia-smi doesn't tell), `config`; nothing if it
+          ended before that.
+        """
+        self.send(signal.SIGCONT)
+        # What was begun before the stop, and the line after it, count for nothing.
+        first, most, started = len(self.lines()) + 1, 0.0, self.lines()[-1:]
+        told = False
+        while self.goes_on():
+            held = process_mib(self.process.pid)
+            most, told = max(most, held or 0), told or held is not None
+            lines = self.lines()
+            if len(lines) > first + 1 and lines[-1]["seconds"] - lines[first]["seconds"] >= seconds:
                 break
+            if time.monotonic() > deadline:
+                self.error = "its steps took too long (--timeout_s)"
             time.sleep(0.5)
         else:
-            raise ChildFailedError(child.said() if process.poll() is not None else f"it took over {timeout_s:g} s")
-    first, last = lines[_LINES - 1], lines[-1]
-    config = json.loads((run_dir / "config.json").read_text())["config"]
-    return {
-        "images_per_s": (last["images"] - first["images"]) / (last["seconds"] - first["seconds"]),
-        "batch_size": config["batch_size"],
-        "start_s": first["seconds"],
-        "mib": most,
-        "config": config,
-    }
+            return {}
+        config = json.loads((self.run_dir / "config.json").read_text())["config"]
+        begun, last = lines[first], lines[-1]
+        return {
+            "images_per_s": (last["images"] - begun["images"]) / (last["seconds"] - begun["seconds"]),
+            "batch_size": config["batch_size"],
+            "start_s": started[0]["seconds"],
+            "mib": most if told else None,
+            "config": config,
+        }
+
+    def send(self, number: int) -> None:
+        """Sends a signal, if there still is a process."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
 
 
 def operations(config: Mapping[str, Any], size: int, timeout_s: float) -> int | None:
@@ -142,23 +208,40 @@ def measure(presets: Sequence[Preset], values: Any) -> dict[str, Any]:
         for size in {32} if tiny else {each.size for each in presets}:
             images = np.random.default_rng(0).integers(0, 256, (64 if tiny else _EXAMPLES, size, size, 3), np.uint8)
             np.savez(folder / f"{size}.npz", images=images, labels=np.arange(len(images)) % 10)
-        for each in presets:
-            row: dict[str, Any] = {"preset": each.file, "pixels": 32 if tiny else each.size}
-            try:
-                # Else TensorFlow takes all memory from the start.
-                hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if tiny else {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-                log = folder / f"{each.file}.log"
-                child = Child(command(each, folder, tiny=tiny), log, lock.fileno(), hidden)
-                row |= watch(child, folder / each.file, values.seconds, values.timeout_s)
-                row["operations"] = operations(row.pop("config"), row["pixels"], values.timeout_s)
-                best = peak(name, each.precision)
-                if best and row["operations"]:
-                    row["share"] = row["operations"] * row["images_per_s"] / best
-            except ChildFailedError as error:
-                row["error"] = str(error)
-            rows.append(row)
-            print(_line(row), flush=True)
+        for start in range(0, len(presets), values.jobs):
+            together = presets[start : start + values.jobs]
+            for each, row in zip(together, _time(together, folder, lock.fileno(), values), strict=True):
+                row = {"preset": each.file, "pixels": 32 if tiny else each.size, **row}
+                if "error" not in row:
+                    row["operations"] = operations(row.pop("config"), row["pixels"], values.timeout_s)
+                    best = peak(name, each.precision)
+                    if best and row["operations"]:
+                        row["share"] = row["operations"] * row["images_per_s"] / best
+                rows.append(row)
+                print(_line(row), flush=True)
     return {"card": name, "rows": rows}
+
+
+def _time(presets: Sequence[Preset], folder: Path, lock: int, values: Any) -> list[dict[str, Any]]:
+    """Starts presets at the same time, and times each alone; returns what is known of each, or its `error`."""
+    tiny, deadline = values.device == "cpu", time.monotonic() + values.timeout_s
+    # Else TensorFlow takes all memory from the start.
+    hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if tiny else {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    rows = []
+    with contextlib.ExitStack() as stack:
+        trainings = []
+        for each in presets:
+            child = Child(command(each, folder, tiny=tiny), folder / f"{each.name}.log", lock, hidden)
+            trainings.append(Training(child, stack.enter_context(child), folder / each.name))
+            stack.callback(trainings[-1].send, signal.SIGCONT)  # stopped, it could not end
+        for training in trainings:
+            training.get_ready(deadline)
+        for training in trainings:
+            time.sleep(_PAUSE_S)
+            row = training.time(values.seconds, time.monotonic() + values.timeout_s) if training.goes_on() else {}
+            rows.append({"error": training.error} if training.error else row)
+            training.process.kill()
+    return rows
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -27,6 +27,40 @@ CASES = {
     for jit in ("on", "off")
 } | {"two-replicas": {"virtual_devices": 2, "strategy": "mirrored", "jit": "off"}}
 
+_SMALL_R3GAN = {
+    "model": "r3gan",
+    "model_args": "width=16,group=8,blocks=1",
+    "image_size": 32,
+    "objective": "r3gan",
+    "gamma": 0.1,
+}
+_SMALL_STYLEGAN2 = {
+    "model": "stylegan2",
+    "model_args": "channel_base=256,channel_max=16,w_dim=16,mapping_layers=2",
+    "image_size": 32,
+    "r1": 1,
+    "penalty_every": 2,
+    "style_mixing": 0.9,
+    "path_length": 2,
+    "path_length_every": 2,
+}
+_ADA = {"augment": "blit,geom,ada_color,filter,noise,cutout", "augment_p": 0.5}
+# What else a device must have kernels for, deterministic ones, without XLA and with it.
+KINDS = {
+    "mlp-vae": {"model": "mlp", "objective": "vae", "sigma": 0.3},
+    "mlp-minimax": {"model": "mlp", "objective": "minimax"},
+    "dcgan-autoencoder": {"model": "dcgan", "objective": "autoencoder"},
+    "dcgan-codes": {"model": "dcgan", "categories": 4, "codes": 1, "spectral_norm": True},
+    "dcgan-augmented": {"model": "dcgan", "objective": "lsgan", "augment": "translation,cutout,color", "flip": True},
+    "dcgan-ada": {"model": "dcgan", "objective": "hinge", **_ADA, "augment_adaptive": True},
+    "resnet-acgan": {"model": "resnet", "objective": "wgan_gp", "conditional": True, "conditioning": "acgan"},
+    "resnet-sgan": {"model": "resnet", "discriminator": "noisy_mlp", "objective": "sgan", "labelled": 8},
+    "r3gan-ada": {**_SMALL_R3GAN, **_ADA, "conditional": True, "precision": "mixed_bfloat16"},
+    "stylegan2-float16": {**_SMALL_STYLEGAN2, "precision": "mixed_float16"},
+    "stylegan2-ada": {**_SMALL_STYLEGAN2, **_ADA, "conditional": True},
+    "projected": {"model": "dcgan", "discriminator": "projected", "objective": "hinge", "image_size": 32},
+}
+
 _GIB_OF_A_PROCESS = 5  # of host and of device
 
 
@@ -95,6 +129,7 @@ class Fleet:
     killed:CASE    the same, killed at a random moment, and continued
     user:NETWORK   what a user would train: default flags, with evaluations and a profile
     again:NETWORK  the same once more
+    kind:KIND      one of `KINDS`, some steps without XLA, then some more with it
     without_determinism:, short_of_memory:
     export:NETWORK, export_without_gpu:NETWORK  a bundle of user:NETWORK, where GPUs are seen, and where they aren't
     """
@@ -205,6 +240,14 @@ class Fleet:
         return self.run(folder, "pipeline", *(f"--{name}={value}" for name, value in values.items()))
 
     _again = _user
+
+    def _kind(self, kind: str, folder: Path) -> Run:
+        own = {"latent_dim": 16, "batch_size": 8, "log_every": 1, "data_dir": f"{folder}-data", **KINDS[kind]}
+        for jit, steps in (("off", 4), ("on", 8)):
+            run = self.run(folder, "pipeline", *flags(self.images, folder, steps, **{**own, "jit": jit}))
+            if run.status:
+                return run
+        return run
 
     def _without_determinism(self, _: str, folder: Path) -> Run:
         return self.run(folder, "pipeline", *self.arguments("float32-plain", folder, steps=2), "--nodeterministic")
