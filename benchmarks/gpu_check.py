@@ -114,7 +114,11 @@ def _speed(folder: Path, options: Options) -> Sequence[str]:
 
 
 def _networks(folder: Path, options: Options) -> Sequence[str]:
-    seconds = ["--device=cpu", "--seconds=0"] if options.without_gpu else ["--device=gpu", "--seconds=20", "--jobs=6", "--timeout_s=360"]
+    seconds = (
+        ["--device=cpu", "--seconds=0"]
+        if options.without_gpu
+        else ["--device=gpu", "--seconds=20", "--jobs=6", "--timeout_s=360"]
+    )
     return [*seconds, f"--json={folder}/networks.json"]
 
 

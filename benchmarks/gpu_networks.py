@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,13 @@ class Training:
         """Its figures so far."""
         return read_lines(self.run_dir / "metrics.jsonl")
 
+    def config(self) -> dict[str, Any] | None:
+        """What it trains; None as long as it hasn't told."""
+        try:
+            return json.loads((self.run_dir / "config.json").read_text())["config"]
+        except FileNotFoundError:
+            return None
+
     def goes_on(self) -> bool:
         """Whether it still runs and can be timed; else why not is noted."""
         if not self.error and self.process.poll() is not None:
@@ -152,8 +160,8 @@ class Training:
         """Lets it go on, alone.
 
         Returns:
-          `images_per_s`, `batch_size`, `start_s`, `mib` (None where nvidia-smi doesn't tell), `config`; nothing if it
-          ended before that.
+          `images_per_s`, `batch_size`, `start_s`, `mib` (None where nvidia-smi doesn't tell), `xla`, what --jit=auto
+          found; nothing if it ended before that.
         """
         self.send(signal.SIGCONT)
         # What was begun before the stop, and the line after it, count for nothing.
@@ -170,14 +178,13 @@ class Training:
             time.sleep(0.5)
         else:
             return {}
-        config = json.loads((self.run_dir / "config.json").read_text())["config"]
-        begun, last = lines[first], lines[-1]
+        begun, last, config = lines[first], lines[-1], self.config() or {}
         return {
             "images_per_s": (last["images"] - begun["images"]) / (last["seconds"] - begun["seconds"]),
             "batch_size": config["batch_size"],
             "start_s": started[0]["seconds"],
             "mib": most if told else None,
-            "config": config,
+            "xla": next((line for line in self.child.log.read_text().splitlines() if line.startswith("XLA: ")), ""),
         }
 
     def send(self, number: int) -> None:
@@ -186,8 +193,12 @@ class Training:
             self.process.send_signal(number)
 
 
-def operations(config: Mapping[str, Any], size: int, timeout_s: float) -> int | None:
+def operations(training: Training, size: int, timeout_s: float) -> int | None:
     """Multiplications and additions for each picture of a step; None, and a line, where they can't be counted."""
+    while (config := training.config()) is None:
+        if not training.goes_on():
+            return None
+        time.sleep(0.1)
     kept = ("model", "model_args", "objective", "gamma", "conditional", "conditioning", "latent_dim")
     values = {**{name: config[name] for name in kept}, "batch_size": _COUNTED_BATCH}
     options = {"image_shape": (size, size, 3), "config": values}
@@ -212,11 +223,9 @@ def measure(presets: Sequence[Preset], values: Any) -> dict[str, Any]:
             together = presets[start : start + values.jobs]
             for each, row in zip(together, _time(together, folder, lock.fileno(), values), strict=True):
                 row = {"preset": each.file, "pixels": 32 if tiny else each.size, **row}
-                if "error" not in row:
-                    row["operations"] = operations(row.pop("config"), row["pixels"], values.timeout_s)
-                    best = peak(name, each.precision)
-                    if best and row["operations"]:
-                        row["share"] = row["operations"] * row["images_per_s"] / best
+                best = peak(name, each.precision)
+                if best and row.get("operations"):
+                    row["share"] = row["operations"] * row["images_per_s"] / best
                 rows.append(row)
                 print(_line(row), flush=True)
     return {"card": name, "rows": rows}
@@ -227,19 +236,22 @@ def _time(presets: Sequence[Preset], folder: Path, lock: int, values: Any) -> li
     tiny, deadline = values.device == "cpu", time.monotonic() + values.timeout_s
     # Else TensorFlow takes all memory from the start.
     hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if tiny else {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-    rows = []
-    with contextlib.ExitStack() as stack:
+    rows: list[dict[str, Any]] = []
+    with ThreadPoolExecutor(len(presets)) as pool, contextlib.ExitStack() as stack:
         trainings = []
         for each in presets:
             child = Child(command(each, folder, tiny=tiny), folder / f"{each.name}.log", lock, hidden)
             trainings.append(Training(child, stack.enter_context(child), folder / each.name))
             stack.callback(trainings[-1].send, signal.SIGCONT)  # stopped, it could not end
+        sizes = [32 if tiny else each.size for each in presets]
+        counting = [pool.submit(operations, *each, values.timeout_s) for each in zip(trainings, sizes, strict=True)]
         for training in trainings:
             training.get_ready(deadline)
-        for training in trainings:
+        counts = [each.result() for each in counting]
+        for training, count in zip(trainings, counts, strict=True):
             time.sleep(_PAUSE_S)
             row = training.time(values.seconds, time.monotonic() + values.timeout_s) if training.goes_on() else {}
-            rows.append({"error": training.error} if training.error else row)
+            rows.append({"error": training.error} if training.error else {**row, "operations": count})
             training.process.kill()
     return rows
 
