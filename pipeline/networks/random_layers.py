@@ -107,7 +107,8 @@ def _dropped(
     if layer.rate == 1:
         return tf.zeros_like(inputs)
     kept = draw("uniform", layer, inputs, noise_shape) >= layer.rate
-    return tf.where(kept, inputs / tf.cast(1 - layer.rate, inputs.dtype), tf.zeros([], inputs.dtype))
+    # By a product: at tf.where with a scalar the layout optimizer of graphs for GPUs fails.
+    return inputs / tf.cast(1 - layer.rate, inputs.dtype) * tf.cast(kept, inputs.dtype)
 
 
 @keras.saving.register_keras_serializable(package="mirage")
@@ -172,7 +173,8 @@ class AlphaDropout(layers.AlphaDropout):
         lowest = -1.0507009873554804934193349852946 * 1.6732632423543772848170429916717
         a = ((1 - self.rate) * (1 + self.rate * lowest**2)) ** -0.5
         b = -a * lowest * self.rate
-        return a * tf.where(kept, inputs, tf.cast(lowest, inputs.dtype)) + b
+        share = tf.cast(kept, inputs.dtype)
+        return a * (share * inputs + (1 - share) * lowest) + b
 
 
 @keras.saving.register_keras_serializable(package="mirage")

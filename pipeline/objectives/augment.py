@@ -257,8 +257,9 @@ def changes(
 
 
 def _where(chosen: tf.Tensor, change: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
-    chosen = chosen[:, None, None, None]
-    return lambda images: tf.where(chosen, change(images), images)
+    # By products: at the scalars in tf.where's gradient the layout optimizer of graphs for GPUs fails.
+    share = tf.cast(chosen, tf.float32)[:, None, None, None]
+    return lambda images: share * change(images) + (1 - share) * images
 
 
 def _translation(u: tf.Tensor, shape: Sequence[int]) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -281,7 +282,7 @@ def _cutting_out(u: tf.Tensor, shape: Sequence[int]) -> Callable[[tf.Tensor], tf
         half = _CUTOUT * size / 2
         inside.append((place >= centre - half) & (place < centre + half))
     covered = (inside[0][:, :, None] & inside[1][:, None, :])[..., None]
-    return lambda images: tf.where(covered, 0.0, images)
+    return lambda images: images * (1 - tf.cast(covered, tf.float32))
 
 
 def _recolouring(u: tf.Tensor, shape: Sequence[int]) -> Callable[[tf.Tensor], tf.Tensor]:
