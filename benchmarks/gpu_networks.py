@@ -28,6 +28,7 @@ from absl import app, flags
 
 from benchmarks.gpu_card import card, peak, process_mib, visible_gpus
 from benchmarks.ladder_run import Child, read_lines
+from benchmarks.results import save
 from benchmarks.worker import Work, Worker, WorkerError
 from pipeline.base.errors import MISTAKE
 
@@ -228,7 +229,9 @@ def measure(presets: Sequence[Preset], values: Any) -> dict[str, Any]:
                     row["share"] = row["operations"] * row["images_per_s"] / best
                 rows.append(row)
                 print(_line(row), flush=True)
-    return {"card": name, "rows": rows}
+            results = {"card": name, "rows": rows}
+            save(results, values.json)  # what is there, should the rest be stopped
+    return results
 
 
 def _time(presets: Sequence[Preset], folder: Path, lock: int, values: Any) -> list[dict[str, Any]]:
@@ -283,8 +286,6 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     print(f"{_TABLE}\n{'| --- ' * _TABLE.count(' | ')}| --- |", flush=True)
     results = measure([each for each in PRESETS if each.file in values.presets], values)
-    if values.json:
-        Path(values.json).write_text(json.dumps(results, indent=1) + "\n")
     return int(any("error" in row for row in results["rows"]))
 
 

@@ -87,7 +87,8 @@ def _memory_limits_mb(parts: list[int]) -> list[int]:
     if len(memory) != len(parts):
         raise MirageError(
             f"--virtual_devices={count} can't split the GPU, because NVIDIA's driver doesn't say how much memory it "
-            "has; leave the flag out, or split the CPU: hide GPUs with CUDA_VISIBLE_DEVICES=-1 in the environment."
+            "has (nor does it where none is left); leave the flag out, or split the CPU: hide GPUs with "
+            "CUDA_VISIBLE_DEVICES=-1 in the environment."
         )
     limits = [
         (each.free // _MIB - _RESERVE_MB - _RESERVE_PER_DEVICE_MB * number) // number

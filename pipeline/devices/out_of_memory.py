@@ -25,6 +25,8 @@ _SIGNS = re.compile(
     r"|bad_alloc|STATUS_ALLOC_FAILED|create cu(blas|dnn) handle|No BLAS (for|support in) stream"
     r"|Dst tensor is not initialized|Cannot parse tensor from proto"
 )
+# What cuDNN and CUDA said on a GPU whose memory others had taken, and may say of a driver that is out of order.
+_LIKELY_SIGNS = re.compile(r"No algorithm worked|device\(s\) is/are busy or unavailable")
 
 
 def ran_out(error: BaseException) -> bool:
@@ -51,7 +53,8 @@ def out_of_memory(doing: str, remedy: str = TRAINING) -> Iterator[None]:
         if not ran_out(error):
             raise
         cause = _cause(error)
-        raise MirageError(f"out of memory while {doing}{f' ({cause})' if cause else ''}: {remedy}.") from None
+        known = "" if not cause or _SIGNS.search(cause) else ", as it seems,"
+        raise MirageError(f"out of memory{known} while {doing}{f' ({cause})' if cause else ''}: {remedy}.") from None
 
 
 def _cause(error: tf.errors.OpError | MemoryError) -> str:
@@ -59,6 +62,6 @@ def _cause(error: tf.errors.OpError | MemoryError) -> str:
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
     # TensorFlow adds where in the program the operation comes from.
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("File ")]
-    line = next((line for line in lines if _SIGNS.search(line)), "")
+    line = next((line for signs in (_SIGNS, _LIKELY_SIGNS) for line in lines if signs.search(line)), "")
     line = re.sub(r"\{\{.*?\}\}|\[Op:.*|/job:\w+/replica:\d+/task:\d+", "", line)
     return line.strip(" .;:\t")[:200]

@@ -66,6 +66,21 @@ def test_whoever_says_it_it_is_one_sentence(error):
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        "Graph execution error:\n2 root error(s) found.\n  (0) NOT_FOUND:  No algorithm worked!  Error messages:\n  "
+        "Profiling failure on CUDNN engine eng1{}: UNKNOWN: CUDNN_STATUS_INTERNAL_ERROR",
+        "cudaSetDevice() on GPU:0 failed. Status: CUDA-capable device(s) is/are busy or unavailable",
+    ],
+)
+def test_what_is_said_on_a_full_gpu_is_taken_for_that_with_a_doubt(said):
+    sentence = r"^out of memory, as it seems, while drawing"
+    with pytest.raises(MirageError, match=sentence) as raised, out_of_memory("drawing"):
+        raise tf.errors.NotFoundError(None, None, said)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
     "error",
     [
         exhausted("/data/x.npy; No space left on device"),
