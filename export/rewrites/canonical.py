@@ -1,13 +1,22 @@
 """Equal graphs are equal bytes."""
 
+import hashlib
+
 import onnx
+from onnx import numpy_helper
 
 from export.rewrites.graph import Graph
 
 
 def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Names values by their place, so that equal graphs are equal bytes, and drops operator sets that nothing uses."""
+    """Orders nodes and names values by their place, so that equal graphs are equal bytes; drops unused operator sets.
+
+    What tf2onnx makes depends on how Python orders its sets, in each process otherwise: which of equal constants it
+    merges, and how nodes follow each other that don't depend on each other.
+    """
     graph = Graph(model).finish().graph
+    _merge_constants(graph)
+    _order_nodes(graph)
     fixed = {value.name for value in [*graph.input, *graph.output]}
     names: dict[str, str] = {name: name for name in fixed}
     constants = {tensor.name for tensor in graph.initializer}
@@ -37,3 +46,36 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     del result.opset_import[:]
     result.opset_import.extend(opsets)
     return result
+
+
+def _merge_constants(graph: onnx.GraphProto) -> None:
+    """Leaves one of equal constants."""
+    first: dict[tuple[object, ...], str] = {}
+    merged, kept = dict[str, str](), []
+    for tensor in graph.initializer:
+        digest = hashlib.sha256(numpy_helper.to_array(tensor).tobytes()).digest()
+        name = first.setdefault((tensor.data_type, *tensor.dims, digest), tensor.name)
+        merged[tensor.name] = name
+        if name == tensor.name:
+            kept.append(tensor)
+    for node in graph.node:
+        node.input[:] = [merged.get(name, name) for name in node.input]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _order_nodes(graph: onnx.GraphProto) -> None:
+    """Puts each node behind those that make its inputs, first to last, from the outputs on."""
+    makers = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    order = dict[int, None]()
+    left = [makers[output.name] for output in reversed(graph.output) if output.name in makers]
+    while left:
+        before = [makers[name] for name in graph.node[left[-1]].input if name in makers]
+        missing = [index for index in reversed(before) if index not in order]
+        if missing:
+            left += missing
+        else:
+            order[left.pop()] = None
+    nodes = [graph.node[index] for index in order]
+    del graph.node[:]
+    graph.node.extend(nodes)

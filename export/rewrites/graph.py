@@ -1,5 +1,6 @@
 """A small view of an ONNX graph for rewriting it: who makes a value, who uses it, what is constant."""
 
+import math
 from typing import Any
 
 import onnx
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 FEW_CHANNELS = 4  # of a layer whose output is a picture
+_MOST_OF_A_SHAPE = 64  # numbers in a constant that shapes may be inferred from
 # Operators of one value each, which commute with moving values around.
 ELEMENTWISE = ("Relu", "LeakyRelu", "Tanh", "Sigmoid")
 
@@ -21,8 +23,32 @@ def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
 
 def shapes_of(model: onnx.ModelProto) -> dict[str, list[int]]:
     """Infers the shapes of inner values, by their names; 0 stands for a size that isn't known."""
-    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
-    return {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in inferred}
+    values = inferred(model).value_info
+    return {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
+
+
+def inferred(model: onnx.ModelProto) -> onnx.GraphProto:
+    """Infers shapes and kinds of inner values.
+
+    Returns:
+      The graph with them, and with inputs in place of its large constants: they would be copied four times here.
+    """
+    graph = model.graph
+    large = [tensor for tensor in graph.initializer if math.prod(tensor.dims) > _MOST_OF_A_SHAPE]
+    names = {tensor.name for tensor in large} - {value.name for value in graph.input}
+    kept = [tensor for tensor in graph.initializer if math.prod(tensor.dims) <= _MOST_OF_A_SHAPE]
+    stand_ins = [
+        helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in large
+        if tensor.name in names
+    ]
+    light_graph = helper.make_graph(
+        graph.node, graph.name, [*graph.input, *stand_ins], graph.output, kept, value_info=graph.value_info
+    )
+    light = helper.make_model(
+        light_graph, opset_imports=model.opset_import, ir_version=model.ir_version, functions=model.functions
+    )
+    return onnx.shape_inference.infer_shapes(light).graph
 
 
 class Graph:

@@ -41,14 +41,14 @@ def direct_labels(model: onnx.ModelProto) -> onnx.ModelProto:
 
     A table so looked up refuses labels that are no classes, so that a product with ones that does the same goes.
     """
-    graph = Graph(model)
+    graph, shapes = Graph(model), shapes_of(model)
     for node in graph.nodes:
         table = graph.constant(node.input[0]) if node.op_type == "Gather" else None
         moved = 0
         label = node.input[1] if table is not None and table.ndim == 2 and attribute(node, "axis", 0) == 0 else ""
         while label != "label" and (before := graph.maker(label)) is not None and before.op_type in _RECASTING:
             label, moved = before.input[0], moved + 1
-        shape = shapes_of(model).get(node.output[0], [])
+        shape = shapes.get(node.output[0], [])
         if label != "label" or not moved or table is None or any(size != 1 for size in shape[1:-1]) or not shape:
             continue
         row = graph.fresh("row")

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from export.rewrites.graph import Graph, attribute
+from export.rewrites.graph import Graph, attribute, inferred
 from serving.runtime import ort
 
 _MOVING = {
@@ -78,7 +78,7 @@ def _try(model: onnx.ModelProto, batch: int) -> _Tried | None:
         shape = [dim.dim_value or batch for dim in kind.shape.dim]
         drawn = np.random.default_rng(0).standard_normal(shape) if kind.elem_type in _FLOATS else np.zeros(shape)
         feeds[value.name] = drawn.astype(_KINDS[kind.elem_type])
-    kinds = {value.name: value.type.tensor_type for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    kinds = {value.name: value.type.tensor_type for value in inferred(model).value_info}
     names = [name for node in model.graph.node for name in node.output if name]
     small = [
         name

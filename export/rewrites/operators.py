@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from export.rewrites.affine import bias_of
-from export.rewrites.graph import Graph, attribute, shapes_of
+from export.rewrites.graph import Graph, attribute, inferred, shapes_of
 
 _LAYERS = {"MatMul": 1, "Conv": 0, "ConvTranspose": 1}  # by the axis of their weights along which outputs lie
 
@@ -33,8 +33,8 @@ def without_idle(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _kinds(model: onnx.ModelProto) -> dict[str, int]:
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    values = [*inferred.input, *inferred.value_info, *inferred.output]
+    graph = inferred(model)
+    values = [*graph.input, *graph.value_info, *graph.output]
     return {value.name: value.type.tensor_type.elem_type for value in values}
 
 

@@ -4,16 +4,15 @@ import math
 
 import onnx
 
-from export.rewrites.graph import Graph
+from export.rewrites.graph import Graph, inferred
 
 
 def multiplications(model: onnx.ModelProto) -> int:
     """Counts multiplications with weights that one picture takes; of layers whose sizes aren't known, one each."""
-    graph = Graph(onnx.shape_inference.infer_shapes(model))
-    inferred = graph.model.graph
+    graph, known = Graph(model), inferred(model)
     shapes = {
         value.name: [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
-        for value in [*inferred.value_info, *inferred.input, *inferred.output]
+        for value in [*known.value_info, *known.input, *known.output]
     }
     total = 0
     for node in graph.nodes:

@@ -175,10 +175,11 @@ def test_golden_vectors(runs, kind):
     np.testing.assert_array_equal(np.clip(np.rint((image + 1) * 127.5), 0, 255), pixels)
 
 
-def test_two_processes_write_the_same_bytes(runs, tmp_path):
+@pytest.mark.parametrize("kind", ["dcgan", "stylegan2"])
+def test_two_processes_write_the_same_bytes(runs, tmp_path, kind):
     """Keras numbers layers, and Python orders sets, by what a process did before."""
     environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
-    command = [sys.executable, "-m", "export", f"--run_dir={runs}/dcgan"]
+    command = [sys.executable, "-m", "export", f"--run_dir={runs}/{kind}"]
     processes = [
         subprocess.Popen(
             [*command, f"--out={tmp_path}/{name}"], env={**environment, "PYTHONHASHSEED": name}, stdout=subprocess.PIPE

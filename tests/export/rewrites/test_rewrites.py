@@ -209,6 +209,29 @@ def test_names_do_not_depend_on_history():
     assert written[0] == written[1]
 
 
+def test_neither_the_order_of_nodes_nor_shared_constants_change_the_bytes():
+    rng = np.random.default_rng(4)
+    weights, shift = uniform(rng, 4, 3), uniform(rng, 3)
+    first = helper.make_node("MatMul", ["x", "w"], ["a"])
+    branches = [
+        [helper.make_node("Add", ["a", f"c{name}"], [name]), helper.make_node("Relu", [name], [f"{name}+"])]
+        for name in ("left", "right")
+    ]
+    last = helper.make_node("Mul", ["left+", "right+"], ["y"])
+    shared = [helper.make_node("Add", ["a", "cleft"], ["right"]), branches[1][1]]
+    written = set()
+    for nodes in (
+        [*branches[0], *branches[1]],
+        [*branches[1], *branches[0]],
+        [branches[1][0], branches[0][0], branches[1][1], branches[0][1]],
+        [*shared, *branches[0]],
+    ):
+        model = model_of([first, *nodes, last], {"w": weights, "cleft": shift, "cright": shift.copy()}, [4])
+        assert_same(model, canonical(model), uniform(rng, 2, 4))
+        written.add(canonical(model).SerializeToString(deterministic=True))
+    assert len(written) == 1
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.integers(1, 4),
