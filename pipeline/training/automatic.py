@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.base.objects import parsed_arguments
+from pipeline.networks.pyramid import WIDTH, doublings
+from pipeline.networks.pyramid import width as width_at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +38,13 @@ class Case:
 
     @property
     def width(self) -> int:
-        """Planes of the widest stage of R3GAN's networks."""
-        width = parsed_arguments(self.flags["model_args"], "model_args").get("width", 768)
-        return max(width) if isinstance(width, tuple) else int(width)
+        """Planes of the widest stage of residual networks."""
+        given = parsed_arguments(self.flags["model_args"], "model_args")
+        if self.flags["model"] == "r3gan":
+            width = given.get("width", 768)
+            return max(width) if isinstance(width, tuple) else int(width)
+        outermost = int(given.get("width", WIDTH))
+        return width_at(doublings((self.size, self.size)) if given.get("doubling", True) else 0, outermost)
 
     @property
     def group(self) -> int:
@@ -100,12 +106,12 @@ def class_weight(case: Case) -> float:
 def learning_rate(case: Case) -> float:
     """Digits bear more with a larger batch; larger pictures less, as D's gradients at them grow.
 
-    Adam moves each weight as far, however many a unit has: R3GAN's wide networks get the paper's 0.0002 at 768 planes,
-    and others as much more as they are narrower.
+    Adam moves each weight as far, however many a unit has: residual networks, which nothing normalises, get R3GAN's
+    0.0002 at 768 planes, and as much more as they are narrower.
     """
     rate = min(0.0012, 0.0004 * (1 + case.batch / 64)) if case.grey else 0.002
     rate *= min(1.0, 32 / case.size)
-    return min(rate, 0.0002 * 768 / case.width) if case.flags["model"] == "r3gan" else rate
+    return min(rate, 0.0002 * 768 / case.width) if case.flags["model"] in ("r3gan", "resnet") else rate
 
 
 def lr_decay_images(case: Case) -> int:
