@@ -60,10 +60,14 @@ def session_of(data: bytes, path: Path, threads: int) -> ort.InferenceSession:
     # Otherwise threads burn CPU for about a second after each call.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no better base class
         line = first_line(error)
         raise BundleError(f"{path} is no model that onnxruntime can run ({line}); export the bundle again.") from None
+    # It keeps the file's bytes, as much memory as the weights, to begin again with other providers. There are none.
+    session.disable_fallback()
+    session._model_bytes = None
+    return session
 
 
 def first_line(error: Exception) -> str:

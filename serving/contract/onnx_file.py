@@ -45,37 +45,37 @@ def check_onnx_file(data: bytes) -> None:
     length = len(_seal_of(b""))
     if len(data) > MAX_BYTES:
         raise BundleError(f"it has {len(data):,} bytes; expected at most {MAX_BYTES:,}.")
-    if len(data) < length or data[-length:] != _seal_of(data[:-length]):
+    if len(data) < length or data[-length:] != _seal_of(memoryview(data)[:-length]):
         raise BundleError("its seal is missing or broken: the file is damaged, or was changed after its export.")
     try:
-        _check_model(data)
+        _check_model(memoryview(data))  # of which a part is no copy
     except ValueError as error:
         raise BundleError(f"it is no ONNX model ({error}).") from None
 
 
-def _seal_of(data: bytes) -> bytes:
+def _seal_of(data: bytes | memoryview) -> bytes:
     key, digest = SEAL_KEY.encode(), hashlib.sha256(data).hexdigest().encode()
     entry = bytes([0x0A, len(key)]) + key + bytes([0x12, len(digest)]) + digest
     return bytes([_METADATA << 3 | 2, len(entry)]) + entry
 
 
-def _check_model(data: bytes) -> None:
+def _check_model(data: memoryview) -> None:
     graphs = []
     for field, value in _fields(data):
-        if field == _OPSET_IMPORT and isinstance(value, bytes):
+        if field == _OPSET_IMPORT and isinstance(value, memoryview):
             _check_domain(_last(value, 1))
         elif field in (_TRAINING, _FUNCTIONS):
             raise BundleError("it holds functions or training graphs; expected none.")
-        elif field == _GRAPH and isinstance(value, bytes):
+        elif field == _GRAPH and isinstance(value, memoryview):
             graphs.append(value)
     if len(graphs) != 1:
         raise BundleError(f"it holds {len(graphs)} graphs; expected one.")
     nodes = 0
     for field, value in _fields(graphs[0]):
-        if field == _NODE and isinstance(value, bytes):
+        if field == _NODE and isinstance(value, memoryview):
             nodes += 1
             _check_node(value)
-        elif field == _INITIALIZER and isinstance(value, bytes):
+        elif field == _INITIALIZER and isinstance(value, memoryview):
             _check_tensor(value)
         elif field == _SPARSE_INITIALIZER:
             raise BundleError("it holds sparse tensors; expected none.")
@@ -85,19 +85,19 @@ def _check_model(data: bytes) -> None:
         raise BundleError(f"it has {nodes:,} operators; expected at most {_MAX_NODES:,}.")
 
 
-def _check_node(data: bytes) -> None:
+def _check_node(data: memoryview) -> None:
     _check_domain(_last(data, _DOMAIN))
     for field, value in _fields(data):
-        if field != _ATTRIBUTE or not isinstance(value, bytes):
+        if field != _ATTRIBUTE or not isinstance(value, memoryview):
             continue
         for kind, content in _fields(value):
             if kind in (_SUBGRAPH, _SUBGRAPHS, _SPARSE, _SPARSES):
                 raise BundleError("it holds loops, branches or sparse tensors; expected none.")
-            if kind in (_TENSOR, _TENSORS) and isinstance(content, bytes):
+            if kind in (_TENSOR, _TENSORS) and isinstance(content, memoryview):
                 _check_tensor(content)
 
 
-def _check_tensor(data: bytes) -> None:
+def _check_tensor(data: memoryview) -> None:
     dims: list[int] = []
     kind, raw = 0, None
     for field, value in _fields(data):
@@ -109,7 +109,7 @@ def _check_tensor(data: bytes) -> None:
                 raise BundleError(f"it has a tensor of more than {_MAX_RANK} dimensions.")
         elif field == _DATA_TYPE and isinstance(value, int):
             kind = value
-        elif field == _RAW_DATA and isinstance(value, bytes):
+        elif field == _RAW_DATA and isinstance(value, memoryview):
             raw = len(value)
     count = math.prod(dims)
     if any(dim >= 2**31 for dim in dims) or count > MAX_BYTES:
@@ -123,17 +123,17 @@ def _check_domain(domain: bytes) -> None:
         raise BundleError(f"it needs operators of the domain {domain.decode(errors='replace')!r}; expected ONNX's own.")
 
 
-def _last(data: bytes, number: int) -> bytes:
+def _last(data: memoryview, number: int) -> bytes:
     """Value of a field of bytes, which is the last one given; empty if there is none."""
-    found = b""
+    found = data[:0]
     for field, value in _fields(data):
-        if field == number and isinstance(value, bytes):
+        if field == number and isinstance(value, memoryview):
             found = value
-    return found
+    return bytes(found)
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yields number and value of each field of a protobuf message; fixed-width values as bytes."""
+def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Yields number and value of each field of a protobuf message; what is no number as a view of its bytes."""
     position = 0
     while position < len(data):
         tag, position = _varint(data, position)
@@ -154,7 +154,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
         position += size
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
+def _varint(data: memoryview, position: int) -> tuple[int, int]:
     """Returns (the number at a position, the position behind it)."""
     value = 0
     for shift in range(0, 70, 7):
@@ -168,7 +168,7 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
     raise ValueError("a number has too many bytes")
 
 
-def _integers(value: int | bytes) -> list[int]:
+def _integers(value: int | memoryview) -> list[int]:
     """A repeated integer field: one number, or several packed ones, of which no more are read than are allowed."""
     if isinstance(value, int):
         return [value]

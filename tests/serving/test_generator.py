@@ -283,3 +283,31 @@ def test_a_file_that_can_not_be_run_is_one_sentence(write_bundle, build_model, u
     generator = Generator.load(write_bundle(unconditional, model))
     with pytest.raises(BundleError, match=r"^[^\n]+\.$"):
         generator.sample(3)
+
+
+_LOAD = """
+import re, sys
+import numpy, onnxruntime
+from serving import Generator
+
+def mib(what):
+    return int(re.search(what + r":\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+
+before = mib("VmRSS")
+generator = Generator.load(sys.argv[1], threads=1)
+generator.sample(1)
+print(mib("VmHWM") - before, mib("VmRSS") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for its memory")
+def test_a_loaded_file_is_kept_once(write_bundle, unconditional):
+    """While it loads there are the file, the same parsed, and the weights; then two of them at most."""
+    info = dataclasses.replace(unconditional, latent_dim=512, image_shape=(128, 128, 3))
+    bundle = write_bundle(info)
+    said = subprocess.run([sys.executable, "-c", _LOAD, bundle], capture_output=True, text=True, check=True).stdout
+    file_mib = (bundle / "generator.onnx").stat().st_size / 2**20
+    peak, kept = (float(each) / file_mib for each in said.split())
+    assert file_mib > 32
+    assert peak < 3.6, peak
+    assert kept < 2.7, kept
