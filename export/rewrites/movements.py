@@ -101,6 +101,9 @@ def _run(model: onnx.ModelProto, feeds: Mapping[str, NDArray]) -> list[NDArray] 
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
+    # Shapes first, so that no picture waits for its shape to be asked; the arena would keep what large ones took.
+    options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+    options.enable_cpu_mem_arena = False
     try:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return session.run(None, dict(feeds))

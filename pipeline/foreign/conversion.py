@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 18  # the highest that tf2onnx 1.17 writes
+_OFTEN = (700, 5, 2)
 _LOCK = threading.Lock()  # tf2onnx keeps functions, and logging its level, for the whole process
 
 
@@ -30,9 +32,26 @@ def converting() -> Iterator[None]:
         level = logger.level
         logger.setLevel(logging.CRITICAL)
         try:
-            yield
+            with _collecting_often():
+                yield
         finally:
             logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _collecting_often() -> Iterator[None]:
+    """Frees tf2onnx's copies of a graph soon, which are in cycles and hold its weights: Python would keep dozens."""
+    thresholds, frozen = gc.get_threshold(), gc.get_freeze_count()
+    if not frozen:  # else somebody else counts on what he has frozen
+        gc.collect()
+        gc.freeze()  # all that is there, so that it needs not be looked at each time
+    gc.set_threshold(*_OFTEN)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        if not frozen:
+            gc.unfreeze()
 
 
 def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
