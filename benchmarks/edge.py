@@ -117,7 +117,7 @@ def _in_a_process(what: str, *arguments: str | int) -> Any:
     command = [sys.executable, "-c", code, json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise WorkerError(f"{arguments[0]} failed:\n{done.stderr[-2000:]}")
+        raise WorkerError(f"{arguments[0]} failed, with the exit status {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
