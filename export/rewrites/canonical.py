@@ -1,9 +1,6 @@
 """Equal graphs are equal bytes."""
 
-import hashlib
-
 import onnx
-from onnx import numpy_helper
 
 from export.rewrites.graph import Graph
 
@@ -11,14 +8,13 @@ from export.rewrites.graph import Graph
 def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     """Orders nodes and names values by their place, so that equal graphs are equal bytes; drops unused operator sets.
 
-    What tf2onnx makes depends on how Python orders its sets, in each process otherwise: which of equal constants it
-    merges, and how nodes follow each other that don't depend on each other.
+    How nodes follow each other that don't depend on each other is how Python orders tf2onnx's sets, in each process
+    otherwise.
     """
     graph = Graph(model).finish().graph
-    _merge_constants(graph)
     _order_nodes(graph)
     fixed = {value.name for value in [*graph.input, *graph.output]}
-    names: dict[str, str] = {name: name for name in fixed}
+    names: dict[str, str] = {name: name for name in (*fixed, "")}  # "": an input or output that is left out
     constants = {tensor.name for tensor in graph.initializer}
     for index, node in enumerate(graph.node):
         for position, name in enumerate(node.input):
@@ -29,7 +25,7 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in graph.node:
         node.input[:] = [names[name] if name else "" for name in node.input]
         node.output[:] = [names[name] for name in node.output]
-        node.name = node.output[0]
+        node.name = next(filter(None, node.output))
         node.doc_string = ""
     for tensor in graph.initializer:
         tensor.name = names[tensor.name]
@@ -48,25 +44,9 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def _merge_constants(graph: onnx.GraphProto) -> None:
-    """Leaves one of equal constants."""
-    first: dict[tuple[object, ...], str] = {}
-    merged, kept = dict[str, str](), []
-    for tensor in graph.initializer:
-        digest = hashlib.sha256(numpy_helper.to_array(tensor).tobytes()).digest()
-        name = first.setdefault((tensor.data_type, *tensor.dims, digest), tensor.name)
-        merged[tensor.name] = name
-        if name == tensor.name:
-            kept.append(tensor)
-    for node in graph.node:
-        node.input[:] = [merged.get(name, name) for name in node.input]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-
-
 def _order_nodes(graph: onnx.GraphProto) -> None:
     """Puts each node behind those that make its inputs, first to last, from the outputs on."""
-    makers = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    makers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
     order = dict[int, None]()
     left = [makers[output.name] for output in reversed(graph.output) if output.name in makers]
     while left:

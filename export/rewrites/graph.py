@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 FEW_CHANNELS = 4  # of a layer whose output is a picture
-_MOST_OF_A_SHAPE = 64  # numbers in a constant that shapes may be inferred from
+_MOST_OF_A_SHAPE = 1024  # numbers in a constant that shapes may be inferred from
 # Operators of one value each, which commute with moving values around.
 ELEMENTWISE = ("Relu", "LeakyRelu", "Tanh", "Sigmoid")
 
@@ -31,7 +31,7 @@ def inferred(model: onnx.ModelProto) -> onnx.GraphProto:
     """Infers shapes and kinds of inner values.
 
     Returns:
-      The graph with them, and with inputs in place of its large constants: they would be copied four times here.
+      The graph with them, and with inputs in place of its large constants: onnx writes and reads the whole model twice.
     """
     graph = model.graph
     large = [tensor for tensor in graph.initializer if math.prod(tensor.dims) > _MOST_OF_A_SHAPE]
@@ -45,6 +45,7 @@ def inferred(model: onnx.ModelProto) -> onnx.GraphProto:
     light_graph = helper.make_graph(
         graph.node, graph.name, [*graph.input, *stand_ins], graph.output, kept, value_info=graph.value_info
     )
+    light_graph.sparse_initializer.extend(graph.sparse_initializer)
     light = helper.make_model(
         light_graph, opset_imports=model.opset_import, ir_version=model.ir_version, functions=model.functions
     )
@@ -124,7 +125,7 @@ class Graph:
         for node in reversed(self.nodes):
             if needed & set(node.output):
                 kept.append(node)
-                needed |= set(node.input)
+                needed |= {*filter(None, node.input)}  # "" is an input that is left out
         del graph.node[:]
         graph.node.extend(reversed(kept))
         constants = [tensor for tensor in graph.initializer if tensor.name in needed]

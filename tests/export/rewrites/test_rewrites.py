@@ -1,6 +1,7 @@
 """Each rewrite computes the same function, on graphs of all shapes that it takes."""
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from onnx import TensorProto, helper
 from export.rewrites.affine import fold_affine
 from export.rewrites.canonical import canonical
 from export.rewrites.dense import reorder_dense, widened
+from export.rewrites.graph import inferred
 from export.rewrites.inputs import labels_as_rows
 from export.rewrites.interleaving import conv_before_interleaving, stacked
 from export.rewrites.transposed import one_kernel_per_phase, one_padded_kernel
@@ -209,27 +211,64 @@ def test_names_do_not_depend_on_history():
     assert written[0] == written[1]
 
 
-def test_neither_the_order_of_nodes_nor_shared_constants_change_the_bytes():
+def test_the_order_of_nodes_does_not_change_the_bytes():
     rng = np.random.default_rng(4)
-    weights, shift = uniform(rng, 4, 3), uniform(rng, 3)
+    constants = {"w": uniform(rng, 4, 3), "cleft": uniform(rng, 3), "cright": uniform(rng, 3)}
     first = helper.make_node("MatMul", ["x", "w"], ["a"])
     branches = [
         [helper.make_node("Add", ["a", f"c{name}"], [name]), helper.make_node("Relu", [name], [f"{name}+"])]
         for name in ("left", "right")
     ]
     last = helper.make_node("Mul", ["left+", "right+"], ["y"])
-    shared = [helper.make_node("Add", ["a", "cleft"], ["right"]), branches[1][1]]
     written = set()
     for nodes in (
         [*branches[0], *branches[1]],
         [*branches[1], *branches[0]],
         [branches[1][0], branches[0][0], branches[1][1], branches[0][1]],
-        [*shared, *branches[0]],
     ):
-        model = model_of([first, *nodes, last], {"w": weights, "cleft": shift, "cright": shift.copy()}, [4])
+        model = model_of([first, *nodes, last], constants, [4])
         assert_same(model, canonical(model), uniform(rng, 2, 4))
         written.add(canonical(model).SerializeToString(deterministic=True))
     assert len(written) == 1
+
+
+def test_inputs_and_outputs_that_are_left_out_are_no_values():
+    rng = np.random.default_rng(5)
+    constants = {
+        "w": uniform(rng, 1, 8, 6),
+        "r": uniform(rng, 1, 8, 2),
+        "twice": np.array([1, 1, 2], np.float32),
+        "after": np.array([0]),
+        "rest": np.array([-1, 2]),
+    }
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "after"], ["sequence"]),
+        helper.make_node("Resize", ["sequence", "", "twice"], ["wide"], mode="nearest"),
+        helper.make_node("LSTM", ["wide", "w", "r", "", "", "", ""], ["", "last", ""], hidden_size=2),
+        helper.make_node("LSTM", ["wide", "w", "r"], ["unused", ""], hidden_size=2),
+        helper.make_node("Reshape", ["last", "rest"], ["y"]),
+    ]
+    model = model_of(nodes, constants, [3])
+    result = canonical(model)
+    assert [list(node.output) for node in result.graph.node if node.op_type == "LSTM"] == [["", "LSTM_2_1", ""]]
+    assert_same(model, result, uniform(rng, 2, 3))
+
+
+def test_shapes_are_those_that_are_inferred_from_the_whole_model():
+    rng = np.random.default_rng(6)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Reshape", ["a", "shape"], ["b"]),
+        helper.make_node("Mul", ["b", "factor"], ["c"]),
+        helper.make_node("Flatten", ["c"], ["y"]),
+    ]
+    constants = {"w": uniform(rng, 40, 60), "shape": np.array([-1, 3, 20]), "factor": np.float32(2)}
+    model = model_of(nodes, constants, [40])
+    whole = onnx.shape_inference.infer_shapes(model).graph.value_info
+    assert {each.name for each in whole} == {"a", "b", "c"}
+    assert [each for each in inferred(model).value_info if each not in whole] == []
+    assert len(inferred(model).value_info) == len(whole)
+    assert not [each for each in inferred(model).initializer if each.name == "w"]
 
 
 @settings(max_examples=150, deadline=None)
