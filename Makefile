@@ -35,7 +35,7 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	.venv/bin/python -m pytest -q -m slow
-	.venv/bin/python -m pytest -q tests/gpu -m 'gpu or gpu_slow' --without_gpu
+	.venv/bin/python -m pytest -q tests/gpu -m 'gpu or gpu_kinds or gpu_slow' --without_gpu
 
 test-browser: .venv/installed
 	.venv/bin/python -m pytest -q -m browser

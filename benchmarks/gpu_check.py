@@ -11,6 +11,7 @@ Parts (--parts), each a command of its own:
   first_step  python -m benchmarks.first_step: time to the first step, with and without what XLA kept before
   speed       python -m benchmarks.gpu --quick: images/s beside PyTorch
   kills       pytest -m gpu_slow: twenty kills of a training that XLA compiles (only where --parts names it)
+  kinds       pytest -m gpu_kinds: some steps of each kind of network, objective and augmentation (--quality)
   networks    python -m benchmarks.gpu_networks: images/s, memory, share of peak of large networks (--quality)
   quality     python -m benchmarks.ladder: CIFAR-10 and cats at 128 pixels after twelve minutes each (--quality)
 
@@ -42,7 +43,7 @@ _ROOT = Path(__file__).parent.parent
 _PLAIN_PYTHON = "env -u PYTHONPATH -u LD_LIBRARY_PATH python3"
 # From the start of the process to the end of the first step, with nothing compiled yet, and with all.
 _FIRST_STEP_S = {"cold": 45, "warm": 15}
-_RUNGS, _LONG_MINUTES = ("cifar10-32:12", "cats-128:12"), 43
+_RUNGS, _LONG_MINUTES = ("cifar10-32:12", "cats-128:12"), 47
 _GRACE_S = 3  # between the request to end and the end
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -131,11 +132,12 @@ PARTS: Mapping[str, Part] = {
     "first_step": Part("benchmarks.first_step", _first_step, 72, "first_step.json", _waits),
     "speed": Part("benchmarks.gpu", _speed, 165, "speed.json"),
     "kills": Part("pytest", _pytest("gpu_slow"), 540),
+    "kinds": Part("pytest", _pytest("gpu_kinds"), 240),
     "networks": Part("benchmarks.gpu_networks", _networks, 780, "networks.json"),
     "quality": Part("benchmarks.ladder", _quality, 1800),
 }
 DEFAULT_PARTS = ("doctor", "tests", "first_step", "speed")
-_LONG_PARTS = ("networks", "quality")
+_LONG_PARTS = ("kinds", "networks", "quality")
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -143,7 +145,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list("parts", list(DEFAULT_PARTS), f"what to check: {', '.join(PARTS)}.", flag_values=values)
     help_text = "folder for report, figures and logs; empty takes a new one, runs/gpu-check-TIME."
     flags.DEFINE_string("out", "", help_text, flag_values=values)
-    help_text = f"{' and '.join(_LONG_PARTS)} besides, which take {_LONG_MINUTES} minutes more."
+    help_text = f"{', '.join(_LONG_PARTS)} besides, which take {_LONG_MINUTES} minutes more."
     flags.DEFINE_bool("quality", False, help_text, flag_values=values)
     for name in ("cifar10", "cats"):
         help_text = f"--dataset of {name} for --quality, such as folder:/data/{name}; empty takes the preset's."

@@ -70,6 +70,7 @@ PRESETS = (
 )
 # So small that all can be tried on a CPU.
 _TINY = {
+    "ladder/": ("--model_args=width=4",),
     "r3gan": ("--model_args=width=16,group=8,blocks=1",),
     "stylegan2": ("--model_args=channel_base=128,channel_max=8,w_dim=8,mapping_layers=1", "--r1=0.1"),
 }
@@ -99,21 +100,12 @@ def command(preset: Preset, folder: Path, *, tiny: bool) -> list[str]:
     size = 32 if tiny else preset.size
     data = (f"--dataset=array:{folder}/{size}.npz", f"--image_size={size}", "--split=train")
     often = (f"--log_every={2 if tiny else _LOG_EVERY}", "--preview_every=1000000", "--checkpoint_every=1000000")
-    small = (
-        (*_TINY.get(preset.file.partition("_")[0], ()), "--batch_size=4", "--precision=float32")
-        if tiny
-        else preset.more
-    )
+    more = preset.more
+    if tiny:
+        networks = next(flags for start, flags in _TINY.items() if preset.file.startswith(start))
+        more = (*networks, "--batch_size=4", "--precision=float32")
     flagfile = f"--flagfile=configs/{preset.file}.flags"
-    return [
-        "pipeline",
-        flagfile,
-        *data,
-        "--steps=1000000",
-        *often,
-        *(small if tiny else preset.more),
-        f"--run_dir={folder}/{preset.name}",
-    ]
+    return ["pipeline", flagfile, *data, "--steps=1000000", *often, *more, f"--run_dir={folder}/{preset.name}"]
 
 
 @dataclasses.dataclass
@@ -185,7 +177,10 @@ class Training:
             "batch_size": config["batch_size"],
             "start_s": started[0]["seconds"],
             "mib": most if told else None,
-            "xla": next((line for line in self.child.log.read_text().splitlines() if line.startswith("XLA: ")), ""),
+            "xla": next(
+                (line for line in self.child.log.read_text(errors="replace").splitlines() if line.startswith("XLA: ")),
+                "",
+            ),
         }
 
     def send(self, number: int) -> None:
@@ -243,7 +238,10 @@ def _time(presets: Sequence[Preset], folder: Path, lock: int, values: Any) -> li
     with ThreadPoolExecutor(len(presets)) as pool, contextlib.ExitStack() as stack:
         trainings = []
         for each in presets:
-            child = Child(command(each, folder, tiny=tiny), folder / f"{each.name}.log", lock, hidden)
+            log = folder / f"{each.name}.log"
+            child = Child(
+                command(each, folder, tiny=tiny), log, lock, hidden, signal.SIGKILL
+            )  # others reach none that is stopped
             trainings.append(Training(child, stack.enter_context(child), folder / each.name))
             stack.callback(trainings[-1].send, signal.SIGCONT)  # stopped, it could not end
         sizes = [32 if tiny else each.size for each in presets]
@@ -253,9 +251,14 @@ def _time(presets: Sequence[Preset], folder: Path, lock: int, values: Any) -> li
         counts = [each.result() for each in counting]
         for training, count in zip(trainings, counts, strict=True):
             time.sleep(_PAUSE_S)
-            row = training.time(values.seconds, time.monotonic() + values.timeout_s) if training.goes_on() else {}
+            row = (
+                training.time(values.seconds, time.monotonic() + values.timeout_s + values.seconds)
+                if training.goes_on()
+                else {}
+            )
             rows.append({"error": training.error} if training.error else {**row, "operations": count})
             training.process.kill()
+            training.process.wait()  # which gives back its memory
     return rows
 
 

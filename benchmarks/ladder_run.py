@@ -114,12 +114,14 @@ class Child:
       log: file for what it says, to which it adds.
       lock: number of an open file that it keeps open, and so locked, as long as it lives.
       environment: variables that it gets besides.
+      ended_by: the signal that it gets when this process ends before it.
     """
 
     arguments: Sequence[str]
     log: Path
     lock: int
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    ended_by: signal.Signals = signal.SIGTERM
 
     def __enter__(self) -> subprocess.Popen:
         """Starts it."""
@@ -131,7 +133,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=self._file,
             stderr=subprocess.STDOUT,
-            preexec_fn=end_with_parent(signal.SIGTERM),
+            preexec_fn=end_with_parent(self.ended_by),
             pass_fds=(self.lock,),
         )
         return self._process

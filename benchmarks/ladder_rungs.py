@@ -69,7 +69,12 @@ class Rung:
           images_per_step: of real images.
         """
         text = self.preset.read_text(encoding="utf-8")
-        for flag, value in (("steps", steps), ("lr_decay_images", round(_DECAY * steps * images_per_step))):
+        images = steps * images_per_step
+        # What ends by a schedule of its own, or not at all, decays with it, or not at all.
+        scheduled, constant = "\n--schedule_images=" in text, "\n--lr_decay_images=0\n" in text
+        decay = images if scheduled else 0 if constant else round(_DECAY * images)
+        lines = {"steps": steps, "lr_decay_images": decay} | ({"schedule_images": images} if scheduled else {})
+        for flag, value in lines.items():
             text, count = re.subn(rf"^--{flag}=.*$", f"--{flag}={value}", text, flags=re.MULTILINE)
             if count != 1:
                 raise MirageError(f"{self.preset} has {count} lines with --{flag}=; expected one.")

@@ -112,7 +112,12 @@ def test_presets_are_valid_and_documented(preset):
     values = flags_of(pipeline.__main__)
     flags.DEFINE_multi_string("flagfile", [], "as absl's own", flag_values=values)
     values(values.read_flags_from_files(["test", f"--flagfile={ROOT / preset}"], force_gnu=False))
-    pipeline.__main__.config_from_flags(values).validate()
+    config = pipeline.__main__.config_from_flags(values)
+    config.validate()
+    # Else the last of its steps would learn nothing.
+    decay, batch_size = config.lr_decay_images, config.batch_size
+    if isinstance(decay, int) and decay and isinstance(batch_size, int) and not config.learning_rate_end:
+        assert decay >= config.steps * batch_size * config.accumulate * config.d_steps
 
 
 REFERENCE = re.findall(r"^::: (\S+)$", read("docs/reference.md"), re.MULTILINE)

@@ -360,3 +360,22 @@ def test_a_training_that_fails_is_told_by_its_own_words(tmp_path):
     child = ladder_run.Child(["pipeline", "--batch_size=0"], tmp_path / "log", os.open(os.devnull, os.O_RDONLY))
     with pytest.raises(MirageError, match=r"python -m pipeline failed \(.*batch_size=0"):
         child.run()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (("steps=5", "lr_decay_images=9"), ("steps=100", "lr_decay_images=4000")),
+        (("lr_decay_images=0", "steps=5"), ("lr_decay_images=0", "steps=100")),
+        (
+            ("schedule_images=7", "steps=5", "lr_decay_images=7"),
+            ("schedule_images=3200", "steps=100", "lr_decay_images=3200"),
+        ),
+    ],
+)
+def test_what_is_calibrated_goes_with_its_schedules(tmp_path, before, after):
+    preset = tmp_path / "cats-64-5.flags"
+    preset.write_text("".join(f"{line}\n" for line in ("# Cats.", *(f"--{each}" for each in before))))
+    (rung,) = read_rungs(tmp_path)
+    rung.write_steps(100, 32)
+    assert rung.flags() == [f"--{each}" for each in after]

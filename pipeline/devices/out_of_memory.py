@@ -53,15 +53,21 @@ def out_of_memory(doing: str, remedy: str = TRAINING) -> Iterator[None]:
         if not ran_out(error):
             raise
         cause = _cause(error)
-        known = "" if not cause or _SIGNS.search(cause) else ", as it seems,"
-        raise MirageError(f"out of memory{known} while {doing}{f' ({cause})' if cause else ''}: {remedy}.") from None
+        sure = not cause or _line_of(error, _SIGNS)
+        raise MirageError(
+            f"out of memory{'' if sure else ', as it seems,'} while {doing}{f' ({cause})' if cause else ''}: {remedy}."
+        ) from None
 
 
 def _cause(error: tf.errors.OpError | MemoryError) -> str:
     """The line of an error that tells it, or nothing."""
+    line = _line_of(error, _SIGNS) or _line_of(error, _LIKELY_SIGNS)
+    line = re.sub(r"\{\{.*?\}\}|\[Op:.*|/job:\w+/replica:\d+/task:\d+", "", line)
+    return line.strip(" .;:\t")[:200]
+
+
+def _line_of(error: tf.errors.OpError | MemoryError, signs: re.Pattern[str]) -> str:
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
     # TensorFlow adds where in the program the operation comes from.
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("File ")]
-    line = next((line for signs in (_SIGNS, _LIKELY_SIGNS) for line in lines if signs.search(line)), "")
-    line = re.sub(r"\{\{.*?\}\}|\[Op:.*|/job:\w+/replica:\d+/task:\d+", "", line)
-    return line.strip(" .;:\t")[:200]
+    return next((line for line in lines if signs.search(line)), "")

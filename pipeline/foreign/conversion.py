@@ -45,6 +45,7 @@ def _collecting_often() -> Iterator[None]:
     if not frozen:  # else somebody else counts on what he has frozen
         gc.collect()
         gc.freeze()  # all that is there, so that it needs not be looked at each time
+        gc.collect()  # else Python waits for a quarter of what it counted before
     gc.set_threshold(*_OFTEN)
     try:
         yield

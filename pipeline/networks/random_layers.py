@@ -108,7 +108,7 @@ def _dropped(
         return tf.zeros_like(inputs)
     kept = draw("uniform", layer, inputs, noise_shape) >= layer.rate
     # By a product: at tf.where with a scalar the layout optimizer of graphs for GPUs fails.
-    return inputs / tf.cast(1 - layer.rate, inputs.dtype) * tf.cast(kept, inputs.dtype)
+    return inputs * (tf.cast(kept, inputs.dtype) / tf.cast(1 - layer.rate, inputs.dtype))
 
 
 @keras.saving.register_keras_serializable(package="mirage")

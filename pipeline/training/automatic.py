@@ -8,11 +8,12 @@ it: a rate follows a batch size, whoever chose that.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.base.objects import parsed_arguments
-from pipeline.networks.pyramid import WIDTH, doublings
+from pipeline.networks.pyramid import WIDTH
 from pipeline.networks.pyramid import width as width_at
 
 
@@ -23,6 +24,7 @@ class Case:
     Attributes:
       flags: the value of each: as it was given, or has been chosen so far.
       size: larger side of the images, in pixels.
+      shorter: the other one.
       grey: whether they have one channel.
       pictures: number of images.
       gpu: whether it trains on GPUs.
@@ -31,6 +33,7 @@ class Case:
 
     flags: Mapping[str, Any]
     size: int
+    shorter: int
     grey: bool
     pictures: int
     gpu: bool
@@ -43,8 +46,9 @@ class Case:
         if self.flags["model"] == "r3gan":
             width = given.get("width", 768)
             return max(width) if isinstance(width, tuple) else int(width)
-        outermost = int(given.get("width", WIDTH))
-        return width_at(doublings((self.size, self.size)) if given.get("doubling", True) else 0, outermost)
+        # D halves the sides, rounded up, until the shorter one is at most 4; G begins no lower.
+        halvings = math.ceil(math.log2(max(self.shorter, 4) / 4)) if given.get("doubling", True) else 0
+        return width_at(halvings, int(given.get("width", WIDTH)))
 
     @property
     def group(self) -> int:

@@ -34,7 +34,7 @@ def choose(config: Parameters, data: DataSpec, kind: str, replicas: int) -> dict
     chosen: dict[str, Any] = {}
     for name in (name for name in RULES if name in config.automatic()):
         so_far = dataclasses.replace(config, **chosen).plain().to_dict()
-        case = Case(so_far, max(height, width), channels == 1, pictures, kind == "GPU", replicas)
+        case = Case(so_far, max(height, width), min(height, width), channels == 1, pictures, kind == "GPU", replicas)
         value = case.rules[name](case) if name in case.rules else so_far[name]
         if name == "batch_size":
             value = _shared(value, case)

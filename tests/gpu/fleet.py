@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pipeline.base.hardware import cpu_quota, memory_limit
@@ -295,6 +296,17 @@ def difference(a: Path, b: Path) -> str:
     pictures = [sorted((each / "samples").iterdir())[-1] for each in (a, b)]
     same = pictures[0].name == pictures[1].name and pictures[0].read_bytes() == pictures[1].read_bytes()
     return "" if same else "their last previews differ"
+
+
+def ended(runs):
+    for run in runs:
+        assert run.status == 0, f"{run.folder.name} ended with {run.status}: {run.said[-3000:]}"
+
+
+def each(*kinds, of):
+    """Parametrises a test with runs of those kinds, for each of some cases."""
+    values = [tuple(f"{kind}:{case}" for kind in kinds) for case in of]
+    return pytest.mark.parametrize("runs", values, ids=list(of), indirect=True)
 
 
 def _write_images(folder: Path) -> Path:

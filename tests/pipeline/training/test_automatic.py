@@ -71,6 +71,8 @@ def test_the_presets_of_digits_are_what_the_rules_choose(name):
         (spec(64), {"model": "resnet"}, {"learning_rate": 0.0003}),
         (spec(64), {"model": "resnet", "model_args": "doubling=false,width=64"}, {"learning_rate": 0.001}),
         (spec(32, 1), {"model": "resnet"}, {"learning_rate": 0.0006}),
+        (spec(28, 1, 20_000), {"model": "resnet"}, {"batch_size": 128, "learning_rate": 0.0006}),
+        (spec(48), {"model": "resnet"}, {"learning_rate": 0.0003}),
         (spec(64), {"conditional": True}, {"batch_size": 32, "gamma": 0.24, "learning_rate": 0.001}),
         (spec(), {"steps": 1000}, {"lr_decay_images": 80_000}),
         (spec(), {"steps": 1000, "batch_size": 16, "accumulate": 4}, {"lr_decay_images": 80_000, "ema_images": 20_000}),
