@@ -202,7 +202,7 @@ class Ladder:
             draw(records, self.out, self.out / "ladder.png")
         if self._values.publish and records:
             name = Path(self._values.presets).name
-            publish(f"![samples of each rung, and distance over time](../docs/{name}.png)\n\n{text}", DOCUMENT, name)
+            publish(f"![samples of each, and their distances](../docs/{name}.png)\n\n{text}", DOCUMENT, name)
             write_file(ROOT / "docs" / f"{name}.png", (self.out / "ladder.png").read_bytes())
 
 
