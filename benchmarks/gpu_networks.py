@@ -158,11 +158,10 @@ class Training:
         """
         self.send(signal.SIGCONT)
         # What was begun before the stop, and the line after it, count for nothing.
-        first, most, started = len(self.lines()) + 1, 0.0, self.lines()[-1:]
-        told = False
+        first, most = len(self.lines()) + 1, None
         while self.goes_on():
             held = process_mib(self.process.pid)
-            most, told = max(most, held or 0), told or held is not None
+            most = held if most is None else max(most, held or 0)
             lines = self.lines()
             if len(lines) > first + 1 and lines[-1]["seconds"] - lines[first]["seconds"] >= seconds:
                 break
@@ -175,8 +174,8 @@ class Training:
         return {
             "images_per_s": (last["images"] - begun["images"]) / (last["seconds"] - begun["seconds"]),
             "batch_size": config["batch_size"],
-            "start_s": started[0]["seconds"],
-            "mib": most if told else None,
+            "start_s": lines[_LINES - 1]["seconds"],
+            "mib": most,
             "xla": next(
                 (line for line in self.child.log.read_text(errors="replace").splitlines() if line.startswith("XLA: ")),
                 "",

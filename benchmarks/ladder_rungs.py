@@ -70,7 +70,7 @@ class Rung:
         """
         text = self.preset.read_text(encoding="utf-8")
         images = steps * images_per_step
-        # What ends by a schedule of its own, or not at all, decays with it, or not at all.
+        # A rate with other schedules ends as they do, and a constant one stays that.
         scheduled, constant = "\n--schedule_images=" in text, "\n--lr_decay_images=0\n" in text
         decay = images if scheduled else 0 if constant else round(_DECAY * images)
         lines = {"steps": steps, "lr_decay_images": decay} | ({"schedule_images": images} if scheduled else {})

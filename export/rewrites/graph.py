@@ -34,16 +34,14 @@ def inferred(model: onnx.ModelProto) -> onnx.GraphProto:
       The graph with them, and with inputs in place of its large constants: onnx writes and reads the whole model twice.
     """
     graph = model.graph
-    large = [tensor for tensor in graph.initializer if math.prod(tensor.dims) > _MOST_OF_A_SHAPE]
-    names = {tensor.name for tensor in large} - {value.name for value in graph.input}
-    kept = [tensor for tensor in graph.initializer if math.prod(tensor.dims) <= _MOST_OF_A_SHAPE]
-    stand_ins = [
-        helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-        for tensor in large
-        if tensor.name in names
-    ]
+    inputs, kept = {value.name: value for value in graph.input}, []
+    for tensor in graph.initializer:
+        if math.prod(tensor.dims) <= _MOST_OF_A_SHAPE:
+            kept.append(tensor)
+        elif tensor.name not in inputs:
+            inputs[tensor.name] = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
     light_graph = helper.make_graph(
-        graph.node, graph.name, [*graph.input, *stand_ins], graph.output, kept, value_info=graph.value_info
+        graph.node, graph.name, list(inputs.values()), graph.output, kept, value_info=graph.value_info
     )
     light_graph.sparse_initializer.extend(graph.sparse_initializer)
     light = helper.make_model(

@@ -8,10 +8,7 @@ from pipeline.cluster.strategy import make_strategy
 from pipeline.config import Config
 from pipeline.networks import AlphaDropout, Dropout, SpatialDropout2D
 from pipeline.networks.random_layers import numbers_from
-from pipeline.training.configured import trainee_of
-from pipeline.training.feed import Layout, ResidentFeed
-from pipeline.training.step import TrainStep
-from tests.pipeline.training.test_step import DATA, IMAGES, LABELS, updates_of
+from tests.pipeline.training.test_step import step_of
 
 
 def mixing(graph):
@@ -52,11 +49,7 @@ def test_such_a_selection_is_found(inside):
 )
 def test_no_selection_in_a_step_mixes_images_with_scalars(more):
     config = Config(model="dcgan", flip=True, batch_size=4, **more)
-    strategy, updates = make_strategy("one_device"), updates_of(config)
-    with strategy.scope():
-        trainee = trainee_of(config, DATA)
-    layout = Layout(updates, config.batch_size, config.accumulate, 1)
-    step = TrainStep(config, strategy, trainee, updates, ResidentFeed(strategy, layout, IMAGES, LABELS, config.seed))
+    _, step = step_of(config, make_strategy("one_device"))
     assert mixing(step.graph_of_one()) == {}
 
 

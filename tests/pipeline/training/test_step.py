@@ -29,15 +29,20 @@ def updates_of(config):
     return compose(config.to_dict()).updates(images=IMAGES, labels=LABELS, num_labels=3, seed=config.seed)
 
 
-def make(config, strategy, *, trainee=None, data=DATA, images=IMAGES, updates=None, **how):
-    """Returns a state and a function that trains it for a number of steps and returns the metrics."""
+def step_of(config, strategy, *, trainee=None, data=DATA, images=IMAGES, updates=None, **how):
+    """Returns a state and the step that trains it."""
     if trainee is None:
         with strategy.scope():
             trainee = trainee_of(config, data)
     updates = updates or updates_of(config)
     layout = Layout(updates, config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
     feed = ResidentFeed(strategy, layout, images, LABELS, config.seed)
-    train_step = TrainStep(config, strategy, trainee, updates, feed, **how)
+    return trainee, TrainStep(config, strategy, trainee, updates, feed, **how)
+
+
+def make(config, strategy, **how):
+    """Returns a state and a function that trains it for a number of steps and returns the metrics."""
+    trainee, train_step = step_of(config, strategy, **how)
     return trainee, lambda count: train_step(tf.constant(count, tf.int64), tf.constant(0.0))[0].numpy()
 
 
