@@ -7,11 +7,11 @@
 
   python -m benchmarks.ladder --presets=configs/networks
 
-Each rung is a preset, configs/ladder/DATA-SIZE-MINUTES.flags, or with -gpu behind it; in configs/networks the last
-word of its name says which networks, to set them beside one another. It is trained by
-`python -m pipeline`, alone on two CPU cores or with a GPU, and judged as `python -m pipeline.evaluate` does. Presets
-fix steps, not minutes, so that a result can be had again; --calibrate says how many steps fit on this machine, start
-and compilation included, and with --write changes the presets so.
+Each rung is a preset, configs/ladder/DATA-SIZE-MINUTES.flags, or with -gpu behind it; in configs/networks and
+configs/transfer the last word of its name says which networks, or how they learn, to set them beside one another. It is
+trained by `python -m pipeline`, alone on two CPU cores or with a GPU, and judged as `python -m pipeline.evaluate` does.
+Presets fix steps, not minutes, so that a result can be had again; --calibrate says how many steps fit on this machine,
+start and compilation included, and with --write changes the presets so.
 
 It can be ended at any moment, and goes on with the same command: what is done is not done again, what was interrupted
 is continued by Mirage itself. --out holds ladder.jsonl, a line for each training; ladder.md, ladder.png, sheets/ and
@@ -62,6 +62,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("manual_dir", "", "as for training, for MNIST only.", flag_values=values)
     flags.DEFINE_integer("num_samples", 10000, "images of an evaluation.", lower_bound=10, flag_values=values)
     flags.DEFINE_string("extractor", "auto", "as for python -m pipeline.evaluate.", flag_values=values)
+    help_text = "file of statistics to compare with, as for python -m pipeline.evaluate; empty for the images learned."
+    flags.DEFINE_string("reference", "", help_text, flag_values=values)
     help_text = "folder with the presets of all rungs."
     flags.DEFINE_string("presets", str(PRESETS.relative_to(ROOT)), help_text, flag_values=values)
     flags.DEFINE_string("out", "runs/ladder", "folder for all files.", flag_values=values)
@@ -93,6 +95,10 @@ class Ladder:
         self.out = Path(values.out).resolve()
         self._on_gpu = values.device == "gpu"
         self._judged = {"num_samples": values.num_samples, "extractor": values.extractor}
+        self._options = dict(self._judged)
+        if values.reference:
+            self._judged["reference"] = Path(values.reference).name  # no paths of a machine
+            self._options["reference"] = str(Path(values.reference).resolve())
         self._records = read_lines(self.out / RESULTS)
 
     def _dataset(self, rung: Rung) -> str:
@@ -142,7 +148,7 @@ class Ladder:
             write_file(kept, (json.dumps(facts) + "\n").encode())
         scores = run_dir.with_name(f"{run_dir.name}.scores.json")
         judging = ["benchmarks.ladder_judge", str(run_dir), str(scores), str(self.out / sheet)]
-        judge = self._child([*judging, json.dumps(self._judged)], run_dir.with_name(f"{run_dir.name}.judge.log"))
+        judge = self._child([*judging, json.dumps(self._options)], run_dir.with_name(f"{run_dir.name}.judge.log"))
         judge.run()
         rung_facts = {"rung": rung.name, "data": rung.data, "size": rung.size, "minutes": rung.minutes, "seed": seed}
         record = {

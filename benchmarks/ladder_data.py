@@ -5,6 +5,7 @@ from typing import Any
 from pipeline.data.options import DataOptions
 
 _CAT = 0  # of cats_vs_dogs, whose other class are dogs
+_FEW = 600
 
 
 def cats(options: DataOptions) -> Any:
@@ -22,3 +23,15 @@ def cats(options: DataOptions) -> Any:
         "cats_vs_dogs", split="train", data_dir=options.data_dir or None, as_supervised=True, try_gcs=False
     )
     return both.filter(lambda image, label: label == _CAT).map(lambda image, label: image)
+
+
+def few_cats(options: DataOptions) -> Any:
+    """Returns the first 600 of `cats`, for `--dataset=benchmarks.ladder_data:few_cats`.
+
+    Args:
+      options: as for `cats`.
+
+    Returns:
+      As `cats`.
+    """
+    return cats(options).take(_FEW)

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.results import place
 from pipeline.metrics import distance_title
 
-TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cats": "cats", "flowers": "flowers"}
+TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cats": "cats", "flowers": "flowers", "fewcats": "600 cats"}
 # The share of the cores that others may take; with more of it, a time means little.
 DISTURBED = 0.05
 _DISTANCE = "frechet_distance"
@@ -134,9 +134,8 @@ def _notes(records: Records) -> list[str]:
     notes = ["Of several seeds: the median, and in brackets the least and the most; of one: its 95 % interval."]
     data: dict[str, None] = {}
     for record in records:
-        judged = (
-            f"judged by {record['judged']['num_samples']:,} samples beside the {record['scores']['reference']} images"
-        )
+        reference = record["judged"].get("reference") or f"the {record['scores']['reference']} images"
+        judged = f"judged by {record['judged']['num_samples']:,} samples beside {reference}"
         data[f"{TITLES.get(record['data'], record['data'])} from {record['dataset']}, {judged}"] = None
     notes.append(f"Data: {'; '.join(data)}.")
     if any("*" in _marks(record) for record in records):

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
 from absl import flags
 from PIL import Image
 
-from benchmarks import ladder, ladder_report, ladder_run
+from benchmarks import ladder, ladder_data, ladder_report, ladder_run
 from benchmarks.ladder_judge import sheet_labels
 from benchmarks.ladder_rungs import choose, read_rungs
 from pipeline.base.errors import MirageError
+from pipeline.data.options import DataOptions
 from tests.processes import ENVIRONMENT, ROOT, children, saved, wait_for
 
 TINY = """# Tiny.
@@ -129,6 +132,12 @@ def test_a_rung_that_was_killed_goes_on_and_is_not_done_again(tmp_path, presets)
     assert "seed 0: done" in climb(tmp_path, *options, "--list").stdout
     # What is judged anew is not trained anew; another preset is.
     assert "to do" in climb(tmp_path, *options, "--num_samples=30", "--list").stdout
+    np.savez(tmp_path / "others.npz", mu=np.full(8, 1000.0), sigma=np.eye(8))
+    done = climb(tmp_path, *options, "--reference=others.npz")
+    assert "judged by 20 samples beside others.npz." in done.stdout, done.stderr
+    *_, again = ladder_run.read_lines(out / "ladder.jsonl")
+    assert again["training_s"] == record["training_s"]
+    assert again["scores"]["frechet_distance"] > 10**6 > record["scores"]["frechet_distance"]
     (presets / "mnist-8-5.flags").write_text(TINY.replace("--steps=2000", "--steps=1900"))
     assert "to do" in climb(tmp_path, *options, "--list").stdout
 
@@ -226,6 +235,14 @@ def test_the_table_says_what_was_measured():
     (data,) = (line for line in lines if line.startswith("Data: "))
     judged = "judged by 10,000 samples beside the train images"
     assert data == f"Data: MNIST from mnist, {judged}; CIFAR-10 from cifar10, {judged}."
+
+
+def test_cats_are_those_of_cats_and_dogs(monkeypatch):
+    labels = np.arange(2000) % 2
+    both = tf.data.Dataset.from_tensor_slices((np.arange(2000), labels))
+    monkeypatch.setattr(tfds, "load", lambda name, **options: both)
+    assert list(ladder_data.cats(DataOptions()).as_numpy_iterator()) == list(range(0, 2000, 2))
+    assert list(ladder_data.few_cats(DataOptions()).as_numpy_iterator()) == list(range(0, 1200, 2))
 
 
 def test_networks_stand_beside_one_another(tmp_path):
