@@ -22,6 +22,7 @@ from pipeline.training.chosen import choose, described
 AUTOMATIC = tuple(field.name for field in dataclasses.fields(Config) if field.metadata["automatic"])
 LABELS = tuple("0123456789")
 STYLES = {"model": "stylegan2", "objective": "nsgan"}
+PROJECTED = {"discriminator": "projected", "objective": "hinge"}
 
 
 def asked(**given):
@@ -60,6 +61,15 @@ def test_the_presets_of_digits_are_what_the_rules_choose(name):
     assert choose(asked(), spec(28, 1, pictures), "CPU", 1)["batch_size"] == int(flags["batch_size"])
 
 
+def test_the_preset_of_few_images_is_what_the_rules_choose():
+    flags = preset("few_images")
+    given = {name: flags[name] for name in ("model", "discriminator", "objective")}
+    chosen = choose(asked(**given), spec(64, 3, 600), "CPU", 1)
+    stated = {each: type(chosen[each])(flags[each]) for each in chosen if each in flags}
+    assert {*stated} >= {"batch_size", "latent_dim", "learning_rate", "beta_2", "ema_images", "augment"}
+    assert stated == {each: chosen[each] for each in stated}
+
+
 @pytest.mark.parametrize(
     ("data", "given", "expected"),
     [
@@ -86,6 +96,8 @@ def test_the_presets_of_digits_are_what_the_rules_choose(name):
         (spec(pictures=50), {}, {"batch_size": 50}),
         (spec(128), STYLES, {"batch_size": 32, "latent_dim": 512, "r1": 0.0512, "ema_images": 10_000}),
         (spec(1024), STYLES, {"batch_size": 4, "learning_rate": 0.002, "r1": 26.2, "ema_images": 1250}),
+        (spec(), PROJECTED, {"batch_size": 64, "augment": "translation,cutout,color", "r1": 0.0, "lr_decay_images": 0}),
+        (spec(64), {**PROJECTED, "objective": "r3gan"}, {"batch_size": 64, "augment": "", "gamma": 0.5}),
         (spec(256), {**STYLES, "batch_size": 64}, {"learning_rate": 0.0025, "r1": 0.102, "beta_2": 0.99}),
     ],
 )
@@ -97,6 +109,7 @@ def test_rules(data, given, expected):
 
 def test_a_gpu_takes_larger_batches():
     assert choose(asked(), spec(), "GPU", 1)["batch_size"] == 256
+    assert choose(asked(**PROJECTED), spec(64), "GPU", 1)["batch_size"] == 64
 
 
 @pytest.mark.parametrize(
