@@ -284,7 +284,7 @@ def test_the_table_takes_its_place_in_a_document(tmp_path):
     with pytest.raises(MirageError, match="has no place for this"):
         ladder_report.publish("", document, "ladder")
     assert document.read_text() == "nothing"
-    for folder in ("ladder", "networks"):
+    for folder in ("ladder", "networks", "transfer"):
         assert ladder.DOCUMENT.read_text().count(ladder_report.marks(folder)[0]) == 1
 
 
@@ -306,7 +306,8 @@ def test_the_ladder_has_the_rungs_that_it_promises():
     for rung in rungs:
         values = dict(flag.removeprefix("--").partition("=")[::2] for flag in rung.flags())
         decay = float(values["lr_decay_images"]) / (int(values["steps"]) * int(values["batch_size"]))
-        assert decay == pytest.approx(1.25, rel=0.01), rung.name
+        # Against a projected discriminator the rate stays what it is.
+        assert decay == pytest.approx(1.25 if values["objective"] == "r3gan" else 0, rel=0.01), rung.name
         assert int(values.get("image_size", rung.size)) == rung.size
         text = rung.preset.read_text()
         assert f"{rung.minutes} minutes on {'one GPU' if rung.gpu else '2 CPU cores'}" in text
