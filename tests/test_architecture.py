@@ -229,6 +229,7 @@ def test_of_training_only_who_samples_and_evaluates_knows_the_edge():
         "pipeline.evaluation.evaluate",
         "pipeline.evaluation.provenance",
         "pipeline.foreign.onnx_files",  # which runs somebody's network
+        "pipeline.metrics.efficientnet",  # which runs a network in onnxruntime
         "pipeline.metrics.onnx_file",  # the same
         "pipeline.run",
         "pipeline.runs.callback",

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.metrics.metric import Evidence, Images, Metric
 
-_BATCH = 100
+_BATCH = 128  # a multiple of what extractors take at once
 _PERCENTILES = (1, 99)  # beyond which the paper's code leaves paths out
 
 

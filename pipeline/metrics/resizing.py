@@ -72,7 +72,28 @@ def resized(images: tf.Tensor, size: int, way: str) -> tf.Tensor:
     Raises:
       MirageError: if they have another number of channels.
     """
-    height, width, channels = images.shape[1:]
+    x = coloured(images)
+    height, width = images.shape[1:3]
+    if (height, width) != (size, size):
+        x = tf.einsum("ih,nhwc->niwc", matrix(height, size, way), x)
+        x = tf.einsum("jw,niwc->nijc", matrix(width, size, way), x)
+        x = tf.clip_by_value(x, 0, 255)
+    return x
+
+
+def coloured(images: tf.Tensor) -> tf.Tensor:
+    """Gives images three channels, within a `tf.function`.
+
+    Args:
+      images: uint8 [n, H, W, 1, 3 or 4].
+
+    Returns:
+      float32 [n, H, W, 3], in 0 to 255, see `resized`.
+
+    Raises:
+      MirageError: if they have another number of channels.
+    """
+    channels = images.shape[3]
     if channels not in (1, 3, 4):
         raise MirageError(
             f"images of {channels} channels can't be described by a network that knows colours; expected 1, 3 or 4."
@@ -81,10 +102,6 @@ def resized(images: tf.Tensor, size: int, way: str) -> tf.Tensor:
     if channels == 4:
         shares = x[..., 3:] / 255.0
         x = x[..., :3] * shares + 255.0 * (1.0 - shares)
-    if (height, width) != (size, size):
-        x = tf.einsum("ih,nhwc->niwc", matrix(height, size, way), x)
-        x = tf.einsum("jw,niwc->nijc", matrix(width, size, way), x)
-        x = tf.clip_by_value(x, 0, 255)
     return tf.repeat(x, 3, axis=-1) if channels == 1 else x
 
 

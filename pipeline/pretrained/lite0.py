@@ -16,27 +16,33 @@ _EPSILON = 1e-3
 
 
 class Lite0:
-    """The network without its last layer; its weights are constants, in the type of what it is given."""
+    """The network without its last layer; its weights are constants, in the type of what it is given.
+
+    Attributes:
+      stem: kernel, as TensorFlow has it, and bias of the first convolution.
+      stages: of each, its blocks: expanding convolution or None, depthwise, projecting, and the stride of the second.
+      head: of the last convolution.
+    """
 
     def __init__(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Takes its weights by PyTorch's names."""
-        self._stem = _folded(tensors, "_conv_stem", "_bn0")
-        self._head = _folded(tensors, "_conv_head", "_bn1")
-        self._stages: list[list[tuple]] = []
+        self.stem = _folded(tensors, "_conv_stem", "_bn0")
+        self.head = _folded(tensors, "_conv_head", "_bn1")
+        self.stages: list[list[tuple]] = []
         place = 0
         for count, stride in _STAGES:
-            self._stages.append([])
+            self.stages.append([])
             for index in range(count):
                 name = f"_blocks.{place}"
                 expand = _folded(tensors, f"{name}._expand_conv", f"{name}._bn0") if place else None
                 depthwise = _folded(tensors, f"{name}._depthwise_conv", f"{name}._bn1", depthwise=True)
                 project = _folded(tensors, f"{name}._project_conv", f"{name}._bn2")
-                self._stages[-1].append((expand, depthwise, project, 1 if index else stride))
+                self.stages[-1].append((expand, depthwise, project, 1 if index else stride))
                 place += 1
 
     def features(self, x: tf.Tensor) -> tf.Tensor:
         """Describes images, float32 [n, H, W, 3], mean and scale taken out, by 1,280 numbers each."""
-        return tf.reduce_mean(tf.nn.relu6(_convolved(self._maps(x)[-1], *self._head)), axis=[1, 2])
+        return tf.reduce_mean(tf.nn.relu6(_convolved(self._maps(x)[-1], *self.head)), axis=[1, 2])
 
     def maps(self, x: tf.Tensor) -> list[tf.Tensor]:
         """Returns what it knows of images, as `features` takes them, at strides of 4, 8, 16 and 32.
@@ -48,9 +54,9 @@ class Lite0:
 
     def _maps(self, x: tf.Tensor) -> list[tf.Tensor]:
         """What comes out of each stage."""
-        x = tf.nn.relu6(_convolved(x, *self._stem, stride=2))
+        x = tf.nn.relu6(_convolved(x, *self.stem, stride=2))
         found = []
-        for blocks in self._stages:
+        for blocks in self.stages:
             for expand, (kernel, bias), project, stride in blocks:
                 y = x if expand is None else tf.nn.relu6(_convolved(x, *expand))
                 y = tf.nn.depthwise_conv2d(y, tf.cast(kernel, y.dtype), [1, stride, stride, 1], "SAME")

@@ -22,13 +22,28 @@ def extractor():
     return EfficientNet()
 
 
+@pytest.fixture(scope="module")
+def extractor_on_gpus():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tensorflow.config.get_visible_devices", lambda kind: [kind])
+        return EfficientNet()
+
+
+@pytest.mark.parametrize("place", ["extractor", "extractor_on_gpus"])
 @pytest.mark.parametrize("what", GOLDEN.files)
-def test_features_are_those_of_the_original_network(extractor, what):
+def test_features_are_those_of_the_original_network(request, place, what):
+    extractor = request.getfixturevalue(place)
     described = extractor(pictures(*map(int, what.split(","))))
     assert described.features.dtype == np.float32
     assert described.features.shape == GOLDEN[what].shape
     assert described.probabilities is None
     np.testing.assert_allclose(described.features, GOLDEN[what], atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(20, 40, 1), (40, 33, 4), (224, 224, 3), (260, 300, 3)])
+def test_images_of_all_forms_are_described_alike_by_both_runtimes(extractor, extractor_on_gpus, shape):
+    images = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
+    np.testing.assert_allclose(extractor(images).features, extractor_on_gpus(images).features, atol=1e-4)
 
 
 def test_an_image_is_described_the_same_whatever_stands_beside_it(extractor):
