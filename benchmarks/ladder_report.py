@@ -174,9 +174,10 @@ def draw(records: Records, folder: Path, path: Path) -> None:
             panel.axis("off")
         for panel, seeds in zip(line, rungs, strict=False):
             _draw_sheet(panel, best(seeds), folder)
-        if curves:
+        measured = [record for seeds in rungs for record in seeds]
+        if len({record["minutes"] for record in measured}) > 1:
             line[-1].axis("on")
-            _draw_curve(line[-1], [record for seeds in rungs for record in seeds])
+            _draw_curve(line[-1], measured)
     figure.tight_layout(pad=0.6)
     partial = path.with_name(f"{path.name}.partial.png")
     figure.savefig(partial, dpi=110, bbox_inches="tight")
