@@ -165,17 +165,17 @@ def draw(records: Records, folder: Path, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    rows = [groups(place, "rung") for place in _places(records)]
-    curves = len({record["minutes"] for record in records}) > 1
-    columns = max(map(len, rows)) + curves
+    places = _places(records)
+    rows = [groups(measured, "rung") for measured in places]
+    curves = [len({record["minutes"] for record in measured}) > 1 for measured in places]
+    columns = max(map(len, rows)) + any(curves)
     figure, panels = pyplot.subplots(len(rows), columns, figsize=(2.6 * columns, 2.75 * len(rows)), squeeze=False)
-    for line, rungs in zip(panels, rows, strict=True):
+    for line, rungs, measured, curve in zip(panels, rows, places, curves, strict=True):
         for panel in line:
             panel.axis("off")
         for panel, seeds in zip(line, rungs, strict=False):
             _draw_sheet(panel, best(seeds), folder)
-        measured = [record for seeds in rungs for record in seeds]
-        if len({record["minutes"] for record in measured}) > 1:
+        if curve:
             line[-1].axis("on")
             _draw_curve(line[-1], measured)
     figure.tight_layout(pad=0.6)

@@ -4,7 +4,6 @@ A set's manifold is the union of balls around its samples, each as large as the 
 neighbour within the set (Kynkäänniemi et al. 2019, arXiv 1904.06991).
 """
 
-import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
@@ -13,12 +12,11 @@ import numpy as np
 
 from pipeline.base.ahead import ahead
 from pipeline.metrics.metric import Evidence, Kept, Samples, TooFewError
-from pipeline.metrics.neighbours import squared_distances
+from pipeline.metrics.neighbours import smallest, squared_distances
 from pipeline.metrics.shares import error_of_share, halves
 
 _NUMBERS = 1 << 22  # of a distance matrix at a time: 16 MiB
 _NEIGHBOURS = 32  # that are kept: a random half has at least k = 5 of them but for one case in 100,000
-_SOME = 8  # each eighth of many values bounds which are looked at
 _LEVELS = (1, 1.4, 2, 2.8, 4)  # of k: radii at which balls' contents are counted
 USUAL_K = (3, 5)  # of precision and recall; of density and coverage
 _TINY = np.finfo(np.float32).tiny
@@ -34,17 +32,7 @@ class Nearest:
     @classmethod
     def of(cls, values: np.ndarray, count: int, start: int = 0) -> "Nearest":
         """Takes the `count` smallest of each row, or all, in any order; `start` is the number of the first column."""
-        columns = values.shape[1]
-        if count >= columns:
-            return cls(np.broadcast_to(np.arange(start, start + columns, dtype=np.int32), values.shape), values)
-        if columns < 4 * _SOME * count:
-            indices = _smallest(values, count)
-        else:  # look at those only that come up to what an eighth of them is bounded by
-            bound = np.partition(values[:, ::_SOME], count - 1, axis=1)[:, count - 1, None]
-            near, numbers = _up_to(values, bound)
-            beside = np.arange(near.shape[1]) >= numbers[:, None]
-            bounded = np.where(beside, np.inf, np.take_along_axis(values, near, axis=1))
-            indices = np.take_along_axis(near, _smallest(bounded, count), axis=1)
+        indices = smallest(values, count)
         return cls(indices + np.int32(start), np.take_along_axis(values, indices, axis=1))
 
     def joined(self, other: "Nearest", count: int) -> "Nearest":
@@ -74,25 +62,6 @@ def within(points: np.ndarray, count: int = _NEIGHBOURS) -> Nearest:
         distances[own - rows.start, own] = np.inf
         found.append(Nearest.of(distances, min(count, len(points) - 1)).sorted())
     return _stacked(found)
-
-
-def _smallest(values: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the `count` smallest of each row, fewer than there are; int32 [n, count]."""
-    # By value and not by argpartition, which takes twenty times as long.
-    indices, numbers = _up_to(values, np.partition(values, count - 1, axis=1)[:, count - 1, None])
-    ties = numbers != count
-    if ties.any():
-        indices[ties, :count] = np.argsort(values[ties], axis=1, kind="stable")[:, :count]
-    return indices[:, :count]
-
-
-def _up_to(values: np.ndarray, bound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of each row's values up to its bound, int32 [n, as many as one has, the rest any]; and how many, [n]."""
-    row, column = np.divmod(np.flatnonzero(values <= bound), values.shape[1])
-    first = np.searchsorted(row, np.arange(len(values)))
-    numbers = np.diff(first, append=len(row))
-    places = np.minimum(first[:, None] + np.arange(numbers.max()), len(column) - 1)
-    return column[places].astype(np.int32), numbers
 
 
 class Balls:
@@ -237,7 +206,8 @@ def _stacked(parts: list[Nearest]) -> Nearest:
 
 
 def _at_once(work: list[Callable[[], None]]) -> None:
-    collections.deque(ahead(lambda number: work[number](), 0, len(work), chunk=1), 0)
+    for _ in ahead(lambda number: work[number](), 0, len(work), chunk=1):
+        pass
 
 
 def _between(levels: list[int], counts: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -82,7 +82,7 @@ def resized(images: tf.Tensor, size: int, way: str) -> tf.Tensor:
 
 
 def coloured(images: tf.Tensor) -> tf.Tensor:
-    """Gives images three channels, within a `tf.function`.
+    """Gives images three channels.
 
     Args:
       images: uint8 [n, H, W, 1, 3 or 4].
